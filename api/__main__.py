@@ -1,0 +1,108 @@
+"""One api process: `python -m api`; several may share the port.
+
+SIGTERM: it accepts no more connections, answers open requests, and exits 0.
+"""
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import structlog
+import uvloop
+from aiohttp import web
+from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
+
+from api.answer import deliver_from_database
+from api.app import create_app
+from api.done import DoneWatch
+from api.keys import KeyRing
+from api.readers import Readers
+from api.state import State
+from shared.database import Database
+from shared.directory import Directory
+from shared.group_commit import open_writer
+from shared.installation import admin_key, encryption_secret
+from shared.log import configure_logging
+from shared.process import tune_collector
+from shared.queue.job_queue import JobQueue
+from shared.queue.lanes import INFERENCE, open_lane, open_pool
+from shared.replies.inbox import Inbox
+from shared.replies.reader import ReplyReader
+from shared.secrets import SecretBox
+from shared.settings import Settings, SettingsError, load_settings
+
+log = structlog.get_logger()
+_MAX_HEADER_BYTES = 16 * 1024
+
+
+@asynccontextmanager
+async def open_state(settings: Settings) -> AsyncIterator[State]:
+    """Yield what the endpoints of this process use, and close it afterwards."""
+    async with AsyncExitStack() as stack:
+        url = settings.effective_database_url()
+        database, writer = Database(url), open_writer(url)
+        stack.push_async_callback(database.close)
+        stack.push_async_callback(writer.close)
+        pool = open_pool(settings.effective_redis_url())
+        stack.push_async_callback(pool.disconnect)
+        redis = open_lane(pool, INFERENCE)
+        directory = Directory(database)
+        await directory.start()
+        stack.push_async_callback(directory.close)
+        inbox = Inbox(redis, lambda job_ids: deliver_from_database(database, inbox, job_ids))
+        await inbox.start()
+        stack.push_async_callback(inbox.close)
+        reader, readers = ReplyReader(redis), Readers(redis, settings.stream_grace_s)
+        readers.start()
+        stack.push_async_callback(reader.close)
+        stack.push_async_callback(readers.close)
+        done = DoneWatch(redis, INFERENCE)
+        stack.push_async_callback(done.close)
+        yield State(
+            settings=settings, database=database, writer=writer, redis=redis, queue=JobQueue(redis), inbox=inbox,
+            reader=reader, readers=readers, done=done, directory=directory,
+            keys=KeyRing(database, directory, admin_key(settings)), box=SecretBox(encryption_secret(settings)),
+        )  # fmt: skip
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stopping.set)
+    async with open_state(settings) as state:
+        runner = web.AppRunner(
+            create_app(state), access_log=None, handle_signals=False, shutdown_timeout=settings.drain_s,
+            max_line_size=_MAX_HEADER_BYTES, max_field_size=_MAX_HEADER_BYTES,
+        )  # fmt: skip
+        await runner.setup()
+        site = web.TCPSite(runner, settings.host, settings.port, reuse_port=True, backlog=1024)
+        await site.start()
+        tune_collector()
+        log.info("api_ready", host=settings.host, port=settings.port)
+        await stopping.wait()
+        await runner.cleanup()
+
+
+def main() -> int:
+    """Start the process; returns its exit code."""
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    configure_logging(settings, "api")
+    try:
+        uvloop.run(serve(settings))
+    except (RedisError, SQLAlchemyError, OSError) as error:
+        log.error("api_failed", error=repr(error))  # noqa: TRY400  # an outage needs no traceback
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,247 @@
+"""Answer a caller whose job was accepted: wait for the reply and send it whole, as a stream, or send a 202."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import structlog
+from msgspec import json
+from sqlalchemy.exc import SQLAlchemyError
+from sqlmodel import col, select
+
+from api.call import Call
+from api.http import EventStream, Reply
+from api.render import to_job
+from api.submit import Submitted
+from shared.errors import ErrorBody, ReplayedError, StoredError, WaitExceededError
+from shared.jobs.queries import LIGHT, get_light
+from shared.jobs.schemas import TERMINAL, WITH_RESULT, public_id
+from shared.jobs.statements import NewJob
+from shared.jobs.tables import JobResultRow, JobRow
+from shared.replies.entries import START, Ending, Entry, Kind, decode_ending, encode_ending, is_next, order
+from shared.replies.frames import decode_frames
+from shared.replies.inbox import Inbox, Waiter
+
+log = structlog.get_logger()
+_LOOK_S: Final = 5.0
+"""How often a silent stream looks whether its reader is still there."""
+_LOOK_UP_PAGE: Final = 500
+_FROM_DATABASE: Final = "0-1"
+"""Id of an END that the database told; it follows nothing, so the log is read from there, too."""
+RETRY_AFTER_S: Final = 2
+
+
+async def answer(call: Call, submitted: Submitted) -> Reply[Any]:
+    """Wait for the reply and return it.
+
+    Raises:
+        ReplayedError: the job failed; carries its status and error.
+        WaitExceededError: the caller's own limit has passed.
+
+    """
+    job, prefer, waiter = submitted.job, submitted.prefer, submitted.waiter
+    if waiter is None:
+        call.headers["Preference-Applied"] = "respond-async"
+        return _accepted(call, job)
+    if prefer.applied:
+        call.headers["Preference-Applied"] = prefer.applied
+    try:
+        ending = await _wait_for_end(waiter, prefer.wait_s)
+    finally:
+        call.state.inbox.forget(job.id)
+    if ending is None:
+        call.headers["Location"] = f"/v1/jobs/{public_id(job.id)}"
+        if prefer.respond_async:
+            call.headers["Preference-Applied"] = "respond-async"
+            async with call.state.database.read() as session:
+                return _accepted(call, await get_light(session, job.id))
+        raise WaitExceededError(f"The job did not finish within {prefer.wait_s:.0f} s; it goes on.")
+    body = ending.body if ending.body is not None else await _read_body(call, job.id)
+    if ending.http_status >= 400:
+        raise replayed(json.decode(body, type=StoredError))
+    return Reply(body=body, content_type=ending.content_type)
+
+
+def replayed(error: StoredError) -> ReplayedError:
+    """Return the error of a job for the caller who waited for it; Sluice has tried again already."""
+    headers = {"x-should-retry": "false"}
+    if error.status in (429, 503):
+        headers["retry-after"] = str(RETRY_AFTER_S)
+    return ReplayedError(error, headers=headers)
+
+
+def _accepted(call: Call, job: NewJob | JobRow) -> Reply[Any]:
+    call.headers["Location"] = f"/v1/jobs/{public_id(job.id)}"
+    call.headers["retry-after"] = "1"
+    call.headers["openai-poll-after-ms"] = "500"
+    return Reply(body=json.encode(to_job(job)), status=202)
+
+
+async def _wait_for_end(waiter: Waiter, wait_s: float | None) -> Ending | None:
+    loop = asyncio.get_running_loop()
+    deadline = None if wait_s is None else loop.time() + wait_s
+    while True:
+        left_s = None if deadline is None else max(deadline - loop.time(), 0.0)
+        entry = await waiter.next(left_s)
+        if entry is None:
+            return None
+        if entry.kind is Kind.END:
+            return decode_ending(entry.data)
+
+
+async def _read_body(call: Call, job_id: str) -> bytes:
+    """Return the stored body, or error, of a finished job whose reply did not carry it."""
+    async with call.state.database.read() as session:
+        row = await session.get(JobRow, job_id, options=LIGHT)
+        if row is not None and row.status not in WITH_RESULT and row.error is not None:
+            return row.error.encode()
+        return (await session.exec(select(JobResultRow.body).where(JobResultRow.job_id == job_id))).one()
+
+
+def answer_stream(call: Call, submitted: Submitted) -> EventStream[Any]:
+    """Return the answer as server-sent events: chunks, then `[DONE]`."""
+    if submitted.waiter is None:
+        raise TypeError("a caller who does not wait gets a 202")
+    return EventStream(_events(call, submitted.job, submitted.waiter))
+
+
+async def _events(call: Call, job: NewJob, waiter: Waiter) -> AsyncIterator[bytes]:
+    """Yield the events of the route's own stream; raises `ReplayedError` if there is an error before the first one."""
+    is_over = False
+    try:
+        with call.state.readers.reading(job.id):
+            async for event in _follow(call, job, waiter):
+                yield event
+            is_over = True
+    except ReplayedError:
+        is_over = True
+        raise
+    finally:
+        call.state.inbox.forget(job.id)
+        if not is_over and job.cancel_when_unread:
+            call.state.readers.leave(job.id)
+
+
+class _Sent:
+    """How far a caller's stream is."""
+
+    def __init__(self) -> None:
+        self.last = START
+        """Id of the last entry that was taken."""
+        self.has_begun = False
+        """Whether anything was sent, be it a comment, after which an error can only be an event."""
+        self.has_output = False
+        """Whether a chunk was sent."""
+        self.is_lost = False
+        """Whether an entry is missing; the stored log has it at the end."""
+        self.is_restarted = False
+        """Whether a new attempt began after output was sent: a caller cannot take it back."""
+
+    def take(self, entry: Entry) -> bytes:
+        """Return the event of an entry; empty if it has none for the caller."""
+        if order(entry.id) <= order(self.last):
+            return b""  # sent again after its answer was lost
+        self.is_lost = self.is_lost or not is_next(self.last, entry.id)
+        if self.is_lost or self.is_restarted:
+            return b""
+        if entry.kind is Kind.STARTED and self.has_output:
+            self.is_restarted = True
+            return b""
+        self.last = entry.id
+        self.has_output = self.has_output or entry.kind is Kind.CHUNK
+        self.has_begun = self.has_begun or self.has_output
+        return to_event(entry) if entry.kind is Kind.CHUNK else b""
+
+
+async def _follow(call: Call, job: NewJob, waiter: Waiter) -> AsyncIterator[bytes]:
+    sent, silent_s, keep_alive_s = _Sent(), 0.0, call.state.settings.keep_alive_s
+    pause_s = min(_LOOK_S, keep_alive_s)
+    while not sent.is_restarted:
+        entry = await waiter.next(pause_s)
+        if entry is None:
+            if _has_left(call):
+                return
+            silent_s += pause_s
+            if silent_s >= keep_alive_s:
+                silent_s, sent.has_begun = 0.0, True
+                yield b": keep-alive\n\n"
+            continue
+        silent_s, events = 0.0, b""
+        while entry is not None and entry.kind is not Kind.END:
+            events += sent.take(entry)
+            entry = waiter.entries.popleft() if waiter.entries else None
+        if events:
+            yield events
+        if entry is not None:
+            async for event in _finish(call, job, entry, sent):
+                yield event
+            return
+    yield _error_event(_restarted(job))
+
+
+async def _finish(call: Call, job: NewJob, end: Entry, sent: _Sent) -> AsyncIterator[bytes]:
+    """Yield what is missing and how the stream ends; raises `ReplayedError` if nothing was sent yet."""
+    if sent.is_lost or not is_next(sent.last, end.id):
+        missed = await _read_missed(call, job.id, sent.last)
+        if sent.has_output and any(order(entry.id)[0] > order(sent.last)[0] for entry in missed):
+            yield _error_event(_restarted(job))  # the answer that was stored is another one
+            return
+        for entry in missed:
+            sent.has_begun = True
+            yield to_event(entry)
+    yield await _last_event(call, job, decode_ending(end.data), has_sent=sent.has_begun)
+
+
+def _has_left(call: Call) -> bool:
+    transport = call.request.transport
+    return transport is None or transport.is_closing()
+
+
+async def _read_missed(call: Call, job_id: str, last: str) -> list[Entry]:
+    """Return the chunks behind `last` from the stored log."""
+    async with call.state.database.read() as session:
+        frames = (await session.exec(select(JobResultRow.frames).where(JobResultRow.job_id == job_id))).first()
+    entries = decode_frames(frames) if frames else []
+    return [entry for entry in entries if entry.kind is Kind.CHUNK and order(entry.id) > order(last)]
+
+
+async def _last_event(call: Call, job: NewJob, ending: Ending, *, has_sent: bool) -> bytes:
+    if ending.http_status < 400:
+        return b"data: [DONE]\n\n"
+    body = ending.body if ending.body is not None else await _read_body(call, job.id)
+    error = replayed(json.decode(body, type=StoredError))
+    if not has_sent:
+        raise error
+    return _error_event(error)
+
+
+def to_event(entry: Entry) -> bytes:
+    """Return a chunk as an event whose id is a cursor of /v1/jobs/{job_id}/events."""
+    return b"id: " + entry.id.encode() + b"\ndata: " + entry.data + b"\n\n"
+
+
+def _error_event(error: ReplayedError) -> bytes:
+    body = ErrorBody(error=error.error(), detail=error.message)
+    return b"data: " + json.encode(body) + b"\n\n"
+
+
+def _restarted(job: NewJob) -> ReplayedError:
+    message = f"The answer starts anew; it will be at /v1/jobs/{public_id(job.id)}/result."
+    return replayed(StoredError(message=message, type="server_error", param=None, code="stream_restarted", status=503))
+
+
+async def deliver_from_database(database: Any, inbox: Inbox, job_ids: list[str]) -> None:
+    """Tell waiting callers about jobs that are over according to the database; their replies may have been lost."""
+    try:
+        for start in range(0, len(job_ids), _LOOK_UP_PAGE):
+            page = job_ids[start : start + _LOOK_UP_PAGE]
+            async with database.read() as session:
+                statement = select(JobRow.id, JobRow.status, JobRow.error, JobResultRow.content_type)
+                joined = statement.join(JobResultRow, col(JobResultRow.job_id) == JobRow.id, isouter=True)
+                found = await session.exec(joined.where(col(JobRow.id).in_(page), col(JobRow.status).in_(TERMINAL)))
+                for job_id, status, error, content_type in found.all():
+                    http_status = json.decode(error, type=StoredError).status if error else 200
+                    ending = Ending(status, http_status, content_type or "application/json", None)
+                    inbox.deliver(job_id, Entry(_FROM_DATABASE, Kind.END, encode_ending(ending, with_body=False)))
+    except (SQLAlchemyError, OSError) as error:
+        log.warning("replies_not_looked_up", error=repr(error))

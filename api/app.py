@@ -1,0 +1,25 @@
+"""Build the application from its parts; no work happens at import."""
+
+from aiohttp import web
+from msgspec import json
+
+from api.endpoints import ENDPOINTS
+from api.http import JSON, aiohttp_handler
+from api.middlewares import render_errors
+from api.openapi import build_openapi
+from api.state import STATE, State
+
+
+def create_app(state: State) -> web.Application:
+    """Return the app; the caller owns `state` and closes it."""
+    app = web.Application(middlewares=[render_errors], client_max_size=state.settings.max_body_bytes)
+    app[STATE] = state
+    for endpoint in ENDPOINTS:
+        app.router.add_route(endpoint.method, endpoint.path, aiohttp_handler(endpoint))
+    reference = json.encode(build_openapi(ENDPOINTS, title=state.settings.app_title))
+
+    async def openapi(_request: web.Request) -> web.Response:
+        return web.Response(body=reference, content_type=JSON)
+
+    app.router.add_get("/openapi.json", openapi)
+    return app

@@ -1,0 +1,27 @@
+"""One request on its way through the api."""
+
+from aiohttp import web
+from msgspec import Struct
+
+from api.keys import Caller
+from api.state import State
+
+
+class Call(Struct, kw_only=True):
+    """What a handler knows about its request."""
+
+    caller: Caller
+    state: State
+    request: web.Request
+    request_id: str
+    started: float
+    """`time.perf_counter()` when it came in."""
+    body: bytes = b""
+    """As received."""
+    headers: dict[str, str] = {}
+    """Sent with the answer, also with an error: `x-job-id`, .."""
+    model: str | None = None
+    """As called; for the request log."""
+
+
+CALL: "web.RequestKey[Call]" = web.RequestKey("call", Call)

@@ -1,0 +1,139 @@
+"""/v1/admin/providers: the upstream servers of routers."""
+
+from api.call import Call
+from api.http import Routes
+from api.trim import trimmed
+from shared.carbon.zones import HOSTING_ZONES
+from shared.clock import now_ms
+from shared.errors import ConflictError, InvalidFieldError, NotFoundError, ProviderTypeError
+from shared.lists import ListPage, RowId, one_of
+from shared.models.schemas import DEFAULT_URL, PROVIDER_TYPES_OF
+from shared.providers.queries import delete_provider as remove_provider
+from shared.providers.queries import get_provider as query_provider
+from shared.providers.queries import insert_provider
+from shared.providers.queries import list_providers as query_providers
+from shared.providers.schemas import CreateProviderRequest, ListProvidersQuery, Provider
+from shared.providers.tables import ProviderRow
+from shared.routers.queries import get_router
+from shared.secrets import mask
+
+routes = Routes("Admin: providers")
+
+
+@routes.post("/v1/admin/providers", right="admin", status=201, raises=(NotFoundError, ConflictError, ProviderTypeError))
+async def create_provider(call: Call, body: CreateProviderRequest) -> Provider:
+    """Create a provider of a router; its key is stored encrypted and never shown again."""
+    router_id = one_of("router", body.router, "router_id", body.router_id, "body")
+    if router_id is None:
+        raise InvalidFieldError(["body", "router"], "Object missing required field `router`", "missing")
+    _check(body)
+    url = _url(body)
+    now = now_ms()
+    key = None if body.key is None else trimmed(body.key, "key")
+    kept = {name: getattr(body, name) for name in _KEPT}
+    row = ProviderRow(
+        router_id=router_id,
+        user_id=call.caller.user_id,
+        url=url,
+        model_name=trimmed(body.model_name, "model_name"),
+        key_sealed=None if key is None else call.state.box.seal(key),
+        key_masked=None if key is None else mask(key),
+        timeout_s=body.timeout,
+        created_ms=now,
+        updated_ms=now,
+        **kept,
+    )
+    async with call.state.database.transaction() as session:
+        router = await get_router(session, router_id)
+        if body.type not in PROVIDER_TYPES_OF[router.type]:
+            raise ProviderTypeError(f"Invalid model provider type {body.type} for {router.type} router.")
+        await insert_provider(session, row)
+    await call.state.directory.refresh()
+    return _to_provider(row)
+
+
+_KEPT = (
+    "type", "model_hosting_zone", "model_total_params", "model_active_params", "quantization_bits",
+    "gpu_count", "gpu_memory_gb", "batch_size", "pue", "wue", "joules_per_output_token", "qos_metric", "qos_limit",
+)  # fmt: skip
+"""Members that are columns of the same name."""
+
+
+def _check(body: CreateProviderRequest) -> None:
+    """Raise `InvalidFieldError` if members contradict one another."""
+    if body.model_hosting_zone not in HOSTING_ZONES:
+        raise InvalidFieldError(["body", "model_hosting_zone"], f"Invalid enum value {body.model_hosting_zone!r}")
+    if body.model_total_params and body.model_active_params > body.model_total_params:
+        raise InvalidFieldError(["body", "model_active_params"], "Active parameters must not exceed the total.")
+    if body.qos_metric is not None and body.qos_limit is None:
+        raise InvalidFieldError(["body", "qos_limit"], "QoS value is required if QoS metric is provided.")
+
+
+def _url(body: CreateProviderRequest) -> str:
+    """Return the URL as it is stored: with one slash at its end and without `/v1`."""
+    if body.url is None:
+        if body.type not in DEFAULT_URL:
+            raise InvalidFieldError(["body", "url"], "URL is required for this model provider type.")
+        return DEFAULT_URL[body.type]
+    url = trimmed(body.url, "url").rstrip("/")
+    if not url.startswith(("http://", "https://", "simulator://")):
+        raise InvalidFieldError(["body", "url"], "Expected an URL that starts with http:// or https://")
+    return url.removesuffix("/v1").rstrip("/") + "/"
+
+
+@routes.get("/v1/admin/providers", right="admin")
+async def list_providers(call: Call, query: ListProvidersQuery) -> ListPage[Provider]:
+    """List providers, ordered by id, model_name or created."""
+    router_id = one_of("router", query.router, "router_id", query.router_id)
+    async with call.state.database.read() as session:
+        rows, total = await query_providers(session, query, router_id)
+    return ListPage(data=[_to_provider(row) for row in rows], total=total, offset=query.offset, limit=query.limit)
+
+
+@routes.get("/v1/admin/providers/{provider}", right="admin", raises=(NotFoundError,))
+async def get_provider(call: Call, provider: RowId) -> Provider:
+    """Get a provider."""
+    async with call.state.database.read() as session:
+        return _to_provider(await query_provider(session, provider))
+
+
+@routes.delete("/v1/admin/providers/{provider}", right="admin", raises=(NotFoundError,))
+async def delete_provider(call: Call, provider: RowId) -> Provider:
+    """Delete a provider; attempts that run at it finish and are accounted."""
+    async with call.state.database.transaction() as session:
+        row = await query_provider(session, provider)
+        await remove_provider(session, row)
+    await call.state.directory.refresh()
+    return _to_provider(row)
+
+
+def _to_provider(row: ProviderRow) -> Provider:
+    return Provider(
+        id=row.id or 0,
+        router_id=row.router_id,
+        user_id=row.user_id,
+        type=row.type,  # type: ignore[arg-type]  # a column
+        url=row.url,
+        key=row.key_masked,
+        timeout=row.timeout_s,
+        model_name=row.model_name,
+        model_hosting_zone=row.model_hosting_zone,
+        model_total_params=_number(row.model_total_params),
+        model_active_params=_number(row.model_active_params),
+        quantization_bits=row.quantization_bits,
+        gpu_count=row.gpu_count,
+        gpu_memory_gb=row.gpu_memory_gb,
+        batch_size=row.batch_size,
+        pue=row.pue,
+        wue=row.wue,
+        joules_per_output_token=row.joules_per_output_token,
+        qos_metric=row.qos_metric,  # type: ignore[arg-type]
+        qos_limit=row.qos_limit,
+        created=row.created_ms // 1000,
+        updated=row.updated_ms // 1000,
+    )
+
+
+def _number(value: float) -> float | int:
+    """Return a whole number as an integer."""
+    return int(value) if value.is_integer() else value

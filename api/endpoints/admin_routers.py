@@ -1,0 +1,104 @@
+"""/v1/admin/routers: public models."""
+
+from decimal import Decimal
+from typing import Final
+
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from api.call import Call
+from api.http import Routes
+from api.trim import trimmed
+from shared.clock import now_ms
+from shared.errors import ConflictError, InvalidFieldError, NotFoundError
+from shared.lists import ListPage, ListQuery, RowId
+from shared.routers.queries import count_providers, get_router, insert_router, list_aliases
+from shared.routers.queries import delete_router as remove_router
+from shared.routers.queries import list_routers as query_routers
+from shared.routers.schemas import CreateRouterRequest, Router
+from shared.routers.tables import RouterRow
+
+routes = Routes("Admin: routers")
+_MAX_PRICE: Final = Decimal(10**9)
+_SMALLEST_PRICE: Final = Decimal("1e-12")
+
+
+@routes.post("/v1/admin/routers", right="admin", status=201, raises=(ConflictError,))
+async def create_router(call: Call, body: CreateRouterRequest) -> Router:
+    """Create a router, a public model name; it can be called once it has a provider."""
+    now = now_ms()
+    row = RouterRow(
+        name=trimmed(body.name, "name"),
+        user_id=call.caller.user_id,
+        type=body.type,
+        load_balancing_strategy=body.load_balancing_strategy,
+        price_prompt=_price(body.cost_prompt_tokens, "cost_prompt_tokens"),
+        price_completion=_price(body.cost_completion_tokens, "cost_completion_tokens"),
+        created_ms=now,
+        updated_ms=now,
+    )
+    aliases = list(dict.fromkeys(trimmed(alias, "aliases") for alias in body.aliases))
+    async with call.state.database.transaction() as session:
+        await insert_router(session, row, aliases)
+        created = (await _to_routers(session, [row]))[0]
+    await call.state.directory.refresh()
+    return created
+
+
+def _price(price: Decimal, name: str) -> str:
+    """Return the price as it is stored; raises `InvalidFieldError`."""
+    if not price.is_finite() or not 0 <= price <= _MAX_PRICE:
+        raise InvalidFieldError(["body", name], f"Expected a number from 0 to {_MAX_PRICE}")
+    if price != price.quantize(_SMALLEST_PRICE):
+        raise InvalidFieldError(["body", name], "Expected at most 12 decimals")
+    return format(price.normalize(), "f")
+
+
+@routes.get("/v1/admin/routers", right="admin")
+async def list_routers(call: Call, query: ListQuery) -> ListPage[Router]:
+    """List routers, ordered by id, name or created."""
+    async with call.state.database.read() as session:
+        rows, total = await query_routers(session, query)
+        data = await _to_routers(session, rows)
+    return ListPage(data=data, total=total, offset=query.offset, limit=query.limit)
+
+
+@routes.get("/v1/admin/routers/{router_id}", right="admin", raises=(NotFoundError,))
+async def get_admin_router(call: Call, router_id: RowId) -> Router:
+    """Get a router."""
+    async with call.state.database.read() as session:
+        return (await _to_routers(session, [await get_router(session, router_id)]))[0]
+
+
+@routes.delete("/v1/admin/routers/{router_id}", right="admin", raises=(NotFoundError,))
+async def delete_router(call: Call, router_id: RowId) -> Router:
+    """Delete a router with its providers and aliases; its queued jobs end as failed, running ones finish."""
+    async with call.state.database.transaction() as session:
+        row = await get_router(session, router_id)
+        deleted = (await _to_routers(session, [row]))[0]
+        await remove_router(session, row)
+    await call.state.directory.refresh()
+    return deleted
+
+
+async def _to_routers(session: AsyncSession, rows: list[RouterRow]) -> list[Router]:
+    ids = [row.id or 0 for row in rows]
+    aliases, providers = await list_aliases(session, ids), await count_providers(session, ids)
+    return [_to_router(row, aliases[row.id or 0], providers[row.id or 0]) for row in rows]
+
+
+def _to_router(row: RouterRow, aliases: list[str], providers: int) -> Router:
+    return Router(
+        id=row.id or 0,
+        name=row.name,
+        user_id=row.user_id,
+        type=row.type,  # type: ignore[arg-type]  # a column
+        aliases=aliases,
+        load_balancing_strategy=row.load_balancing_strategy,  # type: ignore[arg-type]
+        vector_size=row.vector_size,
+        max_context_length=row.max_context_length,
+        cost_prompt_tokens=float(row.price_prompt),
+        cost_completion_tokens=float(row.price_completion),
+        providers=providers,
+        created=row.created_ms // 1000,
+        updated=row.updated_ms // 1000,
+    )

@@ -1,0 +1,51 @@
+"""GET /health, and the page at /."""
+
+from pathlib import Path
+from typing import Final, Literal
+
+from msgspec import Struct
+
+from api.call import Call
+from api.http import Reply, Routes
+from shared.errors import QueueUnavailableError
+
+routes = Routes("Monitoring")
+_ROOT: Final = Path(__file__).parent.parent.parent
+_PAGE: Final = _ROOT / "api" / "pages" / "index.html"
+_README: Final = _ROOT / "README.md"
+
+
+class Health(Struct, kw_only=True):
+    """The process serves."""
+
+    status: Literal["ok"]
+
+
+@routes.get("/health", right=None, raises=(QueueUnavailableError,))
+async def get_health(call: Call) -> Health:
+    """Tell whether this process can serve: 503 while it cannot reach the queue."""
+    if not call.state.inbox.is_connected:
+        raise QueueUnavailableError
+    return Health(status="ok")
+
+
+@routes.get("/status", right=None, raises=(QueueUnavailableError,))
+async def get_status(call: Call) -> Health:
+    """Tell whether this process can serve; the same as /health."""
+    if not call.state.inbox.is_connected:
+        raise QueueUnavailableError
+    return Health(status="ok")
+
+
+@routes.get("/", right=None, media_type="text/html")
+async def get_start_page(call: Call) -> Reply[str]:
+    """Show what this is and where to go."""
+    call.headers["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'"
+    return Reply(body=_PAGE.read_bytes(), content_type="text/html; charset=utf-8")
+
+
+@routes.get("/readme", right=None, media_type="text/plain")
+async def get_readme(call: Call) -> Reply[str]:
+    """Show README.md as text."""
+    call.headers["Content-Security-Policy"] = "default-src 'none'"
+    return Reply(body=_README.read_bytes(), content_type="text/plain; charset=utf-8")

@@ -1,0 +1,199 @@
+"""GET /v1/jobs, and /v1/jobs/{job_id} with its result, events, attempts and cancel.  Reads change nothing."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from msgspec import Raw, json
+from redis.exceptions import RedisError
+from sqlmodel import col, select
+
+from api.call import Call
+from api.frames import available_frames, follow_frames, frames_so_far, to_sse
+from api.http import EventStream, Reply, Routes
+from api.own_jobs import cancel, find_own_job, read_result, remove, wait_until_over
+from api.render import polling_headers, to_attempt, to_job
+from shared.errors import (
+    GoneError,
+    InvalidCursorError,
+    JobNotFinishedError,
+    NotFoundError,
+    QueueUnavailableError,
+)
+from shared.ids import JOB_PREFIXES, parse_id
+from shared.jobs.queries import list_jobs as query_jobs
+from shared.jobs.schemas import (
+    TERMINAL,
+    EventItem,
+    EventList,
+    EventsQuery,
+    Job,
+    JobDeleted,
+    JobPage,
+    JobProgress,
+    ListJobsQuery,
+    WaitQuery,
+    public_id,
+)
+from shared.jobs.tables import JobRow
+from shared.replies.entries import START, Kind, checked_id, order
+from shared.request_logs.schemas import AttemptPage
+from shared.request_logs.tables import RequestLogRow
+from shared.usage.tables import UsageRecordRow
+
+routes = Routes("Jobs")
+
+
+@routes.get("/v1/jobs", raises=(InvalidCursorError,))
+async def list_jobs(call: Call, query: ListJobsQuery) -> JobPage:
+    """List the caller's jobs, newest first.
+
+    Results are not part of a list; requests sent with `store: false` are not listed.
+    """
+    after = None
+    if query.after is not None and (after := parse_id(query.after, *JOB_PREFIXES)) is None:
+        raise InvalidCursorError(f"`{query.after}` is not the id of a job.", param="after")
+    async with call.state.database.read() as session:
+        rows, has_more = await query_jobs(session, call.caller.user_id, query, after)
+    jobs = [to_job(row) for row in rows]
+    return JobPage(
+        data=jobs, first_id=jobs[0].id if jobs else None, last_id=jobs[-1].id if jobs else None, has_more=has_more
+    )
+
+
+@routes.get("/v1/jobs/{job_id}", raises=(NotFoundError, GoneError))
+async def get_job(call: Call, job_id: str, query: WaitQuery) -> Reply[Job]:
+    """Get a job.
+
+    `wait=n` returns as soon as it is over, at the latest after n seconds; with `If-None-Match` as soon as it changes.
+    """
+    row = await find_own_job(call, job_id)
+    known = call.request.headers.get("If-None-Match")
+    if query.wait:
+        row = await wait_until_over(call, row, query.wait, row.version if known == _etag(row) else None)
+    call.headers |= polling_headers(row) | {"ETag": _etag(row)}
+    if known == _etag(row):
+        return Reply(body=b"", status=304)
+    return Reply(body=json.encode(to_job(row, await _progress(call, row))))
+
+
+def _etag(row: JobRow) -> str:
+    return f'W/"{row.version}"'
+
+
+async def _progress(call: Call, row: JobRow) -> JobProgress | None:
+    """Return how far a running stream is."""
+    if not row.stream or row.status in TERMINAL or row.attempt == 0:
+        return None
+    try:
+        entries = await call.state.reader.read(row.id)
+    except (RedisError, OSError):
+        return None
+    chunks = sum(1 for entry in entries if order(entry.id)[0] == row.attempt and entry.kind is Kind.CHUNK)
+    return JobProgress(output_tokens=chunks, events=len(entries))
+
+
+@routes.get("/v1/jobs/{job_id}/result", raises=(NotFoundError, GoneError, JobNotFinishedError))
+async def get_job_result(call: Call, job_id: str, query: WaitQuery) -> Reply[Any]:
+    """Get exactly the answer of the job's own route; the stored error with its status if it failed."""
+    row = await wait_until_over(call, await find_own_job(call, job_id), query.wait)
+    body, content_type = await read_result(call, row)
+    return Reply(body=body, content_type=content_type)
+
+
+@routes.get(
+    "/v1/jobs/{job_id}/events",
+    raises=(NotFoundError, GoneError, InvalidCursorError, QueueUnavailableError),
+)
+async def list_job_events(call: Call, job_id: str, query: EventsQuery) -> EventList | EventStream[Any] | Reply[Any]:
+    """Follow a job: its lifecycle and, if it streams, its output; resumable from any frame.
+
+    `Last-Event-ID` or `starting_after` gives exactly the frames behind that one, while the job runs and afterwards.
+    `Accept: application/json` gives the frames there are as a list.
+    """
+    row = await find_own_job(call, job_id)
+    after = _cursor(call.request.headers.get("Last-Event-ID") or query.starting_after)
+    if "application/json" in call.request.headers.get("Accept", ""):
+        return await _event_list(call, row, after, query.limit)
+    if row.status in TERMINAL:
+        _, frames = await frames_so_far(call, row.id)
+        if order(after) >= order(frames[-1].id):
+            return Reply(body=b"", status=204)
+    return EventStream(_job_events(call, row, after))
+
+
+def _cursor(text: str | None) -> str:
+    if text is None:
+        return START
+    try:
+        return checked_id(text)
+    except ValueError:
+        raise InvalidCursorError(f"`{text[:100]}` is not an event id.", param="starting_after") from None
+
+
+async def _event_list(call: Call, row: JobRow, after: str, limit: int) -> EventList:
+    try:
+        frames = [frame for frame in await available_frames(call, row) if order(frame.id) > order(after)]
+    except (RedisError, OSError) as error:
+        raise QueueUnavailableError from error
+    items = [EventItem(id=frame.id, event=frame.event, data=Raw(frame.data)) for frame in frames[:limit]]
+    return EventList(data=items, has_more=len(frames) > limit)
+
+
+async def _job_events(call: Call, row: JobRow, after: str) -> AsyncIterator[bytes]:
+    keep_alive_s, silent_s, is_over = call.state.settings.keep_alive_s, 0.0, False
+    loop = asyncio.get_running_loop()
+    try:
+        with call.state.readers.reading(row.id):
+            yield b"retry: 2000\n\n"
+            since = loop.time()
+            async for frame in follow_frames(call, row.id, after):
+                if frame is not None:
+                    since = loop.time()
+                    yield to_sse(frame)
+                    continue
+                silent_s = loop.time() - since
+                transport = call.request.transport
+                if transport is None or transport.is_closing():
+                    return
+                if silent_s >= keep_alive_s:
+                    since = loop.time()
+                    yield b": keep-alive\n\n"
+            is_over = True
+    finally:
+        if not is_over and row.cancel_when_unread:
+            call.state.readers.leave(row.id)
+
+
+@routes.get("/v1/jobs/{job_id}/attempts", raises=(NotFoundError, GoneError))
+async def list_job_attempts(call: Call, job_id: str) -> AttemptPage:
+    """List the attempts of a job, oldest first, with provider, latency, usage, cost and footprint."""
+    row = await find_own_job(call, job_id)
+    async with call.state.database.read() as session:
+        joined = select(RequestLogRow, UsageRecordRow).join(
+            UsageRecordRow,
+            (col(UsageRecordRow.job_id) == RequestLogRow.job_id) & (UsageRecordRow.attempt == RequestLogRow.attempt),
+            isouter=True,
+        )
+        statement = joined.where(RequestLogRow.job_id == row.id).order_by(col(RequestLogRow.attempt))
+        found = (await session.exec(statement)).all()
+    attempts = [to_attempt(log, record) for log, record in found]
+    ids = [attempt.id for attempt in attempts]
+    return AttemptPage(
+        data=attempts, first_id=ids[0] if ids else None, last_id=ids[-1] if ids else None, has_more=False
+    )
+
+
+@routes.post("/v1/jobs/{job_id}/cancel", raises=(NotFoundError, GoneError))
+async def cancel_job(call: Call, job_id: str) -> Job:
+    """Cancel a job; repeated, or too late, it changes nothing."""
+    row = await find_own_job(call, job_id)
+    return to_job(await cancel(call, row))
+
+
+@routes.delete("/v1/jobs/{job_id}", raises=(NotFoundError, GoneError, JobNotFinishedError))
+async def delete_job(call: Call, job_id: str) -> JobDeleted:
+    """Remove request, result and events of a job, which is cancelled first; a tombstone stays."""
+    row = await find_own_job(call, job_id)
+    await remove(call, row)
+    return JobDeleted(id=public_id(row.id), deleted=True)

@@ -1,0 +1,172 @@
+"""The frames of /v1/jobs/{job_id}/events: what a job has sent so far, and what it sends from now on.
+
+Ids are cursors that grow: `0-1` queued; `n-0` attempt n started; `n-1`, .. its output; then what ended it.  While a
+stream job runs, its frames come from Redis; once it is over, from the database; a job that does not stream has
+lifecycle frames only, which follow from its row and its attempts.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Final
+
+from msgspec import Struct, json
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from api.call import Call
+from api.render import error_of, to_job
+from shared.errors import StoredError
+from shared.jobs.queries import get_light
+from shared.jobs.schemas import TERMINAL, JobFrame, public_id
+from shared.jobs.tables import JobResultRow, JobRow
+from shared.replies.entries import Entry, Kind, ReplyLostError, order
+from shared.replies.frames import decode_frames
+from shared.request_logs.tables import RequestLogRow
+
+_QUEUED: Final = "0-1"
+_POLL_S: Final = 1.0
+
+
+class Frame(Struct, frozen=True):
+    """One frame; `event` is None for output."""
+
+    id: str
+    event: str | None
+    data: bytes
+
+
+def to_sse(frame: Frame) -> bytes:
+    """Return the frame as a server-sent event."""
+    event = b"" if frame.event is None else b"event: " + frame.event.encode() + b"\n"
+    return b"id: " + frame.id.encode() + b"\n" + event + b"data: " + frame.data + b"\n\n"
+
+
+async def frames_so_far(call: Call, job_id: str) -> tuple[JobRow, list[Frame]]:
+    """Return the job and its frames, as far as they can be told without Redis."""
+    async with call.state.database.read() as session:
+        row = await get_light(session, job_id)
+        attempts = await _attempts(session, job_id)
+        statement = select(JobResultRow.frames).where(JobResultRow.job_id == job_id)
+        stored = (await session.exec(statement)).first() if row.stream else None
+    frames = [_lifecycle(_QUEUED, "job.queued", row, row.created_ms, 0)]
+    if stored is not None:
+        frames += _output(row, decode_frames(stored))
+    elif not row.stream or row.status in TERMINAL:
+        frames += _from_attempts(row, attempts)
+    if row.status in TERMINAL:
+        frames += _tail(row, _next_seq(frames, row.attempt))
+    return row, frames
+
+
+async def _attempts(session: AsyncSession, job_id: str) -> list[RequestLogRow]:
+    statement = select(RequestLogRow).where(RequestLogRow.job_id == job_id).order_by(col(RequestLogRow.attempt))
+    return list((await session.exec(statement)).all())
+
+
+def _output(row: JobRow, entries: list[Entry]) -> list[Frame]:
+    """Return the frames of a stream's log."""
+    had_output = False
+    frames = []
+    for entry in entries:
+        frames.append(_to_frame(row, entry, had_output=had_output))
+        had_output = had_output or entry.kind is Kind.CHUNK
+    return frames
+
+
+def _to_frame(row: JobRow, entry: Entry, *, had_output: bool) -> Frame:
+    if entry.kind is Kind.CHUNK:
+        return Frame(entry.id, None, entry.data)
+    if entry.kind is Kind.RETRY:
+        return Frame(entry.id, "job.retry_scheduled", entry.data)
+    name = "job.restarted" if had_output else "job.started"
+    return _lifecycle(entry.id, name, row, row.started_ms or row.created_ms, order(entry.id)[0])
+
+
+def _from_attempts(row: JobRow, attempts: list[RequestLogRow]) -> list[Frame]:
+    frames = []
+    for attempt in attempts:
+        number = attempt.attempt
+        frames.append(_lifecycle(f"{number}-0", "job.started", row, attempt.created_ms, number))
+        ended_the_job = row.finished_ms is not None and attempt.completed_ms == row.finished_ms
+        if attempt.status == "failed" and not ended_the_job:
+            error = json.decode(attempt.error, type=StoredError) if attempt.error else None
+            at_ms = attempt.completed_ms or attempt.created_ms
+            frames.append(_lifecycle(f"{number}-1", "job.retry_scheduled", row, at_ms, number, error))
+    return frames
+
+
+def _next_seq(frames: list[Frame], attempt: int) -> int:
+    last_attempt, seq = order(frames[-1].id)
+    return seq + 1 if last_attempt == attempt else 0
+
+
+def _tail(row: JobRow, seq: int) -> list[Frame]:
+    """Return the frames that end a job."""
+    frames = []
+    if row.cancel_requested_ms is not None:
+        name = "job.cancel_requested"
+        frames.append(_lifecycle(f"{row.attempt}-{seq}", name, row, row.cancel_requested_ms, row.attempt))
+        seq += 1
+    data = JobFrame(
+        type=f"job.{row.status}", job_id=public_id(row.id), created_at=(row.finished_ms or row.created_ms) // 1000,
+        attempt=row.attempt, error=error_of(row), job=to_job(row),
+    )  # fmt: skip
+    return [*frames, Frame(f"{row.attempt}-{seq}", f"job.{row.status}", json.encode(data))]
+
+
+def _lifecycle(
+    frame_id: str, name: str, row: JobRow, at_ms: int, attempt: int, error: StoredError | None = None
+) -> Frame:  # fmt: skip
+    data = JobFrame(type=name, job_id=public_id(row.id), created_at=at_ms // 1000, attempt=attempt, error=error)
+    return Frame(frame_id, name, json.encode(data))
+
+
+async def follow_frames(call: Call, job_id: str, after: str) -> AsyncIterator[Frame | None]:
+    """Yield the frames behind `after` until the job is over; None when nothing has come for a second."""
+    last = after
+    while True:
+        row, frames = await frames_so_far(call, job_id)
+        for frame in frames:
+            if order(frame.id) > order(last):
+                last = frame.id
+                yield frame
+        if row.status in TERMINAL:
+            return
+        if row.stream:
+            async for live in _follow_stream(call, row, last):
+                if live is not None:
+                    last = live.id
+                yield live
+        else:
+            await call.state.done.wait(job_id, _POLL_S)
+            yield None
+
+
+async def _follow_stream(call: Call, row: JobRow, after: str) -> AsyncIterator[Frame | None]:
+    """Yield live frames until the job is over, or is to be looked up in the database again."""
+    had_output = order(after) > (0, 1)
+    # a cursor below the first attempt is a lifecycle frame, of which Redis knows nothing
+    start = after if order(after)[0] > 0 else None
+    try:
+        async for entry in call.state.reader.follow(row.id, start):
+            if entry is None:
+                yield None
+                async with call.state.database.read() as session:
+                    status = (await session.exec(select(JobRow.status).where(JobRow.id == row.id))).first()
+                if status in TERMINAL:
+                    return
+            elif entry.kind is Kind.END:
+                return
+            else:
+                yield _to_frame(row, entry, had_output=had_output)
+                had_output = had_output or entry.kind is Kind.CHUNK
+    except ReplyLostError:
+        await call.state.done.wait(row.id, _POLL_S)
+        yield None
+
+
+async def available_frames(call: Call, row: JobRow) -> list[Frame]:
+    """Return all frames there are at this moment."""
+    current, frames = await frames_so_far(call, row.id)
+    if current.stream and current.status not in TERMINAL:
+        frames += _output(current, await call.state.reader.read(row.id))
+    return frames

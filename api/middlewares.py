@@ -1,0 +1,81 @@
+"""The one place where errors become answers."""
+
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+from aiohttp import web
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from api.call import CALL, Call
+from api.http import JSON, common_headers
+from api.state import STATE
+from shared.errors import (
+    ApiError,
+    MethodNotAllowedError,
+    NotFoundError,
+    ReplayedError,
+    StorageUnavailableError,
+    StoredError,
+)
+from shared.ids import new_id
+
+log = structlog.get_logger()
+Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@web.middleware
+async def render_errors(request: web.Request, handler: Next) -> web.StreamResponse:
+    """Turn every exception into the one error shape; an unexpected one is logged with its traceback."""
+    try:
+        return await handler(request)
+    except ApiError as caught:
+        error = caught
+    except web.HTTPNotFound:
+        error = NotFoundError("Not Found")
+    except web.HTTPMethodNotAllowed as caught:
+        error = MethodNotAllowedError(
+            "Method Not Allowed", headers={"Allow": ", ".join(sorted(caught.allowed_methods))}
+        )
+    except web.HTTPException as caught:
+        error = _of_aiohttp(caught)
+    except ConnectionResetError:
+        raise
+    except (DBAPIError, PoolTimeoutError, OSError) as caught:
+        error = _of_database(caught, request)
+    except Exception:  # the one broad except of the process
+        log.exception("unhandled_error", path=request.path, request_id=_call(request).request_id)
+        error = ApiError("An unexpected error occurred")
+    headers = common_headers(_call(request)) | error.extra_headers | {"Content-Type": JSON}
+    return web.Response(status=error.http_status, body=error.body(), headers=headers)
+
+
+def _of_database(caught: Exception, request: web.Request) -> ApiError:
+    """Return 503 if the database, not the statement, is at fault; SQLSTATE 08, 53, 57 of PostgreSQL."""
+    if isinstance(caught, DBAPIError) and not isinstance(caught, InterfaceError | OperationalError):
+        state = str(getattr(caught.orig, "sqlstate", None) or "")
+        if not caught.connection_invalidated and not state.startswith(("08", "53", "57")):
+            log.exception("unhandled_error", path=request.path, request_id=_call(request).request_id)
+            return ApiError("An unexpected error occurred")
+    log.warning("database_away", error=repr(caught), path=request.path, request_id=_call(request).request_id)
+    return StorageUnavailableError()
+
+
+def _of_aiohttp(caught: web.HTTPException) -> ApiError:
+    """Return an error that aiohttp itself found, such as an unknown content encoding."""
+    stored = StoredError(
+        message=caught.reason, type="invalid_request_error", param=None, code="bad_request", status=caught.status
+    )
+    return ReplayedError(stored)
+
+
+def _call(request: web.Request) -> Call:
+    """Return the call; a request without an endpoint gets one here."""
+    call = request.get(CALL)
+    if call is None:
+        call = request[CALL] = Call(
+            caller=None,  # type: ignore[arg-type]  # nobody asked who it is
+            state=request.app[STATE], request=request, request_id=new_id("req_"), started=time.perf_counter(),
+        )  # fmt: skip
+    return call

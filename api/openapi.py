@@ -1,0 +1,128 @@
+"""The API reference, built from the same annotations that decode the requests."""
+
+import inspect
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from msgspec import NODEFAULT
+from msgspec.json import schema_components
+from msgspec.structs import fields
+
+from api.http import Endpoint
+from shared.errors import (
+    ApiError,
+    AuthenticationError,
+    BodyTooLargeError,
+    ErrorBody,
+    InvalidJsonError,
+    PermissionDeniedError,
+    StorageUnavailableError,
+    UnprocessableEntityError,
+)
+
+VERSION = "0.1.0"
+_REF = "#/components/schemas/{name}"
+
+
+def build_openapi(endpoints: Iterable[Endpoint], *, title: str) -> dict[str, Any]:
+    """Return an OpenAPI 3.1 document (msgspec emits JSON Schema 2020-12, which 3.1 uses as is)."""
+    endpoints = list(endpoints)
+    types = list({repr(t): t for endpoint in endpoints for t in _types(endpoint)}.values())
+    schemas, components = schema_components(types, ref_template=_REF)
+    by_type = dict(zip(map(repr, types), schemas, strict=True))
+    paths: dict[str, Any] = {}
+    for endpoint in endpoints:
+        paths.setdefault(plain_path(endpoint.path), {})[endpoint.method.lower()] = _operation(endpoint, by_type)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": title, "version": VERSION},
+        "paths": paths,
+        "components": {"schemas": components, "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}}},
+    }
+
+
+def plain_path(path: str) -> str:
+    """Return an aiohttp path without the patterns of its parameters."""
+    return re.sub(r"{(\w+):[^}]+}", r"{\1}", path)
+
+
+def _types(endpoint: Endpoint) -> list[Any]:
+    query = [field.type for field in fields(endpoint.query)] if endpoint.query else []
+    candidates = [
+        endpoint.body, endpoint.returns, endpoint.streams, endpoint.accepted, *endpoint.path_params.values(), *query,
+        ErrorBody,
+    ]  # fmt: skip
+    return [t for t in candidates if t is not None]
+
+
+def _operation(endpoint: Endpoint, by_type: dict[str, Any]) -> dict[str, Any]:
+    summary, _, description = (inspect.getdoc(endpoint.handler) or "").partition("\n\n")
+    operation: dict[str, Any] = {
+        "operationId": endpoint.handler.__name__,
+        "tags": [endpoint.tag],
+        "summary": summary,
+        "description": " ".join(description.split()),
+        "parameters": _parameters(endpoint, by_type),
+        "responses": _responses(endpoint, by_type),
+    }
+    if endpoint.right is not None:
+        operation["security"] = [{"bearer": []}]
+    if endpoint.body is not None:
+        content = {"application/json": {"schema": by_type[repr(endpoint.body)]}}
+        operation["requestBody"] = {"required": True, "content": content}
+    return operation
+
+
+def _parameters(endpoint: Endpoint, by_type: dict[str, Any]) -> list[dict[str, Any]]:
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": by_type[repr(t)]}
+        for name, t in endpoint.path_params.items()
+    ]
+    for field in fields(endpoint.query) if endpoint.query else ():
+        required = field.default is NODEFAULT and field.default_factory is NODEFAULT
+        schema = by_type[repr(field.type)]
+        parameter = {"name": field.name, "in": "query", "required": required, "schema": schema}
+        if schema.get("type") == "object":
+            parameter |= {"style": "deepObject", "explode": True}
+        parameters.append(parameter)
+    return parameters
+
+
+def _responses(endpoint: Endpoint, by_type: dict[str, Any]) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    if endpoint.returns is not None:
+        content[endpoint.media_type] = {"schema": by_type[repr(endpoint.returns)]}
+    if endpoint.streams is not None:
+        content["text/event-stream"] = {"schema": by_type[repr(endpoint.streams)]}
+    responses: dict[str, Any] = {str(endpoint.status): {"description": "Success."}}
+    if content and endpoint.status != 204:
+        responses[str(endpoint.status)]["content"] = content
+    if endpoint.accepted is not None:
+        job = {"application/json": {"schema": by_type[repr(endpoint.accepted)]}}
+        responses["202"] = {"description": "Accepted: `Prefer: respond-async`.", "content": job}
+    for error in (*endpoint.raises, *_common_errors(endpoint)):
+        response = responses.setdefault(
+            str(error.status),
+            {"description": "", "content": {"application/json": {"schema": by_type[repr(ErrorBody)]}}},
+        )
+        response["description"] = f"{response['description']} `{error.code}`: {inspect.getdoc(error)}".strip()
+    return responses
+
+
+def _common_errors(endpoint: Endpoint) -> list[type[ApiError]]:
+    errors: list[type[ApiError]] = []
+    if endpoint.right is not None:
+        errors += [AuthenticationError, PermissionDeniedError]
+    if endpoint.body is not None:
+        errors += [InvalidJsonError, BodyTooLargeError]
+    if endpoint.body is not None or endpoint.query is not None or endpoint.path_params:
+        errors.append(UnprocessableEntityError)
+    if endpoint.is_inference:
+        errors.append(StorageUnavailableError)
+    return errors
+
+
+def path_names(path: str) -> list[str]:
+    """Return the parameter names of an aiohttp path such as `/v1/jobs/{job_id}`."""
+    return re.findall(r"{(\w+)", path)

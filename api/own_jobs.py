@@ -1,0 +1,130 @@
+"""A caller's own jobs: find, await, read, cancel, remove one."""
+
+import asyncio
+from typing import Final
+
+import structlog
+from msgspec import json
+from redis.exceptions import RedisError
+
+from api.call import Call
+from api.render import error_of, gone, polling_headers
+from shared.clock import now_ms
+from shared.errors import JobNotFinishedError, NotFoundError, ReplayedError, StorageUnavailableError, StoredError
+from shared.group_commit.units import CommitError, StaleError
+from shared.ids import new_id
+from shared.jobs.queries import find_job, get_light, get_result, remove_bodies
+from shared.jobs.schemas import CANCELLED, QUEUED, TERMINAL, WITH_RESULT, public_id
+from shared.jobs.statements import FinishedJob, NewJobEvent, finish_job, insert_event, request_cancel
+from shared.jobs.tables import JobRow
+from shared.replies.entries import Ending, Entry, Kind, encode_ending
+from shared.usage.schemas import zero_usage
+from shared.usage.statements import NewCharge, insert_charge
+
+log = structlog.get_logger()
+MAX_WAIT_S: Final = 60.0
+_LOOK_S: Final = 2.0
+_RUNNING_ENDS_S: Final = 10.0
+
+
+async def find_own_job(call: Call, job_id: str, missing: NotFoundError | None = None) -> JobRow:
+    """Return the caller's job; raises `NotFoundError`, or `GoneError` if it is a tombstone."""
+    async with call.state.database.read() as session:
+        row = await find_job(session, None if call.caller.is_admin else call.caller.user_id, job_id)
+    if row is None:
+        raise missing or NotFoundError(f"No job `{job_id}`.", param="job_id")
+    call.headers["x-job-id"] = public_id(row.id)
+    if row.removed_ms is not None:
+        raise gone(row)
+    return row
+
+
+async def wait_until_over(call: Call, row: JobRow, wait_s: float, version: int | None = None) -> JobRow:
+    """Return the job when it is over, has another version than `version`, or `wait_s` have passed."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + min(wait_s, MAX_WAIT_S)
+    while row.status not in TERMINAL and version in (None, row.version) and (left_s := deadline - loop.time()) > 0:
+        await call.state.done.wait(row.id, min(left_s, _LOOK_S))
+        row = await _read(call, row.id)
+    return row
+
+
+async def _read(call: Call, job_id: str) -> JobRow:
+    async with call.state.database.read() as session:
+        return await get_light(session, job_id)
+
+
+async def read_result(call: Call, row: JobRow) -> tuple[bytes, str]:
+    """Return body and content type of the answer; raises `JobNotFinishedError`, `ReplayedError`, or `GoneError`."""
+    if row.status not in TERMINAL:
+        headers = polling_headers(row)
+        headers["retry-after-ms"] = headers.pop("openai-poll-after-ms")
+        headers["Location"] = f"/v1/jobs/{public_id(row.id)}"
+        raise JobNotFinishedError(f"The job is {row.status}.", headers=headers)
+    if row.status not in WITH_RESULT:
+        error = error_of(row)
+        if error is None:
+            raise TypeError(f"{row.id} is {row.status} without an error")
+        raise ReplayedError(error, headers={"x-should-retry": "false"})
+    async with call.state.database.read() as session:
+        result = await get_result(session, row.id)
+    if result is None:
+        raise gone(row)
+    return result.body, result.content_type
+
+
+async def cancel(call: Call, row: JobRow) -> JobRow:
+    """Cancel a job and return it: at once if it waits; if it runs, its worker is told and ends it."""
+    if row.status in TERMINAL:
+        return row
+    try:
+        if row.status == QUEUED:
+            await _end_waiting(call, row)
+        else:
+            await call.state.writer.execute_many((request_cancel(row.id, now_ms()),))
+    except StaleError:  # it started or ended meanwhile
+        return await cancel(call, await _read(call, row.id))
+    except CommitError as error:
+        raise StorageUnavailableError from error
+    try:
+        await (call.state.queue.abort(row.id) if row.status == QUEUED else call.state.queue.signal(row.id))
+    except (RedisError, OSError) as error:
+        log.warning("cancel_told_later", error=repr(error), job_id=public_id(row.id))  # by the reconciler
+    return await _read(call, row.id)
+
+
+async def _end_waiting(call: Call, row: JobRow) -> None:
+    now, usage = now_ms(), zero_usage()
+    error = StoredError(
+        message="The job was cancelled.", type="invalid_request_error", param=None, code="job_cancelled", status=409
+    )
+    finished = FinishedJob(
+        id=row.id, attempt=row.attempt, status=CANCELLED, finished_ms=now,
+        result_expires_ms=now + row.result_ttl_s * 1000, error=json.encode(error).decode(),
+        usage=json.encode(usage).decode(),
+    )  # fmt: skip
+    charge = NewCharge(
+        job_id=row.id, status=CANCELLED, created_ms=now, user_id=row.user_id, organization_id=row.organization_id,
+        key_id=row.key_id, router_id=row.router_id, router_name=row.router_name, kind=row.kind, prompt_tokens=0,
+        completion_tokens=0, amount_micros=0,
+    )  # fmt: skip
+    event = NewJobEvent(job_id=row.id, id=new_id("evt_"), type=f"job.{CANCELLED}", created_ms=now)
+    unit = (
+        request_cancel(row.id, now),
+        finish_job(finished, only_queued=True),
+        insert_charge(charge),
+        insert_event(event),
+    )
+    await call.state.writer.execute_many(unit)
+    ending = Ending(CANCELLED, error.status, "application/json", json.encode(error))
+    call.state.inbox.deliver(row.id, Entry("0-1", Kind.END, encode_ending(ending, with_body=True)))
+
+
+async def remove(call: Call, row: JobRow) -> None:
+    """Cancel the job if it is not over, then remove request, result and events; a tombstone stays."""
+    row = await cancel(call, row)
+    row = await wait_until_over(call, row, _RUNNING_ENDS_S)
+    if row.status not in TERMINAL:
+        raise JobNotFinishedError("The job is being cancelled; try again.", headers={"retry-after": "1"})
+    async with call.state.database.transaction() as session:
+        await remove_bodies(session, [row.id], now_ms(), "deleted")

@@ -1,0 +1,53 @@
+"""Note inference requests that were refused before a job existed; everything else in the request log is a job's."""
+
+import time
+from contextlib import suppress
+from typing import Final
+
+from msgspec import json
+
+from api.call import Call
+from shared.clock import now_ms
+from shared.errors import ApiError
+from shared.group_commit.units import CommitError
+from shared.ids import new_ulid
+from shared.request_logs.redaction import clean, redact_headers
+from shared.request_logs.statements import NewRefusal, insert_refusal
+
+MAX_LOGGED_BYTES: Final = 64 * 1024
+
+
+async def log_refusal(call: Call, endpoint: str, error: ApiError) -> None:
+    """Insert one row; a database that is away does not make the answer worse."""
+    latency_ms = int((time.perf_counter() - call.started) * 1000)
+    now = now_ms()
+    caller = call.caller
+    refusal = NewRefusal(
+        id=new_ulid(),
+        created_ms=now - latency_ms,
+        completed_ms=now,
+        request_id=call.request_id,
+        method=call.request.method,
+        endpoint=endpoint,
+        http_status=error.http_status,
+        model=None if call.model is None else call.model.replace("\x00", "")[:255],
+        key_id=caller.key_id if caller else None,
+        user_id=caller.user_id if caller else None,
+        organization_id=caller.organization_id if caller else None,
+        client_address=call.request.remote,
+        user_agent=clean(call.request.headers.get("User-Agent", "")) or None,
+        latency_ms=latency_ms,
+        error=json.encode(error.stored()).decode().replace("\\u0000", ""),
+        error_code=error.code,
+        retry_count=retry_count(call),
+        request_headers=redact_headers(call.request.headers.items()),
+        request_body=call.body[:MAX_LOGGED_BYTES] if caller else None,
+    )
+    with suppress(CommitError):
+        await call.state.writer.execute_many((insert_refusal(refusal),))
+
+
+def retry_count(call: Call) -> int:
+    """Return how often a stock client has repeated this request."""
+    text = call.request.headers.get("x-stainless-retry-count", "0")
+    return int(text) if text.isdecimal() and len(text) < 4 else 0

@@ -1,0 +1,37 @@
+"""What lives as long as the process, and who is calling."""
+
+from aiohttp import web
+from msgspec import Struct
+from redis.asyncio import Redis
+
+from api.done import DoneWatch
+from api.keys import KeyRing
+from api.readers import Readers
+from shared.database import Database
+from shared.directory import Directory
+from shared.group_commit.writer import GroupCommit
+from shared.queue.job_queue import JobQueue
+from shared.replies.inbox import Inbox
+from shared.replies.reader import ReplyReader
+from shared.secrets import SecretBox
+from shared.settings import Settings
+
+
+class State(Struct, frozen=True, kw_only=True):
+    """Built once in `api.__main__`; handlers reach it as `call.state`."""
+
+    settings: Settings
+    database: Database
+    writer: GroupCommit
+    redis: Redis
+    queue: JobQueue
+    inbox: Inbox
+    reader: ReplyReader
+    readers: Readers
+    done: DoneWatch
+    directory: Directory
+    keys: KeyRing
+    box: SecretBox
+
+
+STATE: web.AppKey[State] = web.AppKey("state", State)

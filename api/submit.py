@@ -1,0 +1,182 @@
+"""Turn a request into a durable job.
+
+The row is committed first; only then is an id given out and the job put into the queue.  If that fails, or this process
+dies in between, the reconciler finds the row.
+"""
+
+from typing import Final
+
+import structlog
+from aiohttp import web
+from msgspec import Struct, json
+from redis.exceptions import RedisError
+
+from api.call import Call
+from api.prefer import NO_PREFERENCE, Prefer, parse_prefer
+from api.refusals import retry_count
+from shared import fault_points
+from shared.clock import now_ms
+from shared.directory import Router
+from shared.errors import (
+    ModelNotFoundError,
+    QueueUnavailableError,
+    StorageUnavailableError,
+    WrongModelTypeError,
+)
+from shared.group_commit.units import CommitError
+from shared.ids import new_ulid
+from shared.jobs.messages import BAND_NUMBERS, message_of
+from shared.jobs.schemas import BACKGROUND, INTERACTIVE, QUEUED, public_id
+from shared.jobs.statements import NewJob, insert_job
+from shared.queue.jobs import NewJob as QueuedJob
+from shared.queue.lanes import RUN_JOB
+from shared.replies.inbox import Waiter
+from shared.request_logs.redaction import clean, redact_headers
+
+log = structlog.get_logger()
+MAX_ATTEMPTS: Final = 3
+_TOKENS_PER_TURN: Final = 1000
+_MAX_TURNS: Final = 1000.0
+"""No job uses up more of its tenant's share at once, whatever it asks for."""
+_BYTES_PER_TOKEN: Final = 4
+_TRACEPARENT_PARTS: Final = 4
+
+
+class Submission(Struct, frozen=True, kw_only=True):
+    """What an inference route knows of the job it wants; the rest is the same for all of them."""
+
+    kind: str
+    endpoint: str
+    router: Router
+    model: str
+    """As called."""
+    stream: bool = False
+    store: bool | None = None
+    metadata: dict[str, str] | None = None
+    end_user: str | None = None
+    max_output_tokens: int = 0
+    is_flex: bool = False
+    """The caller waits, but is not in a hurry."""
+
+
+class Submitted(Struct, frozen=True, kw_only=True):
+    """An accepted job."""
+
+    job: NewJob
+    prefer: Prefer
+    waiter: Waiter | None
+    """Receives the reply; None if the caller does not wait."""
+
+
+async def find_router(call: Call, model: str, types: frozenset[str]) -> Router:
+    """Return the router the caller asks for; raises `ModelNotFoundError` and `WrongModelTypeError`."""
+    call.model = model
+    router = call.state.directory.peek(model)
+    if router is None or not router.providers:
+        router = await call.state.directory.find_router(model)
+    if router is None or not router.providers:
+        raise ModelNotFoundError
+    if router.type not in types:
+        raise WrongModelTypeError
+    return router
+
+
+async def submit(call: Call, submission: Submission) -> Submitted:
+    """Store the job and put it into the queue.
+
+    Raises:
+        QueueUnavailableError: Redis is away; no job was made.
+        StorageUnavailableError: the database takes no writes; no job was made.
+
+    """
+    state = call.state
+    if not state.inbox.is_connected:
+        raise QueueUnavailableError
+    header = call.request.headers.getall("Prefer", None)
+    prefer = NO_PREFERENCE if header is None else parse_prefer(header)
+    waits = prefer.waits and not (submission.stream and prefer.respond_async)  # the events of a stream are read later
+    job = _new_job(call, submission, prefer, waits=waits)
+    waiter = state.inbox.wait_for(job.id) if waits else None
+    try:
+        await state.writer.execute_many((insert_job(job),))
+    except CommitError as error:
+        state.inbox.forget(job.id)
+        log.warning("job_not_stored", error=repr(error), request_id=call.request_id)
+        raise StorageUnavailableError from error
+    call.headers["x-job-id"] = public_id(job.id)
+    call.headers["Vary"] = "Prefer"
+    fault_points.reach(state.settings, "after_accept")
+    try:
+        await state.queue.enqueue(_queued(call, job))
+    except (RedisError, OSError) as error:
+        log.warning("job_queued_later", error=repr(error), job_id=public_id(job.id))  # by the reconciler
+    return Submitted(job=job, prefer=prefer, waiter=waiter)
+
+
+def _new_job(call: Call, submission: Submission, prefer: Prefer, *, waits: bool) -> NewJob:
+    settings, caller, request, now = call.state.settings, call.caller, call.request, now_ms()
+    traceparent = _header(request, "traceparent")
+    runs_unread = prefer.respond_async or submission.store is True
+    ttl_s = settings.unstored_result_ttl_s if submission.store is False else settings.result_ttl_s
+    tokens = len(call.body) / _BYTES_PER_TOKEN + submission.max_output_tokens
+    return NewJob(
+        id=new_ulid(),
+        kind=submission.kind,
+        endpoint=submission.endpoint,
+        status=QUEUED,
+        band=BAND_NUMBERS[BACKGROUND if prefer.respond_async or submission.is_flex else INTERACTIVE],
+        stream=submission.stream,
+        store=submission.store,
+        user_id=caller.user_id,
+        organization_id=caller.organization_id,
+        key_id=caller.key_id,
+        router_id=submission.router.id,
+        router_name=submission.router.name,
+        model=submission.model,
+        price_prompt=str(submission.router.price_prompt),
+        price_completion=str(submission.router.price_completion),
+        priority=caller.priority,
+        cost_estimate=min(max(tokens / _TOKENS_PER_TURN, 0.01), _MAX_TURNS),
+        metadata=json.encode(submission.metadata).decode() if submission.metadata else None,
+        end_user=submission.end_user,
+        created_ms=now,
+        not_before_ms=None,
+        expires_ms=now + settings.start_timeout_s * 1000,
+        timeout_s=settings.job_timeout_s,
+        result_ttl_s=ttl_s,
+        max_attempts=MAX_ATTEMPTS,
+        on_worker_lost="retry",
+        cancel_when_unread=submission.stream and not runs_unread,
+        request_id=call.request_id,
+        client_request_id=_header(request, "x-client-request-id"),
+        trace_id=_trace_id(traceparent),
+        traceparent=traceparent,
+        client_address=request.remote,
+        user_agent=_header(request, "User-Agent"),
+        retry_count=retry_count(call),
+        request_headers=redact_headers(request.headers.items()),
+        inbox=call.state.inbox.key if waits else None,
+        request=call.body,
+    )
+
+
+def _header(request: web.Request, name: str) -> str | None:
+    value = request.headers.get(name)
+    return None if value is None else clean(value)
+
+
+def _queued(call: Call, job: NewJob) -> QueuedJob:
+    return QueuedJob(
+        job_id=job.id,
+        function=RUN_JOB,
+        args=(message_of(job, job.request),),
+        tenant=call.caller.tenant,
+        band=job.band,
+        cost=job.cost_estimate,
+    )
+
+
+def _trace_id(traceparent: str | None) -> str | None:
+    """Return the trace id of a W3C traceparent."""
+    parts = traceparent.split("-") if traceparent else []
+    return parts[1] if len(parts) >= _TRACEPARENT_PARTS and len(parts[1]) == 32 else None

@@ -1,0 +1,1 @@
+"""Chat completions: wire types of requests, replies and chunks."""

@@ -1,0 +1,84 @@
+"""The database handle for everything but hot writes, which go through `shared.group_commit`.
+
+SQLite: WAL and `synchronous=FULL`; readers never wait for the writer.  PostgreSQL: asyncpg.
+"""
+
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+SQLITE_PRAGMAS: Final = ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000", "foreign_keys=ON")
+_SQLITE: Final = "sqlite:///"
+
+
+def sqlite_path(url: str) -> Path | None:
+    """Return the file of a `sqlite:///` URL; None for PostgreSQL."""
+    return Path(url.removeprefix(_SQLITE)) if url.startswith(_SQLITE) else None
+
+
+def postgres_dsn(url: str) -> str:
+    """Return the URL as asyncpg takes it."""
+    return url.replace("postgres://", "postgresql://", 1)
+
+
+def create_engine(url: str) -> AsyncEngine:
+    """Return an engine for a `sqlite:///` or `postgresql://` URL."""
+    path = sqlite_path(url)
+    if path is None:
+        dsn = postgres_dsn(url).replace("postgresql://", "postgresql+asyncpg://", 1)
+        return create_async_engine(dsn, pool_size=10, max_overflow=10, pool_pre_ping=True)
+    engine = create_async_engine(f"sqlite+aiosqlite:///{path}", pool_size=5)
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def _pragmas(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # the driver's own BEGIN is deferred; ours says what it wants
+        for pragma in SQLITE_PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def _begin(connection: Any) -> None:
+        writes = connection.get_execution_options().get("writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+class Database:
+    """Owns the engine; opened once per process.
+
+    Keep every block short and never await the network in it.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.engine = create_engine(url)
+        self._writer = self.engine.execution_options(writes=True)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncSession]:
+        """Yield a session; commit on success, roll back on any exception."""
+        async with AsyncSession(self._writer, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncSession]:
+        """Yield a session that writes nothing."""
+        async with AsyncSession(self.engine, expire_on_commit=False) as session:
+            yield session
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.engine.dispose()
+
+
+def connect_sqlite(path: Path, *, timeout_s: float = 5.0) -> sqlite3.Connection:
+    """Open the file with autocommit and the pragmas every connection of Sluice uses."""
+    connection = sqlite3.connect(path, timeout=timeout_s, isolation_level=None)
+    for pragma in SQLITE_PRAGMAS:
+        connection.execute(f"PRAGMA {pragma}")
+    return connection

@@ -1,0 +1,107 @@
+"""SQLite as a store: one connection in one thread, one thread hop per batch.
+
+Durable means `synchronous=FULL` in WAL mode: the log is synced before the commit returns.  NORMAL is consistent but may
+forget the last commits when the power fails, so it cannot carry "accepted".
+"""
+
+import asyncio
+import re
+import sqlite3
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+from shared.database import connect_sqlite
+from shared.group_commit.units import RefusedError, Result, Statement, StoreUnavailableError, Unit, check
+
+_PRAGMAS: Final = ("temp_store=MEMORY", "cache_size=-65536", "wal_autocheckpoint=4000")
+_BUSY_S: Final = 5.0
+_BUSY_PAUSE_S: Final = 0.0003
+"""SQLite's own busy handler sleeps 1, 2, 5, 10 .. ms, which adds up to most of a request."""
+_PLACEHOLDER: Final = re.compile(r"\$(\d+)")
+
+
+class SqliteStore:
+    """The one connection that writes; other processes may write too, `BEGIN IMMEDIATE` makes them wait."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="commit")
+        self._connection: sqlite3.Connection | None = None
+        self._translated: dict[str, str] = {}
+
+    async def commit(self, units: Sequence[Unit]) -> list[list[Result]]:
+        """Run all units in one transaction."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._commit, units)
+
+    async def close(self) -> None:
+        """Close the connection and its thread."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._disconnect)
+        self._thread.shutdown()
+
+    def _commit(self, units: Sequence[Unit]) -> list[list[Result]]:
+        try:
+            connection = self._connection = self._connection or _connect(self._path)
+            _begin(connection)
+        except sqlite3.Error as error:
+            raise StoreUnavailableError(f"{self._path.name}: {error}") from error
+        index: int | None = None
+        try:
+            results = []
+            for index, unit in enumerate(units):  # noqa: B007  # tells which unit was refused
+                results.append([self._run(connection, statement) for statement in unit])
+            index = None
+            connection.execute("COMMIT")
+        except Exception as error:  # a parameter may raise anything, OverflowError for one
+            if connection.in_transaction:  # some errors, a full disk for one, have rolled back already
+                connection.execute("ROLLBACK")
+            if _is_about_the_file(error):
+                raise StoreUnavailableError(f"{self._path.name}: {error}") from error
+            raise RefusedError(error, index) from error
+        return results
+
+    def _run(self, connection: sqlite3.Connection, statement: Statement) -> Result:
+        sql = self._translated.get(statement.sql)
+        if sql is None:
+            sql = self._translated[statement.sql] = _PLACEHOLDER.sub(r"?\1", statement.sql)
+        cursor = connection.execute(sql, statement.parameters)
+        rows = cursor.fetchall()
+        return check(statement, Result(rows, max(cursor.rowcount, 0)))
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = connect_sqlite(path)
+    for pragma in _PRAGMAS:
+        connection.execute(f"PRAGMA {pragma}")
+    connection.execute("PRAGMA busy_timeout=0")
+    return connection
+
+
+def _begin(connection: sqlite3.Connection) -> None:
+    """Take the write lock; several processes write in turn."""
+    deadline = time.monotonic() + _BUSY_S
+    while True:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(_BUSY_PAUSE_S)
+        else:
+            return
+
+
+def _is_about_the_file(error: Exception) -> bool:
+    """Return whether every unit would meet the error: disk full, I/O error, locked, corrupt."""
+    code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+    return code in (
+        sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_READONLY,
+    )  # fmt: skip

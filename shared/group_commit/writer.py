@@ -1,0 +1,119 @@
+"""One writer for all callers of the process.
+
+A commit costs one fsync, whatever it contains.  While one is under way, callers queue up; the next transaction takes
+all of them.  There is no timer: a single caller waits for one commit, a thousand callers wait for about two.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+from shared.group_commit.units import (
+    CommitError,
+    Parameter,
+    RefusedError,
+    Result,
+    Statement,
+    Store,
+    StoreUnavailableError,
+    Unit,
+    WriterBusyError,
+    WriterClosedError,
+)
+
+MAX_BATCH: Final = 512
+MAX_WAITING: Final = 10_000
+
+
+class _Waiting:
+    """One unit and its caller."""
+
+    __slots__ = ("results", "unit")
+
+    def __init__(self, unit: Unit, results: asyncio.Future[list[Result]]) -> None:
+        self.unit = unit
+        self.results = results
+
+    def resolve(self, results: list[Result]) -> None:
+        if not self.results.done():  # the caller may have been cancelled; its unit is written all the same
+            self.results.set_result(results)
+
+    def fail(self, error: Exception) -> None:
+        if not self.results.done():
+            self.results.set_exception(error)
+
+
+class GroupCommit:
+    """Writes units, those of one shape in the order of the calls; a call returns when its unit is durable.
+
+    Each unit is a transaction of its own as far as its caller can tell: one that fails takes no other with it.
+    """
+
+    def __init__(self, store: Store, *, max_batch: int = MAX_BATCH, max_waiting: int = MAX_WAITING) -> None:
+        self._store = store
+        self._max_batch = max_batch
+        self._max_waiting = max_waiting
+        self._waiting: deque[_Waiting] = deque()
+        self._writer: asyncio.Task[None] | None = None
+        self._is_closed = False
+
+    async def execute(self, sql: str, parameters: Sequence[Parameter] = ()) -> Result:
+        """Write one statement; raises the error of the database, or a `CommitError`."""
+        return (await self.execute_many([Statement(sql, tuple(parameters))]))[0]
+
+    async def execute_many(self, statements: Sequence[Statement]) -> list[Result]:
+        """Write the statements as one unit, in order, all or none; results in the same order."""
+        if self._is_closed:
+            raise WriterClosedError("The writer is closed.")
+        if len(self._waiting) >= self._max_waiting:
+            raise WriterBusyError(f"{self._max_waiting} units are waiting.")
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(tuple(statements), loop.create_future())
+        self._waiting.append(waiting)
+        if self._writer is None:
+            self._writer = loop.create_task(self._write_all())
+        return await waiting.results
+
+    async def close(self) -> None:
+        """Refuse new units, write those that wait, close the database."""
+        self._is_closed = True
+        if self._writer is not None:
+            await self._writer
+        await self._store.close()
+
+    async def _write_all(self) -> None:
+        try:
+            while self._waiting:
+                count = min(len(self._waiting), self._max_batch)
+                await self._write([self._waiting.popleft() for _ in range(count)])
+        finally:
+            self._writer = None
+
+    async def _write(self, batch: list[_Waiting]) -> None:
+        """Commit the batch; a unit at fault fails alone."""
+        try:
+            results = await self._store.commit([waiting.unit for waiting in batch])
+        except RefusedError as refused:
+            await self._write_others(batch, refused)
+        except CommitError as error:
+            for waiting in batch:
+                waiting.fail(error)
+        except Exception as error:  # noqa: BLE001  # a bug in a store must not leave callers waiting for ever
+            for waiting in batch:
+                waiting.fail(StoreUnavailableError(repr(error)))
+        else:
+            for waiting, result in zip(batch, results, strict=True):
+                waiting.resolve(result)
+
+    async def _write_others(self, batch: list[_Waiting], refused: RefusedError) -> None:
+        """Write the batch without the unit at fault; halve it if the store could not tell which one that is."""
+        index = 0 if len(batch) == 1 else refused.index
+        if index is not None:
+            batch.pop(index).fail(refused.cause)
+            if batch:
+                await self._write(batch)
+            return
+        middle = len(batch) // 2
+        await self._write(batch[:middle])
+        await self._write(batch[middle:])

@@ -1,0 +1,18 @@
+"""Table `keys`: API keys.  The secret itself is not kept, only its SHA-256; it has 256 random bits."""
+
+from sqlmodel import Field, SQLModel
+
+from shared.columns import NEVER_REUSE_IDS, bigint
+
+
+class KeyRow(SQLModel, table=True):
+    __tablename__ = "keys"
+    __table_args__ = (NEVER_REUSE_IDS,)
+
+    id: int | None = Field(default=None, primary_key=True)
+    name: str
+    user_id: int = Field(foreign_key="users.id", index=True)
+    hash: str = Field(unique=True)
+    masked: str
+    expires_ms: int | None = bigint(default=None)
+    created_ms: int = bigint()

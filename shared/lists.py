@@ -1,0 +1,52 @@
+"""Lists of the administration API: offset and limit, both spellings of order, one envelope."""
+
+from typing import Annotated, Generic, Literal, TypeVar
+
+from msgspec import Meta, Struct
+
+from shared.errors import InvalidFieldError
+
+T = TypeVar("T")
+RowId = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
+"""Id of a row in a path, query or body; larger ones fit no column."""
+Direction = Literal["asc", "desc"]
+OrderField = Literal["id", "name", "created", "updated", "model_name", "email"]
+
+
+class ListQuery(Struct, kw_only=True):
+    """`order_by` and `sort_by`, `order_direction` and `sort_order` are spellings of the same."""
+
+    offset: Annotated[int, Meta(ge=0, le=2**53)] = 0
+    limit: Annotated[int, Meta(ge=1, le=100)] = 10
+    order_by: OrderField | None = None
+    sort_by: OrderField | None = None
+    order_direction: Direction | None = None
+    sort_order: Direction | None = None
+
+    def order(self, allowed: frozenset[str]) -> tuple[str, bool]:
+        """Return the field to order by and whether it descends; raises `InvalidFieldError`."""
+        field = one_of("order_by", self.order_by, "sort_by", self.sort_by) or "id"
+        direction = one_of("order_direction", self.order_direction, "sort_order", self.sort_order) or "asc"
+        if field not in allowed:
+            raise InvalidFieldError(["query", "order_by"], f"Expected one of {', '.join(sorted(allowed))}")
+        return field, direction == "desc"
+
+
+class ListPage(Struct, Generic[T], kw_only=True):
+    """One page; `total` counts all rows that match."""
+
+    data: list[T]
+    total: int
+    offset: int
+    limit: int
+    object: Literal["list"] = "list"
+
+
+V = TypeVar("V")
+
+
+def one_of(name: str, value: V | None, other_name: str, other: V | None, origin: str = "query") -> V | None:
+    """Return the value of a member that has two spellings; raises `InvalidFieldError` if they contradict."""
+    if value is not None and other is not None and value != other:
+        raise InvalidFieldError([origin, other_name], f"`{name}` and `{other_name}` differ")
+    return value if value is not None else other

@@ -1,0 +1,37 @@
+"""Schema changes, which run on SQLite and PostgreSQL; `migrate` brings a database up to date."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+_LOCK = 5_171_210_437
+"""Key of the advisory lock: several processes may migrate one PostgreSQL at the same time."""
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent))
+    return config
+
+
+async def migrate(engine: AsyncEngine) -> None:
+    """Apply all migrations that are missing."""
+    async with engine.connect() as connection:
+        await connection.run_sync(_migrate)
+        await connection.commit()
+
+
+def _migrate(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+    config = _config()
+    if MigrationContext.configure(connection).get_current_heads() != tuple(
+        ScriptDirectory.from_config(config).get_heads()
+    ):
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")

@@ -1,0 +1,1 @@
+"""Models as callers see them."""

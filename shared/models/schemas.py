@@ -1,0 +1,70 @@
+"""Wire types of /v1/models, and the enumerations of routers and providers."""
+
+from decimal import Decimal
+from typing import Annotated, Final, Literal
+
+from msgspec import Meta, Struct
+
+ModelType = Literal[
+    "automatic-speech-recognition",
+    "image-text-to-text",
+    "image-to-text",
+    "text-embeddings-inference",
+    "text-generation",
+    "text-classification",
+]
+ProviderType = Literal["albert", "openai", "mistral", "tei", "vllm", "simulator"]
+LoadBalancingStrategy = Literal["shuffle", "least_busy"]
+
+CHAT_TYPES: Final = frozenset({"text-generation", "image-text-to-text"})
+PROVIDER_TYPES_OF: Final[dict[str, frozenset[str]]] = {
+    "text-generation": frozenset({"albert", "mistral", "openai", "vllm", "simulator"}),
+    "image-text-to-text": frozenset({"albert", "mistral", "openai", "vllm", "simulator"}),
+    "text-embeddings-inference": frozenset({"albert", "mistral", "openai", "tei", "vllm", "simulator"}),
+    "text-classification": frozenset({"albert", "tei", "vllm", "simulator"}),
+    "automatic-speech-recognition": frozenset({"albert", "mistral", "openai", "vllm", "simulator"}),
+    "image-to-text": frozenset({"albert", "mistral", "simulator"}),
+}
+"""Router type → provider types that can serve it."""
+DEFAULT_URL: Final = {
+    "albert": "https://albert.api.etalab.gouv.fr/",
+    "openai": "https://api.openai.com/",
+    "mistral": "https://api.mistral.ai/",
+    "simulator": "simulator://local/",
+}
+
+
+class ModelCosts(Struct, kw_only=True):
+    """Money per million tokens."""
+
+    prompt_tokens: float
+    completion_tokens: float
+
+
+class Model(Struct, kw_only=True):
+    """A router the caller may use."""
+
+    id: str
+    created: int
+    owned_by: str
+    type: ModelType
+    aliases: list[str]
+    max_context_length: int | None
+    costs: ModelCosts
+    object: Literal["model"] = "model"
+
+
+class ModelList(Struct, kw_only=True):
+    """All models of the caller."""
+
+    data: list[Model]
+    object: Literal["list"] = "list"
+
+
+Price = Annotated[
+    Decimal,
+    Meta(
+        description="Money per million tokens, at most 12 decimals.",
+        extra_json_schema={"type": "number", "format": "double", "minimum": 0},
+    ),
+]

@@ -1,0 +1,71 @@
+"""Wire types of /v1/admin/providers."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from shared.lists import ListQuery, RowId
+from shared.models.schemas import ProviderType
+
+Metric = Literal["ttft", "latency", "inflight", "performance"]
+Billions = Annotated[float, Meta(ge=0, le=1_000_000, description="Parameters in billions; 0 is unknown.")]
+Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+
+
+class CreateProviderRequest(Struct, kw_only=True):
+    """A new upstream server of a router (`router` or `router_id`)."""
+
+    router: RowId | None = None
+    router_id: RowId | None = None
+    type: ProviderType
+    url: Annotated[str, Meta(min_length=1, max_length=2048)] | None = None
+    key: Annotated[str, Meta(min_length=1, max_length=4096)] | None = None
+    timeout: Annotated[int, Meta(ge=1, le=3600, description="Seconds.")] = 300
+    model_name: Annotated[str, Meta(min_length=1, max_length=255)]
+    model_hosting_zone: Annotated[str, Meta(pattern="^[A-Z]{3}$", description="ISO 3166-1 alpha-3, or WOR.")] = "WOR"
+    model_total_params: Billions = 0.0
+    model_active_params: Billions = 0.0
+    quantization_bits: Annotated[int, Meta(ge=1, le=64)] | None = None
+    gpu_count: Count | None = None
+    gpu_memory_gb: Annotated[float, Meta(ge=1, le=1_000_000)] | None = None
+    batch_size: Count | None = None
+    pue: Annotated[float, Meta(ge=1, le=100)] | None = None
+    wue: Annotated[float, Meta(ge=0, le=10_000)] | None = None
+    joules_per_output_token: Annotated[float, Meta(ge=0, le=1_000_000)] | None = None
+    qos_metric: Metric | None = None
+    qos_limit: Annotated[float, Meta(ge=0, le=1e12)] | None = None
+
+
+class Provider(Struct, kw_only=True):
+    """An upstream server; its key is masked."""
+
+    id: int
+    router_id: int
+    user_id: int
+    type: ProviderType
+    url: str | None
+    key: str | None
+    timeout: int
+    model_name: str
+    model_hosting_zone: str
+    model_total_params: float | int
+    model_active_params: float | int
+    quantization_bits: int | None
+    gpu_count: int | None
+    gpu_memory_gb: float | None
+    batch_size: int | None
+    pue: float | None
+    wue: float | None
+    joules_per_output_token: float | None
+    qos_metric: Metric | None
+    qos_limit: float | None
+    created: int
+    updated: int
+    object: Literal["provider"] = "provider"
+
+
+class ListProvidersQuery(ListQuery, kw_only=True):
+    """`router` and `router_id` are spellings of the same filter."""
+
+    router: RowId | None = None
+    router_id: RowId | None = None

@@ -1,0 +1,146 @@
+"""Put jobs into a lane, end them, look at it.  Used by the api, the reconciler and the supervisor."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from arq import ArqRedis
+from arq.jobs import deserialize_job_raw, serialize_job
+from redis.exceptions import NoScriptError
+
+from shared.clock import now_ms
+from shared.queue.jobs import Aborted, Enqueued, NewJob, QueueStats
+from shared.queue.keys import BAND_WIDTH, BANDS, DUE_FROM, PARKED_FROM, control_channel
+from shared.queue.lua import QueueScripts
+
+PAYLOAD_LIFETIME_MS = 14 * 24 * 3600 * 1000
+"""A job that waits longer is run from its row; `ensure` restores a missing payload."""
+MAX_PIPELINE = 500
+Arguments = list[str | bytes | int | float]
+"""Of the script `enqueue`."""
+
+
+class JobQueue:
+    """One lane, shared with stock arq: either side sees the jobs of the other."""
+
+    def __init__(self, redis: ArqRedis) -> None:
+        self.name = redis.default_queue_name
+        self._redis = redis
+        self._scripts = QueueScripts(redis, self.name)
+        self._waiting: list[tuple[Arguments, asyncio.Future[Enqueued]]] = []
+        self._writer: asyncio.Task[None] | None = None
+
+    async def enqueue(self, job: NewJob) -> Enqueued:
+        """Put one job into the lane; safe to repeat.  Raises Redis errors, and `ValueError` for a band or cost.
+
+        Calls of the same moment share one round trip, without a timer: while one is under way, the next one fills.
+        """
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Enqueued] = loop.create_future()
+        self._waiting.append((self._arguments(job), answer))
+        if self._writer is None:
+            self._writer = loop.create_task(self._write_all())
+        return await answer
+
+    async def _write_all(self) -> None:
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting[:MAX_PIPELINE], self._waiting[MAX_PIPELINE:]
+                await self._write(batch)
+        finally:
+            self._writer = None
+
+    async def _write(self, batch: list[tuple[Arguments, asyncio.Future[Enqueued]]]) -> None:
+        try:
+            answers = await self._ensure([arguments for arguments, _ in batch])
+        except Exception as error:  # noqa: BLE001  # whatever it is, the callers must learn of it
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(error)
+        else:
+            for (_, future), answer in zip(batch, answers, strict=True):
+                if not future.done():
+                    future.set_result(answer)
+
+    async def ensure(self, jobs: Sequence[NewJob]) -> list[Enqueued]:
+        """Put many jobs into the lane in one round trip; answers in their order.
+
+        Safe to repeat, which makes it the repair after any loss of data: call it with every job the database holds
+        as not finished.  A job that waits or runs is left alone, a lost payload is restored.  After a loss of data
+        wait for one renewal first (a third of the lease), so that the workers have taken back what they run.
+        """
+        return await self._ensure([self._arguments(job) for job in jobs])
+
+    async def _ensure(self, jobs: Sequence[Arguments]) -> list[Enqueued]:
+        if len(jobs) == 1:
+            return [Enqueued((await self._scripts.enqueue(jobs[0])).decode())]
+        answers = await self._send(jobs)
+        if any(isinstance(answer, NoScriptError) for answer in answers):
+            await self._scripts.load()
+            answers = await self._send(jobs)
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return [Enqueued(answer.decode()) for answer in answers]
+
+    async def _send(self, jobs: Sequence[Arguments]) -> list[Any]:
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for arguments in jobs:
+                await self._scripts.enqueue(arguments, pipeline)
+            answers: list[Any] = await pipeline.execute(raise_on_error=False)
+        return answers
+
+    async def missing(self, job_ids: Sequence[str]) -> list[str]:
+        """Return those of the ids that are not in the lane, in one round trip."""
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for job_id in job_ids:
+                pipeline.zscore(self.name, job_id)
+            scores = await pipeline.execute()
+        return [job_id for job_id, score in zip(job_ids, scores, strict=True) if score is None]
+
+    async def abort(self, job_id: str) -> Aborted:
+        """Remove a waiting job, or have its worker cancel it."""
+        return Aborted((await self._scripts.abort(job_id, b"", 0)).decode())
+
+    async def signal(self, job_id: str) -> None:
+        """Have the worker of a running job cancel it; nothing else, whoever has it now."""
+        await self._redis.publish(control_channel(self.name), job_id)
+
+    async def release(self, token: str, *, lease_s: float) -> int:
+        """Make the jobs of a dead worker due now; returns their number."""
+        return await self._scripts.release(token, int(lease_s * 1000))
+
+    async def stats(self) -> QueueStats:
+        """Return depth and age of the lane; constant cost, however deep it is."""
+        seconds, microseconds = await self._redis.time()
+        now = seconds * 1000 + microseconds // 1000
+        zones = [(band * BAND_WIDTH, f"({(band + 1) * BAND_WIDTH}") for band in range(BANDS)] + [(DUE_FROM, str(now))]
+        async with self._redis.pipeline(transaction=True) as pipeline:
+            for low, high in zones:
+                pipeline.zcount(self.name, low, high)
+                pipeline.zrangebyscore(self.name, low, high, start=0, num=1)
+            pipeline.zcount(self.name, f"({now}", f"({PARKED_FROM}")
+            pipeline.zcount(self.name, PARKED_FROM, "+inf")
+            *found, held, parked = await pipeline.execute()
+        *ready, due = found[::2]
+        heads = [job_id.decode() for head in found[1::2] for job_id in head]
+        oldest_s = await self._oldest_s(heads, now)
+        return QueueStats(ready=tuple(ready), due=due, held=held, parked=parked, oldest_s=oldest_s)
+
+    async def _oldest_s(self, job_ids: list[str], now: int) -> float:
+        if not job_ids:
+            return 0.0
+        payloads = await self._redis.mget([f"arq:job:{job_id}" for job_id in job_ids])
+        decode = self._redis.job_deserializer
+        enqueued = [deserialize_job_raw(payload, deserializer=decode)[4] for payload in payloads if payload]
+        return max(0.0, (now - min(enqueued, default=now)) / 1000)
+
+    def _arguments(self, job: NewJob) -> Arguments:
+        if not 0 <= job.band < BANDS:
+            raise ValueError(f"band {job.band} is not in 0..{BANDS - 1}")
+        if job.cost <= 0:
+            raise ValueError(f"cost {job.cost} is not positive")
+        now = now_ms()
+        payload = serialize_job(job.function, job.args, {}, None, now, serializer=self._redis.job_serializer)
+        lifetime_ms = max(job.due_ms - now, 0) + PAYLOAD_LIFETIME_MS
+        return [job.job_id, payload, lifetime_ms, job.due_ms, job.band, job.tenant, job.cost]

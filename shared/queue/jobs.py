@@ -1,0 +1,76 @@
+"""What goes into the queue, what comes out of it, and what can be said about it."""
+
+from enum import StrEnum
+from typing import Any
+
+from msgspec import Struct
+
+
+class NewJob(Struct, frozen=True, kw_only=True):
+    """A job to put into the queue.  The database has everything in `args`, too."""
+
+    job_id: str
+    function: str
+    args: tuple[Any, ...] = ()
+    tenant: str = ""
+    """Jobs of one tenant share its slots and its fair share; jobs without a tenant are never held back."""
+    band: int = 1
+    """Priority, 0 is the most urgent."""
+    cost: float = 1.0
+    """Share of the tenant's turn this job uses up; for example its estimated tokens / 1000."""
+    due_ms: int = 0
+    """Unix ms of the earliest start; 0 is now.  A deferred job leaves its band: once due it is served as due."""
+
+
+class Enqueued(StrEnum):
+    """What the queue knew about a job that was put into it."""
+
+    QUEUED = "queued"
+    PRESENT = "present"
+    RUNNING = "running"
+    FINISHED = "finished"
+
+
+class Aborted(StrEnum):
+    """What an abort did: ended a waiting job, told its worker, or found nothing to end."""
+
+    ABORTED = "aborted"
+    SIGNALLED = "signalled"
+    FINISHED = "finished"
+    UNKNOWN = "unknown"
+
+
+class Claim(Struct, frozen=True, kw_only=True):
+    """One job leased to this worker."""
+
+    job_id: str
+    tenant: str
+    payload: bytes
+    """What was enqueued; empty if Redis lost it."""
+    score: str
+    """Where the job stood, as Redis wrote it; it returns there if it is given back."""
+    run_score: int
+    """The score arq's `run_job` is told: Unix ms, since it computes delays from it."""
+
+
+class Claimed(Struct, frozen=True):
+    """Answer to one claim."""
+
+    claims: list[Claim]
+    idle_s: float
+    """Seconds until the next job is due as far as Redis knows now; infinite if none is scheduled."""
+
+
+class QueueStats(Struct, frozen=True, kw_only=True):
+    """The queue at one instant."""
+
+    ready: tuple[int, ...]
+    """Jobs that could start now, per band."""
+    due: int
+    """Retries, cron, expired leases and jobs of stock arq producers that could start now."""
+    held: int
+    """Jobs that are running or deferred."""
+    parked: int
+    """Jobs that wait for a slot of their tenant."""
+    oldest_s: float
+    """Longest wait among the first jobs of the bands and of the due zone."""

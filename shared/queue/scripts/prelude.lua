@@ -1,0 +1,98 @@
+-- prelude: names, time, and the moves that more than one script makes.  Prepended to every script.
+-- BAND_WIDTH, DUE_FROM and PARKED_FROM come from keys.py, which explains the layout.
+-- Only the queue is passed as a key; the rest derives from it, so the scripts need a single primary, as arq does.
+local queue = KEYS[1]
+local clock, tags, credits = queue .. ':clock', queue .. ':tags', queue .. ':credit'
+local tenants, epoch_key = queue .. ':tenants', queue .. ':epoch'
+local parked_tenants = queue .. ':parked'
+
+local function payload_key(id) return 'arq:job:' .. id end
+local function lease_key(id) return 'arq:in-progress:' .. id end
+local function result_key(id) return 'arq:result:' .. id end
+local function try_key(id) return 'arq:retry:' .. id end
+local function running_key(tenant) return queue .. ':running:' .. tenant end
+local function parked_key(tenant) return queue .. ':parked:' .. tenant end
+
+local function now_ms()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- Tell one idle worker that there is work; saying it twice is saying it once.
+local function ring()
+  redis.call('ZADD', queue .. ':wake', 0, '0')
+end
+
+-- Start-time fair queueing: the score of the next job of this tenant in this band.
+local function fair_score(band, tenant, cost)
+  local field = band .. ':' .. tenant
+  local band_clock = tonumber(redis.call('HGET', clock, band) or '1')
+  local tag = math.max(band_clock, tonumber(redis.call('HGET', tags, field) or '0'))
+  tag = math.min(tag, BAND_WIDTH - 1)  -- whatever was charged, a job stays in its band
+  redis.call('HSET', tags, field, tag + cost)
+  return band * BAND_WIDTH + tag
+end
+
+-- Name the holder of a job; from now on its score is the deadline of the lease.
+local function lease(id, holder, deadline, lease_ms)
+  redis.call('SET', lease_key(id), holder, 'PX', lease_ms)
+  redis.call('ZADD', queue, deadline, id)
+end
+
+-- True if Redis lost its data since the caller learnt `epoch`.
+local function is_wiped(epoch)
+  return epoch ~= '' and redis.call('GET', epoch_key) ~= epoch
+end
+
+-- True if `token` may decide about the job: it holds the lease, or Redis forgot all leases and nobody took this one.
+local function is_holder(id, token, epoch)
+  local holder = redis.call('GET', lease_key(id))
+  return holder == token or (not holder and is_wiped(epoch))
+end
+
+-- A slot of the tenant is free: make its parked job with the lowest score ready again.
+local function unpark(tenant)
+  while true do
+    local entry = redis.call('ZPOPMIN', parked_key(tenant))
+    if not entry[1] then
+      redis.call('SREM', parked_tenants, tenant)
+      return
+    end
+    local id, score = entry[1], tonumber(entry[2])
+    local current = tonumber(redis.call('ZSCORE', queue, id) or '0')
+    if current >= PARKED_FROM then
+      if score < DUE_FROM then  -- time went on while it was parked: it must not overtake those that waited
+        local band = math.floor(score / BAND_WIDTH)
+        score = math.max(score, band * BAND_WIDTH + tonumber(redis.call('HGET', clock, band) or '1'))
+      end
+      redis.call('ZADD', queue, score, id)
+      ring()
+      return
+    end
+  end
+end
+
+-- The job uses no slot of its tenant any more.
+local function leave_slot(id)
+  local tenant = redis.call('HGET', tenants, id)
+  if tenant and redis.call('SREM', running_key(tenant), id) == 1 then unpark(tenant) end
+end
+
+-- Remove every trace of a job but its result.
+local function forget(id)
+  redis.call('DEL', payload_key(id), try_key(id))
+  redis.call('ZREM', 'arq:abort', id)
+  redis.call('ZREM', queue, id)
+  leave_slot(id)
+  redis.call('HDEL', tenants, id)
+end
+
+-- Store the result for `lifetime_ms` ('' = for ever); an empty result is not stored.
+local function keep_result(id, result, lifetime_ms)
+  if result == '' then return end
+  if lifetime_ms == '' then
+    redis.call('SET', result_key(id), result)
+  else
+    redis.call('SET', result_key(id), result, 'PX', lifetime_ms)
+  end
+end

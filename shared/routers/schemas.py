@@ -1,0 +1,40 @@
+"""Wire types of /v1/admin/routers."""
+
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from shared.models.schemas import LoadBalancingStrategy, ModelType, Price
+
+Alias = Annotated[str, Meta(min_length=1, max_length=64)]
+
+
+class CreateRouterRequest(Struct, kw_only=True):
+    """A new public model; prices are money per million tokens."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=255)]
+    type: ModelType
+    aliases: Annotated[list[Alias], Meta(max_length=100)] = []
+    load_balancing_strategy: LoadBalancingStrategy = "shuffle"
+    cost_prompt_tokens: Price = Decimal(0)
+    cost_completion_tokens: Price = Decimal(0)
+
+
+class Router(Struct, kw_only=True):
+    """A public model and how it is served."""
+
+    id: int
+    name: str
+    user_id: int
+    type: ModelType
+    aliases: list[str]
+    load_balancing_strategy: LoadBalancingStrategy
+    vector_size: int | None
+    max_context_length: int | None
+    cost_prompt_tokens: float
+    cost_completion_tokens: float
+    providers: int
+    created: int
+    updated: int
+    object: Literal["router"] = "router"

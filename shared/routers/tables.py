@@ -1,0 +1,31 @@
+"""Tables `routers` and `router_names`: public models; names and aliases of all routers share one namespace."""
+
+from sqlmodel import Field, SQLModel
+
+from shared.columns import NEVER_REUSE_IDS, bigint
+
+
+class RouterRow(SQLModel, table=True):
+    __tablename__ = "routers"
+    __table_args__ = (NEVER_REUSE_IDS,)
+
+    id: int | None = Field(default=None, primary_key=True)
+    name: str
+    user_id: int = 0
+    type: str
+    load_balancing_strategy: str = "shuffle"
+    price_prompt: str = "0"
+    """Decimal money per million tokens."""
+    price_completion: str = "0"
+    max_context_length: int | None = None
+    vector_size: int | None = None
+    created_ms: int = bigint()
+    updated_ms: int = bigint()
+
+
+class RouterNameRow(SQLModel, table=True):
+    __tablename__ = "router_names"
+
+    name: str = Field(primary_key=True)
+    router_id: int = Field(foreign_key="routers.id", ondelete="CASCADE", index=True)
+    is_alias: bool

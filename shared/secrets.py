@@ -1,0 +1,40 @@
+"""Secrets at rest: API keys as hashes, provider keys encrypted (AES-256-GCM)."""
+
+import hashlib
+import os
+import secrets
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+_NONCE_BYTES = 12
+
+
+def new_api_key() -> str:
+    """Return a new key: `sk-` and 256 random bits."""
+    return "sk-" + secrets.token_urlsafe(32)
+
+
+def hash_key(key: str) -> str:
+    """Return what is stored of an API key; a plain SHA-256 suffices for 256 random bits."""
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def mask(secret: str) -> str:
+    """Return the first and last 8 characters; all of a short secret is hidden."""
+    return f"{secret[:8]}...{secret[-8:]}" if len(secret) >= 24 else "..."
+
+
+class SecretBox:
+    """Encrypts and decrypts with a key derived from the installation's secret."""
+
+    def __init__(self, secret: str) -> None:
+        self._cipher = AESGCM(hashlib.sha256(b"sluice provider keys\x00" + secret.encode()).digest())
+
+    def seal(self, text: str) -> bytes:
+        """Return nonce and ciphertext."""
+        nonce = os.urandom(_NONCE_BYTES)
+        return nonce + self._cipher.encrypt(nonce, text.encode(), None)
+
+    def open(self, sealed: bytes) -> str:
+        """Return the text; raises `cryptography.exceptions.InvalidTag` if the secret is another one."""
+        return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], None).decode()

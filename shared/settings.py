@@ -1,0 +1,131 @@
+"""Process settings, read once from the environment at start-up.  Units are part of each name."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+Positive = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=1)]
+Port = Annotated[int, Meta(ge=1, le=65535)]
+DAY_S = 86_400
+
+
+class SettingsError(Exception):
+    """A `SLUICE_*` variable is unknown or has a bad value; the message names it."""
+
+
+class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All knobs of all processes; a field `redis_url` is set by `SLUICE_REDIS_URL`.  Every one is optional."""
+
+    host: str = "127.0.0.1"
+    """Address the api listens on."""
+    port: Port = 8080
+    """Port the api listens on."""
+    data_dir: str = ".sluice"
+    """Folder of the SQLite file, the embedded Redis, the generated keys and the lock."""
+    admin_key: Annotated[str, Meta(min_length=16)] | None = None
+    """The administrator's key; unset: made once and kept in `data_dir/admin_key`."""
+    encryption_key: Annotated[str, Meta(min_length=16)] | None = None
+    """Secret that provider keys are encrypted with; unset: made once and kept in `data_dir/encryption_key`."""
+    database_url: str | None = None
+    """`postgresql://...` or `sqlite:///path`; unset: `data_dir/sluice.db`."""
+    redis_url: str | None = None
+    """`redis://`, `rediss://` or `unix://`; unset: a private Redis in `data_dir`."""
+    api_processes: Count = 1
+    """Api processes of this machine; they share the port (SO_REUSEPORT)."""
+    workers: Count = 1
+    """Worker processes of this machine."""
+    worker_slots: Annotated[int, Meta(ge=1, le=1000)] = 256
+    """Jobs one worker process runs at the same time."""
+    upstream_url: str | None = None
+    """An OpenAI-compatible server whose models become routers at start, with or without `/v1`."""
+    upstream_key: str | None = None
+    """Bearer key sent to `upstream_url`."""
+    log_format: Literal["console", "json"] = "console"
+    """`console` for people, `json` for machines."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Lines below this level are not written."""
+    app_title: str = "Sluice"
+    """Name of the installation: `owned_by` of models, title of the reference."""
+    max_body_bytes: Count = 32 * 1024 * 1024
+    """Largest request body; above: 413."""
+    lease_s: Annotated[float, Meta(ge=1)] = 3.0
+    """A job runs elsewhere this long after its worker fell silent; must exceed any stall of the worker's event loop."""
+    drain_s: Positive = 30.0
+    """SIGTERM: running jobs may end for this long, the rest goes back to the queue."""
+    stream_grace_s: Positive = 30.0
+    """A stream job without a reader is cancelled after this time."""
+    routing_wait_s: Positive = 9.0
+    """Longest time a waiting caller is kept by provider failures before it gets a 503."""
+    job_timeout_s: Annotated[int, Meta(ge=1)] = 600
+    """Execution time of a job over all attempts."""
+    start_timeout_s: Annotated[int, Meta(ge=1, le=7 * DAY_S)] = DAY_S
+    """A job that has not started by then is expired."""
+    result_ttl_s: Annotated[int, Meta(ge=60)] = 30 * DAY_S
+    """Request, result and events are kept this long after the end of a job."""
+    unstored_result_ttl_s: Annotated[int, Meta(ge=60)] = 3600
+    """The same for requests with `store: false`."""
+    tombstone_ttl_s: Annotated[int, Meta(ge=60)] = 90 * DAY_S
+    """A removed job answers 410 for this long, then 404."""
+    request_log_ttl_s: Annotated[int, Meta(ge=60)] = 30 * DAY_S
+    """Rows of the request log are kept this long."""
+    keep_alive_s: Positive = 15.0
+    """Silence on a stream after which a comment is sent."""
+    fault_points: bool = False
+    """For tests, see `shared.fault_points`."""
+    strict: bool = False
+    """For tests: an answer that does not fit its declaration fails the request."""
+
+    @property
+    def data_path(self) -> Path:
+        """Return the data folder, absolute."""
+        return Path(self.data_dir).absolute()
+
+    @property
+    def redis_socket(self) -> Path:
+        """Return the socket of the embedded Redis."""
+        return self.data_path / "redis.sock"
+
+    def effective_database_url(self) -> str:
+        """Return the URL of the database in use."""
+        return self.database_url or f"sqlite:///{self.data_path / 'sluice.db'}"
+
+    def effective_redis_url(self) -> str:
+        """Return the URL of the Redis in use."""
+        return self.redis_url or f"unix://{self.redis_socket}"
+
+
+def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
+    """Return the settings of the `SLUICE_*` variables; raises `SettingsError`.
+
+    A typo must not silently fall back to a default, hence unknown names are refused.  An empty value counts as unset.
+    """
+    found = {key: value for key, value in environ.items() if key.startswith("SLUICE_") and value != ""}
+    known = {f"SLUICE_{name.upper()}": name for name in Settings.__struct_fields__}
+    if unknown := sorted(found.keys() - known.keys()):
+        raise SettingsError(f"Unknown setting {', '.join(unknown)}. Known are: {', '.join(sorted(known))}.")
+    values: dict[str, object] = {}
+    for key, value in found.items():
+        try:
+            field = {known[key]: value}
+            values[known[key]] = getattr(msgspec.convert(field, Settings, strict=False), known[key])
+        except msgspec.ValidationError as error:
+            raise SettingsError(f"{key}: {str(error).partition(' - at')[0]}.") from error
+    settings = Settings(**values)  # type: ignore[arg-type]  # each value was converted to the type of its field
+    _check_urls(settings)
+    return settings
+
+
+def _check_urls(settings: Settings) -> None:
+    schemes = {
+        "SLUICE_DATABASE_URL": (settings.database_url, ("sqlite:///", "postgresql://", "postgres://")),
+        "SLUICE_REDIS_URL": (settings.redis_url, ("redis://", "rediss://", "unix://")),
+        "SLUICE_UPSTREAM_URL": (settings.upstream_url, ("http://", "https://")),
+    }
+    for name, (url, allowed) in schemes.items():
+        if url is not None and not url.startswith(allowed):
+            raise SettingsError(f"{name}: the URL must start with {' or '.join(allowed)}.")

@@ -1,0 +1,20 @@
+"""All tables, for migrations and for tests: importing this module registers them with SQLModel."""
+
+from sqlmodel import SQLModel
+
+from shared.jobs.tables import JobEventRow, JobResultRow, JobRow
+from shared.keys.tables import KeyRow
+from shared.organizations.tables import OrganizationRow
+from shared.providers.tables import ProviderRow
+from shared.request_logs.tables import RequestLogRow
+from shared.revision import RevisionRow
+from shared.roles.tables import RoleRow
+from shared.routers.tables import RouterNameRow, RouterRow
+from shared.usage.tables import ChargeRow, UsageRecordRow
+from shared.users.tables import UserRow
+
+TABLES: tuple[type[SQLModel], ...] = (
+    RevisionRow, OrganizationRow, RoleRow, UserRow, KeyRow, RouterRow, RouterNameRow, ProviderRow,
+    JobRow, JobResultRow, JobEventRow, RequestLogRow, UsageRecordRow, ChargeRow,
+)  # fmt: skip
+METADATA = SQLModel.metadata

@@ -1,0 +1,48 @@
+"""Sums of the ledger.  The session comes first; nothing here commits."""
+
+from typing import Any
+
+from sqlalchemy import func
+from sqlalchemy import select as sa_select
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from shared.usage.schemas import MICRO, NANO_PER_UNIT, Impacts, ModelUsage, MonthUsage
+from shared.usage.tables import ChargeRow, UsageRecordRow
+
+
+async def get_month_usage(session: AsyncSession, user_id: int, from_ms: int, until_ms: int) -> MonthUsage:
+    """Return what a user was charged and what his jobs consumed in [from, until)."""
+    charged: Any = (
+        sa_select(
+            col(ChargeRow.router_name),
+            func.count(),
+            func.sum(ChargeRow.prompt_tokens),
+            func.sum(ChargeRow.completion_tokens),
+            func.sum(ChargeRow.amount_micros),
+        )
+        .where(ChargeRow.user_id == user_id, ChargeRow.created_ms >= from_ms, ChargeRow.created_ms < until_ms)  # type: ignore[arg-type]
+        .group_by(col(ChargeRow.router_name))
+        .order_by(col(ChargeRow.router_name))
+    )
+    rows = [(name, int(n), int(p or 0), int(c or 0), int(m or 0)) for name, n, p, c, m in await session.exec(charged)]
+    consumed = select(
+        func.sum(UsageRecordRow.energy_nwh), func.sum(UsageRecordRow.operational_ng + UsageRecordRow.embodied_ng)
+    ).where(
+        UsageRecordRow.user_id == user_id, UsageRecordRow.created_ms >= from_ms, UsageRecordRow.created_ms < until_ms
+    )
+    energy_nwh, carbon_ng = (await session.exec(consumed)).one()
+    return MonthUsage(
+        chat=sum(prompt + completion for _, _, prompt, completion, _ in rows),
+        tts=0,
+        tts_sm=0,
+        image=0.0,
+        image_sm=0.0,
+        requests=sum(count for _, count, *_ in rows),
+        cost=sum(micros for *_, micros in rows) / MICRO,
+        impacts=Impacts(kWh=int(energy_nwh or 0) / NANO_PER_UNIT, kgCO2eq=int(carbon_ng or 0) / NANO_PER_UNIT),
+        by_model=[
+            ModelUsage(model=name, requests=count, input_tokens=prompt, output_tokens=completion, cost=micros / MICRO)
+            for name, count, prompt, completion, micros in rows
+        ],
+    )

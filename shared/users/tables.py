@@ -1,0 +1,20 @@
+"""Table `users`: people and services that own keys.  User 0 is the master and has no row."""
+
+from sqlmodel import Field, SQLModel
+
+from shared.columns import NEVER_REUSE_IDS, bigint
+
+
+class UserRow(SQLModel, table=True):
+    __tablename__ = "users"
+    __table_args__ = (NEVER_REUSE_IDS,)
+
+    id: int | None = Field(default=None, primary_key=True)
+    email: str = Field(unique=True)
+    name: str | None = None
+    role_id: int = Field(foreign_key="roles.id")
+    organization_id: int | None = Field(default=None, foreign_key="organizations.id")
+    priority: int = 0
+    expires_ms: int | None = bigint(default=None)
+    created_ms: int = bigint()
+    updated_ms: int = bigint()

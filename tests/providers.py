@@ -1,0 +1,144 @@
+"""A provider with behaviour, over real HTTP: it records what it gets and answers what the test scripted."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+Behaviour = Callable[[web.Request, dict[str, Any]], Awaitable[web.StreamResponse]]
+
+
+class ScriptedProvider:
+    """Answers each call with the next behaviour of `script`; when that is empty, with `default`."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.requests: list[dict[str, Any]] = []
+        self.bodies: list[bytes] = []
+        self.headers: list[dict[str, str]] = []
+        self.script: list[Behaviour] = []
+        self.default: Behaviour = says("Hello!")
+        self.running = 0
+        self.aborted = 0
+        self.models = ["model-a", "org/model-b"]
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        raw = await request.read()
+        body = json.loads(raw)
+        self.requests.append(body)
+        self.bodies.append(raw)
+        self.headers.append(dict(request.headers))
+        behave = self.script.pop(0) if self.script else self.default
+        self.running += 1
+        try:
+            return await behave(request, body)
+        except asyncio.CancelledError:
+            self.aborted += 1
+            raise
+        finally:
+            self.running -= 1
+
+    async def list_models(self, _request: web.Request) -> web.Response:
+        return web.json_response({"object": "list", "data": [{"id": model} for model in self.models]})
+
+
+@asynccontextmanager
+async def serve_provider() -> AsyncIterator[ScriptedProvider]:
+    """Yield a running provider."""
+    scripted = ScriptedProvider()
+    app = web.Application(client_max_size=64 * 1024 * 1024)
+    app.router.add_post("/v1/chat/completions", scripted.handle)
+    app.router.add_get("/v1/models", scripted.list_models)
+    server = TestServer(app)
+    await server.start_server()  # it cancels the handler of a client that has gone
+    scripted.url = str(server.make_url("/"))
+    yield scripted
+    await server.close()
+
+
+def usage(prompt: int = 9, completion: int = 3, **details: Any) -> dict[str, Any]:
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion, **details}
+
+
+def chunk(delta: dict[str, Any], finish_reason: str | None = None, **members: Any) -> dict[str, Any]:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
+    return {"id": "up-1", "object": "chat.completion.chunk", "created": 1, "model": "upstream", "choices": [choice]} | (
+        members
+    )
+
+
+def says(text: str, *, reported: dict[str, Any] | None = None, delay_s: float = 0.0, **members: Any) -> Behaviour:
+    """Answer with a text, whole or word by word; `reported` is the usage (None: as counted, {}: none)."""
+
+    async def behave(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        numbers = usage() if reported is None else reported
+        if body.get("stream"):
+            words = text.split(" ")
+            pieces = [words[0], *(" " + word for word in words[1:])]
+            chunks = [chunk({"role": "assistant", "content": piece}) for piece in pieces] + [chunk({}, "stop")]
+            if numbers:
+                chunks.append(chunk({}, usage=numbers, choices=[]))
+            return await stream(request, chunks, delay_s=delay_s)
+        await asyncio.sleep(delay_s)
+        message = {"role": "assistant", "content": text, "refusal": None}
+        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
+        reply = {"id": "up-1", "object": "chat.completion", "created": 1, "model": "upstream", "choices": [choice]}
+        return web.json_response(reply | ({"usage": numbers} if numbers else {}) | members)
+
+    return behave
+
+
+def streams(*chunks: dict[str, Any], delay_s: float = 0.0, done: bool = True, cut: bool = False) -> Behaviour:
+    """Stream these chunks; without `done` the end is missing, with `cut` the connection breaks."""
+
+    async def behave(request: web.Request, _body: dict[str, Any]) -> web.StreamResponse:
+        return await stream(request, list(chunks), delay_s=delay_s, done=done, cut=cut)
+
+    return behave
+
+
+async def stream(
+    request: web.Request, chunks: list[dict[str, Any]], *, delay_s: float = 0.0, done: bool = True, cut: bool = False
+) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
+    await response.prepare(request)
+    for document in chunks:
+        await response.write(b"data: " + json.dumps(document).encode() + b"\n\n")
+        await asyncio.sleep(delay_s)
+    if cut:
+        assert request.transport is not None
+        request.transport.abort()
+        return response
+    if done:
+        await response.write(b"data: [DONE]\n\n")
+    await response.write_eof()
+    return response
+
+
+def sends(raw: bytes, content_type: str = "application/json", status: int = 200, **headers: str) -> Behaviour:
+    """Answer with these bytes."""
+
+    async def behave(_request: web.Request, _body: dict[str, Any]) -> web.StreamResponse:
+        return web.Response(body=raw, status=status, headers={"Content-Type": content_type, **headers})
+
+    return behave
+
+
+def fails(status: int, message: str = "No.", **headers: str) -> Behaviour:
+    """Answer with an error in OpenAI's form."""
+    error = {"error": {"message": message, "type": "some_error", "param": None, "code": None}}
+    return sends(json.dumps(error).encode(), status=status, **headers)
+
+
+def hangs() -> Behaviour:
+    """Never answer."""
+
+    async def behave(_request: web.Request, _body: dict[str, Any]) -> web.StreamResponse:
+        await asyncio.sleep(3600)
+        raise AssertionError("nobody waits for an hour")
+
+    return behave

@@ -1,0 +1,134 @@
+"""In which order jobs start."""
+
+from typing import Any
+
+from arq import ArqRedis
+
+from shared.queue.job_queue import JobQueue
+from shared.queue.jobs import NewJob
+from tests.waiting import eventually
+from tests.worker.conftest import StartWorker, is_clean
+from tests.worker.journal import Journal
+
+
+def marked(label: str, number: int, **options: Any) -> NewJob:
+    """Return a job that notes its label."""
+    return NewJob(job_id=f"{label}-{number}", function="note", args=(label,), **options)
+
+
+def gated(prefix: str, count: int, gate: str, *, tenant: str = "") -> list[NewJob]:
+    """Return jobs that run until the gate is open."""
+    return [NewJob(job_id=f"{prefix}{n}", function="wait_at", args=(gate,), tenant=tenant) for n in range(count)]
+
+
+async def labels_in_order(journal: Journal, count: int) -> list[str]:
+    await eventually(lambda: len(journal.lines("start")) == count)
+    return [line.label for line in journal.lines("start")]
+
+
+async def test_bands_share_the_worker_by_weight_and_none_starves(
+    queue: JobQueue, start_worker: StartWorker, journal: Journal
+) -> None:
+    await queue.ensure([marked(f"band{band}", n, band=band) for band in (2, 1, 0) for n in range(40)])
+
+    await start_worker(max_jobs=1)
+    labels = await labels_in_order(journal, 120)
+
+    first_rounds = labels[:39]
+    assert [first_rounds.count(f"band{band}") for band in (0, 1, 2)] == [24, 12, 3]
+    assert labels[0] == "band0"
+
+
+async def test_a_band_alone_gets_everything(queue: JobQueue, start_worker: StartWorker, journal: Journal) -> None:
+    await queue.ensure([marked("late", n, band=2) for n in range(30)])
+
+    await start_worker(max_jobs=1)
+
+    assert await labels_in_order(journal, 30) == ["late"] * 30
+
+
+async def test_a_newcomer_does_not_wait_behind_a_big_tenant(
+    queue: JobQueue, start_worker: StartWorker, journal: Journal
+) -> None:
+    await queue.ensure([marked("big", n, tenant="big") for n in range(300)])
+    await queue.ensure([marked("small", n, tenant="small") for n in range(5)])
+
+    await start_worker(max_jobs=1)
+    labels = await labels_in_order(journal, 305)
+
+    assert max(place for place, label in enumerate(labels) if label == "small") <= 10
+
+
+async def test_an_expensive_job_uses_up_more_of_the_turn(
+    queue: JobQueue, start_worker: StartWorker, journal: Journal
+) -> None:
+    await queue.ensure([marked("costly", n, tenant="costly", cost=4.0) for n in range(5)])
+    await queue.ensure([marked("cheap", n, tenant="cheap", cost=1.0) for n in range(20)])
+
+    await start_worker(max_jobs=1)
+    labels = await labels_in_order(journal, 25)
+
+    assert 2 <= labels[:10].count("costly") <= 3
+
+
+async def test_a_tenant_never_holds_more_than_its_slots(
+    queue: JobQueue, redis: ArqRedis, start_worker: StartWorker, journal: Journal
+) -> None:
+    await queue.ensure(gated("a", 12, "gate", tenant="a") + gated("b", 3, "gate", tenant="b"))
+
+    for _ in range(2):
+        await start_worker(max_jobs=10, tenant_slots=3)
+    await eventually(lambda: len(journal.lines("start")) == 6)
+    stats = await eventually(lambda: nine_parked(queue))
+    journal.open_gate("gate")
+    await eventually(lambda: len(journal.lines("end")) == 15)
+
+    assert stats
+    assert journal.most_at_once("a") == 3
+    assert journal.most_at_once("b") == 3
+    await eventually(lambda: is_clean(redis))
+
+
+async def nine_parked(queue: JobQueue) -> bool:
+    return (await queue.stats()).parked == 9
+
+
+async def test_the_deep_queue_of_a_tenant_without_a_slot_holds_nobody_up(
+    queue: JobQueue, start_worker: StartWorker, journal: Journal
+) -> None:
+    await queue.ensure(gated("a", 5000, "never", tenant="a"))
+    await queue.ensure([marked("b", n, tenant="b") for n in range(5)])
+
+    await start_worker(max_jobs=10, tenant_slots=1)
+
+    await eventually(lambda: len([job_id for job_id in journal.ids("start") if job_id[0] == "b"]) == 5)
+    assert journal.most_at_once("a") == 1
+
+
+async def test_more_jobs_run_than_arq_would_read(queue: JobQueue, start_worker: StartWorker, journal: Journal) -> None:
+    await queue.ensure(gated("j", 60, "gate"))
+
+    for _ in range(6):
+        await start_worker(max_jobs=10, queue_read_limit=10)
+
+    await eventually(lambda: journal.most_at_once("j") == 60)
+
+
+async def test_stats_tell_depth_and_age(queue: JobQueue) -> None:
+    await queue.ensure([marked("x", n, band=n % 2) for n in range(5)])
+    await queue.enqueue(NewJob(job_id="later", function="note", args=("later",), due_ms=4_000_000_000_000))
+
+    stats = await queue.stats()
+
+    assert (stats.ready, stats.due, stats.held, stats.parked) == ((3, 2, 0), 0, 1, 0)
+    assert stats.oldest_s >= 0
+
+
+async def test_stats_count_what_runs_as_held(queue: JobQueue, start_worker: StartWorker, journal: Journal) -> None:
+    await queue.ensure(gated("j", 3, "gate"))
+
+    await start_worker(max_jobs=2)
+    await eventually(lambda: len(journal.lines("start")) == 2)
+
+    stats = await queue.stats()
+    assert (stats.ready, stats.held) == ((0, 1, 0), 2)

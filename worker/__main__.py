@@ -1,0 +1,130 @@
+"""One worker process: `python -m worker [token]`.  Two lanes in one event loop; SIGTERM drains, then it exits 0.
+
+The token is the identity of the leases; a supervisor chooses it, to release them at once if the process dies.
+"""
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any
+
+import structlog
+import uvloop
+from aiohttp import ClientSession, DummyCookieJar, TCPConnector
+from arq import cron
+from redis.exceptions import RedisError
+
+from shared.database import Database
+from shared.directory import Directory
+from shared.group_commit import open_writer
+from shared.installation import encryption_secret
+from shared.log import configure_logging
+from shared.process import tune_collector
+from shared.queue.job_queue import JobQueue
+from shared.queue.lanes import INFERENCE, PLATFORM, open_lane, open_pool
+from shared.replies.writer import ReplyWriter
+from shared.secrets import SecretBox
+from shared.settings import Settings, SettingsError, load_settings
+from worker.context import Runtime
+from worker.engine import LeasedWorker
+from worker.job_worker import JobWorker
+from worker.leases import new_token
+from worker.providers import build_adapters
+from worker.reconciler import Reconciler, reconcile, retain
+from worker.runner import run_job
+
+log = structlog.get_logger()
+_PLATFORM_SLOTS = 16
+
+
+@asynccontextmanager
+async def open_runtime(settings: Settings, redis: Any, name: str) -> AsyncIterator[Runtime]:
+    """Yield what the jobs of this process use, and close it afterwards."""
+    async with AsyncExitStack() as stack:
+        url = settings.effective_database_url()
+        database, writer = Database(url), open_writer(url)
+        stack.push_async_callback(database.close)
+        stack.push_async_callback(writer.close)
+        directory = Directory(database, SecretBox(encryption_secret(settings)))
+        await directory.start()
+        stack.push_async_callback(directory.close)
+        connector = TCPConnector(limit=0, keepalive_timeout=60)
+        http = await stack.enter_async_context(ClientSession(connector=connector, cookie_jar=DummyCookieJar()))
+        replies = ReplyWriter(redis)
+        stack.push_async_callback(replies.close)
+        yield Runtime(
+            name=name, settings=settings, database=database, writer=writer, replies=replies, directory=directory,
+            adapters=build_adapters(http),
+        )  # fmt: skip
+
+
+def build_workers(settings: Settings, runtime: Runtime, redis: Any, token: str) -> list[LeasedWorker]:
+    """Return the workers of both lanes; each closes its own connections, hence a pool each."""
+    options: dict[str, Any] = {
+        "token": token, "lease_s": settings.lease_s, "job_completion_wait": settings.drain_s, "handle_signals": False,
+        "keep_result": 0,
+    }  # fmt: skip
+    inference, platform = (open_lane(open_pool(settings.effective_redis_url()), lane) for lane in (INFERENCE, PLATFORM))
+    reconciler = Reconciler(runtime=runtime, redis=redis, queue=JobQueue(redis))
+    return [
+        JobWorker(run_job, redis_pool=inference, max_jobs=settings.worker_slots, ctx={"runtime": runtime}, **options),
+        LeasedWorker(
+            [],
+            redis_pool=platform,
+            max_jobs=_PLATFORM_SLOTS,
+            ctx={"reconciler": reconciler},
+            cron_jobs=[
+                cron(reconcile, second=set(range(60)), timeout=120, max_tries=1),
+                cron(retain, minute=set(range(0, 60, 10)), second={30}, timeout=600, max_tries=1),
+            ],
+            **options,
+        ),
+    ]
+
+
+async def serve(settings: Settings, token: str) -> None:
+    """Run until SIGTERM or SIGINT."""
+    pool = open_pool(settings.effective_redis_url())
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stopping.set)
+    redis = open_lane(pool, INFERENCE)
+    async with open_runtime(settings, redis, token) as runtime:
+        workers = build_workers(settings, runtime, redis, token)
+        mains = [loop.create_task(worker.main()) for worker in workers]
+        for worker, main in zip(workers, mains, strict=True):
+            worker.main_task = main
+        stop = loop.create_task(stopping.wait())
+        tune_collector()
+        log.info("worker_ready", token=token)
+        await asyncio.wait({stop, *mains}, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        await asyncio.gather(*(worker.drain() for worker in workers))
+        for main in mains:
+            with suppress(asyncio.CancelledError):
+                await main
+    await pool.disconnect()
+
+
+def main() -> int:
+    """Start the process; returns its exit code."""
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    configure_logging(settings, "worker")
+    token = sys.argv[1] if len(sys.argv) > 1 else new_token()
+    try:
+        uvloop.run(serve(settings, token))
+    except (RedisError, OSError) as error:
+        log.error("worker_failed", error=repr(error))  # noqa: TRY400  # an outage needs no traceback
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

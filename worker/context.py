@@ -1,0 +1,69 @@
+"""What lives as long as the worker process, and what lives as long as one attempt."""
+
+from collections.abc import Callable
+
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from shared.database import Database
+from shared.directory import Directory, Provider, Router
+from shared.group_commit.writer import GroupCommit
+from shared.jobs.messages import JobMessage
+from shared.replies.writer import Reply, ReplyWriter
+from shared.settings import Settings
+from shared.usage.schemas import Usage
+from worker.providers.base import ChatAdapter
+
+
+class Runtime(Struct, frozen=True, kw_only=True):
+    """Built once in `worker.__main__`."""
+
+    name: str
+    """Of this process, in the request log."""
+    settings: Settings
+    database: Database
+    writer: GroupCommit
+    replies: ReplyWriter
+    directory: Directory
+    adapters: dict[str, ChatAdapter]
+
+
+class TokenCount(Struct, kw_only=True):
+    """Tokens of one attempt; `is_estimated` if any of them was counted here."""
+
+    prompt: int = 0
+    completion: int = 0
+    cached: int = 0
+    reasoning: int = 0
+    is_estimated: bool = False
+    prompt_details: Raw | UnsetType = UNSET
+    completion_details: Raw | UnsetType = UNSET
+
+
+class Produced(Struct, kw_only=True):
+    """What a kind made of a provider's answer."""
+
+    tokens: TokenCount
+    render: Callable[[Usage], bytes]
+    """Returns the body of the route, once the usage is known."""
+    render_last_chunk: Callable[[Usage], bytes] | None = None
+    """Returns the chunk with the usage, of a stream."""
+    provider_request_id: str | None = None
+
+
+class JobContext(Struct, kw_only=True):
+    """One attempt of one job."""
+
+    runtime: Runtime
+    message: JobMessage
+    request: bytes
+    """The body as the caller sent it."""
+    router: Router
+    provider: Provider
+    attempt: int
+    begun_ms: int
+    """When this attempt began."""
+    reply: Reply
+    first_token_ms: int | None = None
+    """When the first content, reasoning or tool call came; set by the kind."""
+    count_so_far: Callable[[], TokenCount] | None = None
+    """Counts what has been produced, for an attempt that is broken off; set by the kind once there is something."""

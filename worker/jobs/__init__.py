@@ -1,0 +1,10 @@
+"""Job kinds.  A new kind is a wire type in `shared`, a module here and one line in `KINDS`."""
+
+from collections.abc import Awaitable, Callable
+
+from shared.jobs.schemas import CHAT_COMPLETION
+from worker.context import JobContext, Produced
+from worker.jobs.chat import run_chat
+
+KINDS: dict[str, Callable[[JobContext], Awaitable[Produced]]] = {CHAT_COMPLETION: run_chat}
+"""Kind → function that runs one attempt of it."""

@@ -1,0 +1,17 @@
+"""Adapters to model servers.
+
+A provider that speaks OpenAI's format is a row, not code; another format is a module here and a line in
+`build_adapters`.
+"""
+
+from aiohttp import ClientSession
+
+from worker.providers.base import ChatAdapter
+from worker.providers.openai_compatible import OpenAICompatible
+from worker.providers.simulator import Simulator
+
+
+def build_adapters(http: ClientSession) -> dict[str, ChatAdapter]:
+    """Return the adapter of each provider type."""
+    openai = OpenAICompatible(http)
+    return {"openai": openai, "vllm": openai, "albert": openai, "mistral": openai, "simulator": Simulator()}

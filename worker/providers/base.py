@@ -1,0 +1,80 @@
+"""What an adapter gets and gives.
+
+An adapter knows one wire format and one transport.  It returns documents as the provider sent them, in OpenAI's form;
+the job kinds read and rewrite them.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Literal, Protocol
+
+from msgspec import Struct
+
+from shared.directory import Provider
+
+Blame = Literal["request", "operator", "provider"]
+"""Who has to act: the caller, since the request is at fault; the operator, since key or model name are; or nobody but
+the provider, which may well succeed the next time."""
+
+
+class ProviderError(Exception):
+    """The provider did not answer usefully.
+
+    Args:
+        message: for the operator; shown to the caller only if the request is to blame.
+        blame: see `Blame`; decides what happens next.
+        reason: short word for the attempt's `retry_reason`: `http_5xx`, `timeout`, `connection`, ..
+        status: HTTP status of the provider; None if there was no answer.
+        retry_after_s: the provider's own wish.
+        code: the provider's error code.
+        param: the member of the request the provider names.
+
+    """
+
+    def __init__(  # noqa: PLR0913  # described above
+        self,
+        message: str,
+        *,
+        blame: Blame = "provider",
+        reason: str,
+        status: int | None = None,
+        retry_after_s: float | None = None,
+        code: str | None = None,
+        param: str | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(message)
+        self.message = message
+        self.blame = blame
+        self.reason = reason
+        self.status = status
+        self.retry_after_s = retry_after_s
+        self.code = code
+        self.param = param
+
+
+class ProviderCall(Struct, frozen=True, kw_only=True):
+    """One call of a provider."""
+
+    provider: Provider
+    body: bytes
+    """JSON in OpenAI's form, with the provider's model name."""
+    attempt: int
+    traceparent: str | None
+
+
+class ProviderReply(Struct, frozen=True):
+    """A whole answer."""
+
+    body: bytes
+    request_id: str | None
+
+
+class ChatAdapter(Protocol):
+    """Serves chat completions."""
+
+    async def complete(self, call: ProviderCall) -> ProviderReply:
+        """Return the completion; raises `ProviderError`."""
+        ...
+
+    def stream(self, call: ProviderCall) -> AsyncIterator[bytes]:
+        """Yield the chunks in order, without the final `[DONE]`; raises `ProviderError`."""
+        ...

@@ -1,0 +1,116 @@
+"""Adapter for servers that speak OpenAI's wire format: OpenAI, vLLM, SGLang, llama.cpp, TGI, Ollama, Albert.
+
+Source: OpenAI API reference, "Streaming"; vLLM documentation, "OpenAI-Compatible Server".
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import msgspec
+from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout
+from msgspec import json
+
+from worker.providers.base import Blame, ProviderCall, ProviderError, ProviderReply
+from worker.providers.sse import DONE, data_of
+
+_CONNECT_S: Final = 10.0
+_MAX_ERROR_BYTES: Final = 64 * 1024
+_MAX_RETRY_AFTER_S: Final = 120.0
+_ABOUT_THE_REQUEST: Final = frozenset({400, 413, 415, 422})
+_ABOUT_THE_ACCOUNT: Final = frozenset({401, 402, 403, 404, 405})
+
+
+class OpenAICompatible:
+    """Calls `{url}v1/chat/completions`."""
+
+    def __init__(self, http: ClientSession) -> None:
+        self._http = http
+
+    async def complete(self, call: ProviderCall) -> ProviderReply:
+        """Return the completion; raises `ProviderError`."""
+        async with self._post(call, ClientTimeout(total=call.provider.timeout_s, sock_connect=_CONNECT_S)) as response:
+            body = await response.read()
+            return ProviderReply(body, response.headers.get("x-request-id"))
+
+    async def stream(self, call: ProviderCall) -> AsyncIterator[bytes]:
+        """Yield the chunks in order, without the final `[DONE]`; raises `ProviderError`."""
+        timeout = ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=call.provider.timeout_s)
+        async with self._post(call, timeout) as response:
+            async for data in data_of(response.content.iter_any()):
+                if data == DONE:
+                    return
+                yield data
+
+    @asynccontextmanager
+    async def _post(self, call: ProviderCall, limits: ClientTimeout) -> AsyncIterator[ClientResponse]:
+        headers = {"Content-Type": "application/json"}
+        if call.provider.key is not None:
+            headers["Authorization"] = f"Bearer {call.provider.key}"
+        if call.traceparent is not None:
+            headers["traceparent"] = call.traceparent
+        url = call.provider.url + "v1/chat/completions"
+        try:
+            async with self._http.post(
+                url, data=call.body, headers=headers, timeout=limits, allow_redirects=False
+            ) as response:
+                if response.status != 200:
+                    raise await _to_error(response)
+                yield response
+        except TimeoutError as error:
+            raise ProviderError("The provider did not answer in time.", reason="timeout") from error
+        except (ClientError, OSError, ValueError) as error:
+            raise ProviderError(f"The provider cannot be reached: {error!r}", reason="connection") from error
+
+
+async def _to_error(response: ClientResponse) -> ProviderError:
+    """Return what an answer other than 200 means."""
+    status = response.status
+    body = await response.content.read(_MAX_ERROR_BYTES)
+    message, code, param = _describe(body)
+    reason = f"http_{status}" if status < 500 else "http_5xx"
+    return ProviderError(
+        message or f"The provider answered {status}.",
+        blame=_blame(status, code, param),
+        reason=reason,
+        status=status,
+        retry_after_s=_retry_after_s(response.headers.get("Retry-After")),
+        code=code,
+        param=param,
+    )
+
+
+def _blame(status: int, code: str | None, param: str | None) -> Blame:
+    if status in _ABOUT_THE_REQUEST:
+        return "request"
+    if status == 404 and code != "model_not_found" and param not in (None, "model"):
+        return "request"  # something else that the request names
+    return "operator" if status in _ABOUT_THE_ACCOUNT or 300 <= status < 400 else "provider"
+
+
+def _describe(body: bytes) -> tuple[str | None, str | None, str | None]:
+    """Return message, code and param of an error body, whichever of the usual forms it has."""
+    try:
+        document: Any = json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return body.decode(errors="replace").strip()[:1000] or None, None, None
+    if isinstance(document, dict):
+        error = document.get("error", document)
+        if isinstance(error, dict):
+            message = error.get("message") or error.get("detail") or error.get("msg")
+            return _text(message), _text(error.get("code")), _text(error.get("param"))
+        return _text(error), None, None
+    return _text(document), None, None
+
+
+def _text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return json.encode(value).decode()[:1000]
+
+
+def _retry_after_s(value: str | None) -> float | None:
+    try:
+        return None if value is None else min(max(float(value), 0.0), _MAX_RETRY_AFTER_S)
+    except ValueError:
+        return None

@@ -1,0 +1,199 @@
+"""A provider without a network: deterministic answers, and failures on demand.
+
+The request member `simulator` steers it, see `Script`; so anybody can load-test an installation, and break it on
+purpose, without an account anywhere.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Iterator
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta, Struct, json
+
+from worker.providers.base import ProviderCall, ProviderError, ProviderReply
+from worker.tokens import count_message_tokens
+
+_WORDS: Final = (
+    "a river that meets the sea carries every stone it moved along the way and leaves behind a quiet field where"
+    " light grain grows under slow clouds while distant hills keep their names"
+).split()
+_FIRST_DELAY_OF_TIMEOUT_MS: Final = 1000
+_CHUNKS_PER_TURN: Final = 100
+_MAX_TOKENS: Final = 100_000
+
+
+class Script(Struct, frozen=True, kw_only=True):
+    """What the simulator is asked to do."""
+
+    tokens: Annotated[int, Meta(ge=0, le=100_000)] = 20
+    """Length of the answer in tokens, which are words here."""
+    delay_ms: Annotated[int, Meta(ge=0, le=3_600_000)] = 0
+    """Wait before the first byte."""
+    chunk_delay_ms: Annotated[int, Meta(ge=0, le=600_000)] = 0
+    """Wait before each further chunk; of a whole answer, per token."""
+    text: str | None = None
+    """The answer, instead of made-up words."""
+    fail: Literal["429", "500", "400", "401", "timeout", "cut", "malformed"] | None = None
+    fail_attempts: Annotated[int, Meta(ge=1)] = 1_000_000
+    """Only the first so many attempts of the job fail."""
+    usage: bool = True
+    """False: report no usage, as some servers do."""
+
+
+class SimulatedRequest(Struct, kw_only=True):
+    """What the simulator reads of a request."""
+
+    model: str
+    messages: list[dict[str, Any]] = []
+    n: int | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: Any = None
+    response_format: dict[str, Any] | None = None
+    simulator: Script = Script()
+
+
+class Simulator:
+    """Serves chat completions."""
+
+    async def complete(self, call: ProviderCall) -> ProviderReply:
+        """Return the completion; raises `ProviderError`."""
+        request = _decode(call.body)
+        script = request.simulator
+        fails = await _begin(script, call.attempt)
+        words = _answer(request)
+        await asyncio.sleep(script.chunk_delay_ms * len(words) / 1000)
+        if fails == "cut":
+            raise ProviderError("The provider closed the connection.", reason="connection")
+        if fails == "malformed":
+            return ProviderReply(b'{"choices": [', None)
+        reply = {
+            "id": "sim-1",
+            "object": "chat.completion",
+            "created": 0,
+            "model": request.model,
+            "choices": [_choice(request, index, words) for index in range(request.n or 1)],
+        }
+        if script.usage:
+            reply["usage"] = _usage(request, words)
+        return ProviderReply(json.encode(reply), "sim-request-1")
+
+    async def stream(self, call: ProviderCall) -> AsyncIterator[bytes]:
+        """Yield the chunks in order; raises `ProviderError`."""
+        request = _decode(call.body)
+        script = request.simulator
+        fails = await _begin(script, call.attempt)
+        words = _answer(request)
+        for number, chunk in enumerate(_chunks(request, words)):
+            if number and (script.chunk_delay_ms or number % _CHUNKS_PER_TURN == 0):
+                await asyncio.sleep(script.chunk_delay_ms / 1000)  # other jobs of this process want to go on, too
+            if fails is not None and number >= max(len(words) // 2, 1):
+                if fails == "malformed":
+                    yield b'{"choices": ['
+                raise ProviderError("The provider closed the stream.", reason="connection")
+            yield json.encode(chunk)
+
+
+def _decode(body: bytes) -> SimulatedRequest:
+    try:
+        request = json.decode(body, type=SimulatedRequest, strict=False)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ProviderError(
+            f"simulator: {error}", blame="request", reason="http_400", status=400, param="simulator"
+        ) from error
+    if request.simulator.tokens * (request.n or 1) > _MAX_TOKENS:
+        message = f"simulator: more than {_MAX_TOKENS} tokens for all choices together"
+        raise ProviderError(message, blame="request", reason="http_400", status=400, param="simulator")
+    return request
+
+
+async def _begin(script: Script, attempt: int) -> Literal["cut", "malformed"] | None:
+    """Wait, and fail if that is asked for before the first byte; returns the failure to make later."""
+    fail = script.fail if attempt <= script.fail_attempts else None
+    if fail == "timeout":
+        await asyncio.sleep((script.delay_ms or _FIRST_DELAY_OF_TIMEOUT_MS) / 1000)
+        raise ProviderError("The provider did not answer in time.", reason="timeout")
+    await asyncio.sleep(script.delay_ms / 1000)
+    match fail:
+        case "429":
+            raise ProviderError("Too many requests.", reason="http_429", status=429, retry_after_s=1.0)
+        case "500":
+            raise ProviderError("The simulator was told to fail.", reason="http_5xx", status=500)
+        case "400":
+            raise ProviderError(
+                "The simulator was told to refuse.", blame="request", reason="http_400", status=400, code="refused"
+            )
+        case "401":
+            raise ProviderError("Incorrect API key.", blame="operator", reason="http_401", status=401)
+    return fail
+
+
+def _answer(request: SimulatedRequest) -> list[str]:
+    """Return the pieces of the answer: the same ones for the same messages."""
+    script = request.simulator
+    if script.text is not None:
+        pieces = script.text.split(" ")
+        words = [pieces[0], *(" " + piece for piece in pieces[1:])]
+    else:
+        seed = hashlib.sha256(json.encode(request.messages)).digest()
+        chosen = [_WORDS[(seed[number % 32] + number) % len(_WORDS)] for number in range(script.tokens)]
+        words = [word if number == 0 else " " + word for number, word in enumerate(chosen)]
+        if (request.response_format or {}).get("type") in ("json_object", "json_schema"):
+            words = ['{"answer":"', *words, '"}']
+    limit = request.max_completion_tokens or request.max_tokens
+    return words if limit is None else words[:limit]
+
+
+def _wanted_tool(request: SimulatedRequest) -> str | None:
+    """Return the function to call, if the request offers one and does not bring a result already."""
+    functions = [tool["function"] for tool in request.tools or () if isinstance(tool.get("function"), dict)]
+    names = [function["name"] for function in functions if isinstance(function.get("name"), str)]
+    if not names or request.tool_choice == "none" or request.messages[-1].get("role") == "tool":
+        return None
+    wanted = request.tool_choice.get("function") if isinstance(request.tool_choice, dict) else None
+    return str(wanted.get("name", names[0]) if isinstance(wanted, dict) else names[0])
+
+
+def _choice(request: SimulatedRequest, index: int, words: list[str]) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": "".join(words), "refusal": None}
+    if tool := _wanted_tool(request):
+        function = {"name": tool, "arguments": "{}"}
+        calls = [{"id": f"call_sim_{index}", "type": "function", "function": function}]
+        message |= {"content": None, "tool_calls": calls}
+    return {"index": index, "message": message, "logprobs": None, "finish_reason": _finish_reason(request, words)}
+
+
+def _finish_reason(request: SimulatedRequest, words: list[str]) -> str:
+    if _wanted_tool(request):
+        return "tool_calls"
+    limit = request.max_completion_tokens or request.max_tokens
+    return "length" if limit is not None and len(words) == limit else "stop"
+
+
+def _usage(request: SimulatedRequest, words: list[str]) -> dict[str, int]:
+    prompt, completion = count_message_tokens(request.messages), len(words) * (request.n or 1)
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+
+
+def _chunks(request: SimulatedRequest, words: list[str]) -> Iterator[dict[str, Any]]:
+    base = {"id": "sim-1", "object": "chat.completion.chunk", "created": 0, "model": request.model}
+
+    def chunk(index: int, delta: dict[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
+        choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        return base | {"choices": [choice]}
+
+    for index in range(request.n or 1):
+        if tool := _wanted_tool(request):
+            call = {"index": 0, "id": f"call_sim_{index}", "type": "function"}
+            calls = [call | {"function": {"name": tool, "arguments": ""}}]
+            yield chunk(index, {"role": "assistant", "tool_calls": calls})
+            yield chunk(index, {"tool_calls": [{"index": 0, "function": {"arguments": "{}"}}]})
+        else:
+            for number, word in enumerate(words):
+                yield chunk(index, {"role": "assistant", "content": word} if number == 0 else {"content": word})
+        yield chunk(index, {}, _finish_reason(request, words))
+    if request.simulator.usage:
+        yield base | {"choices": [], "usage": _usage(request, words)}

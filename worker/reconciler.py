@@ -1,0 +1,188 @@
+"""What keeps Redis and the database in step: cron jobs of the platform lane, one runner at a time.
+
+The database is the truth.  A job that is not over and not in the queue is put there; a deadline that has passed is
+enforced; what has been kept long enough is removed.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import structlog
+from msgspec import Struct
+from redis.asyncio import Redis
+from sqlalchemy import delete, text
+from sqlmodel import col, select
+
+from shared.clock import now_ms
+from shared.database import Database
+from shared.ids import oldest_ulid
+from shared.jobs.messages import JobMessage, message_of
+from shared.jobs.queries import LIGHT, remove_bodies
+from shared.jobs.schemas import CANCELLED, EXPIRED, IN_PROGRESS
+from shared.jobs.statements import request_cancel
+from shared.jobs.tables import JobEventRow, JobRow
+from shared.queue.job_queue import JobQueue
+from shared.queue.jobs import NewJob
+from shared.queue.lanes import RUN_JOB
+from shared.readers import take_unread
+from shared.request_logs.tables import RequestLogRow
+from worker.context import Runtime
+from worker.failures import job_cancelled, job_expired
+from worker.takeover import end_without_attempt
+
+log = structlog.get_logger()
+
+_SETTLED_MS: Final = 250
+"""A younger job may still be on its way into the queue."""
+_OVERLAP_MS: Final = 3000
+_FULL_SWEEP_MS: Final = 60_000
+_PAGE: Final = 500
+
+# looked at every second, hence as plain SQL: an ORM statement takes longer to build than to run
+_UNFINISHED: Final = text("""
+SELECT id FROM jobs WHERE status IN ('queued', 'in_progress') AND finished_ms IS NULL
+    AND created_ms >= :since AND created_ms <= :until AND id > :after
+ORDER BY id LIMIT :page
+""")
+_TO_END: Final = text("""
+SELECT id FROM jobs WHERE status IN ('queued', 'in_progress') AND finished_ms IS NULL
+    AND (cancel_requested_ms IS NOT NULL OR (expires_ms <= :now AND started_ms IS NULL))
+LIMIT :page
+""")
+
+
+class Reconciler(Struct, kw_only=True):
+    """What the cron jobs work with, and what the last run saw."""
+
+    runtime: Runtime
+    redis: Redis
+    queue: JobQueue
+    epoch: bytes | None = None
+    next_full_ms: int = 0
+    """When all unfinished jobs are looked at again, not only the newest."""
+    resume_ms: int = 0
+    """Nothing is restored before: after a loss of data, workers take back what they run first."""
+
+
+async def reconcile(ctx: dict[str, Any]) -> None:
+    """Put jobs into the queue that should be there; every second a look at the newest, every minute at all.
+
+    When Redis has lost its data, all are looked at as soon as the workers have taken back what they run.
+    """
+    reconciler: Reconciler = ctx["reconciler"]
+    now = now_ms()
+    epoch = await reconciler.redis.get(f"{reconciler.queue.name}:epoch")
+    if epoch != reconciler.epoch or epoch is None:
+        if reconciler.epoch is not None:
+            log.warning("redis_lost_its_data")
+        reconciler.epoch = epoch
+        reconciler.resume_ms = reconciler.next_full_ms = now + int(reconciler.runtime.settings.lease_s * 1000)
+    if now >= reconciler.resume_ms:
+        since = now - _OVERLAP_MS
+        if now >= reconciler.next_full_ms:
+            since, reconciler.next_full_ms = 0, now + _FULL_SWEEP_MS
+        await _restore(reconciler, since, now - _SETTLED_MS)
+    await _cancel_unread(reconciler)
+    await _repeat_cancels(reconciler)
+
+
+async def _restore(reconciler: Reconciler, since_ms: int, until_ms: int) -> None:
+    """Enqueue the unfinished jobs created in this span that the queue does not know."""
+    after, restored = "", 0
+    while True:
+        span = {"since": since_ms, "until": until_ms, "after": after, "page": _PAGE}
+        async with reconciler.runtime.database.engine.connect() as connection:
+            ids = list((await connection.execute(_UNFINISHED, span)).scalars())
+        if not ids:
+            break
+        after = ids[-1]
+        if missing := await reconciler.queue.missing(ids):
+            restored += await _enqueue(reconciler, missing)
+        if len(ids) < _PAGE:
+            break
+    if restored:
+        log.warning("jobs_restored", count=restored)
+
+
+async def _enqueue(reconciler: Reconciler, job_ids: Sequence[str]) -> int:
+    async with reconciler.runtime.database.read() as session:
+        statement = select(JobRow).where(col(JobRow.id).in_(job_ids), col(JobRow.finished_ms).is_(None)).options(*LIGHT)
+        rows = (await session.exec(statement)).all()
+    await reconciler.queue.ensure([queue_entry(message_of(row), row) for row in rows])
+    return len(rows)
+
+
+def queue_entry(message: JobMessage, row: JobRow) -> NewJob:
+    """Return the queue entry of a stored job."""
+    return NewJob(
+        job_id=row.id,
+        function=RUN_JOB,
+        args=(message,),
+        tenant=str(row.organization_id or f"u{row.user_id}"),
+        band=row.band,
+        cost=row.cost_estimate,
+        due_ms=row.next_attempt_ms or row.not_before_ms or 0,
+    )
+
+
+async def _cancel_unread(reconciler: Reconciler) -> None:
+    """Cancel stream jobs that nobody has read for the grace period."""
+    for job_id in await take_unread(reconciler.redis):
+        log.info("stream_without_reader_cancelled", job_id=job_id)
+        await reconciler.runtime.writer.execute_many((request_cancel(job_id, now_ms()),))
+
+
+async def _repeat_cancels(reconciler: Reconciler) -> None:
+    """Tell workers again about running jobs that are to be cancelled; end waiting ones and those that came too late."""
+    now = now_ms()
+    async with reconciler.runtime.database.engine.connect() as connection:
+        ids = list((await connection.execute(_TO_END, {"now": now, "page": _PAGE})).scalars())
+    if not ids:
+        return
+    async with reconciler.runtime.database.read() as session:
+        rows = (await session.exec(select(JobRow).where(col(JobRow.id).in_(ids)).options(*LIGHT))).all()
+    for row in rows:
+        if row.status == IN_PROGRESS:
+            await reconciler.queue.signal(row.id)
+        else:
+            await reconciler.queue.abort(row.id)
+            is_cancelled = row.cancel_requested_ms is not None
+            status, error = (CANCELLED, job_cancelled()) if is_cancelled else (EXPIRED, job_expired())
+            await end_without_attempt(reconciler.runtime, message_of(row), status, error)
+
+
+async def retain(ctx: dict[str, Any]) -> None:
+    """Remove requests, results and logs that have been kept long enough; ledger rows stay for ever.
+
+    Page by page, so that nobody who writes has to wait; ids sort by time, so no index is needed for age.
+    """
+    reconciler: Reconciler = ctx["reconciler"]
+    database, settings, now = reconciler.runtime.database, reconciler.runtime.settings, now_ms()
+    while await _remove_page(database, now):
+        pass
+    tombstones = select(JobRow.id).where(col(JobRow.removed_ms) < now - settings.tombstone_ttl_s * 1000)
+    while await _delete_page(database, tombstones, ((JobEventRow, JobEventRow.job_id), (JobRow, JobRow.id))):
+        pass
+    logs = select(RequestLogRow.id).where(
+        RequestLogRow.id < oldest_ulid(now - settings.request_log_ttl_s * 1000), RequestLogRow.status != IN_PROGRESS
+    )
+    while await _delete_page(database, logs, ((RequestLogRow, RequestLogRow.id),)):
+        pass
+
+
+async def _remove_page(database: Database, now: int) -> bool:
+    """Turn some finished jobs whose time is over into tombstones; returns whether there may be more."""
+    async with database.transaction() as session:
+        due = select(JobRow.id).where(col(JobRow.result_expires_ms) <= now, col(JobRow.removed_ms).is_(None))
+        ids = list((await session.exec(due.limit(_PAGE))).all())
+        await remove_bodies(session, ids, now, "expired")
+    return len(ids) == _PAGE
+
+
+async def _delete_page(database: Database, selection: Any, tables: Sequence[tuple[Any, Any]]) -> bool:
+    """Delete some of the selected ids from these tables; returns whether there may be more."""
+    async with database.transaction() as session:
+        ids = list((await session.exec(selection.limit(_PAGE))).all())
+        for table, column in tables:
+            await session.exec(delete(table).where(col(column).in_(ids)))
+    return len(ids) == _PAGE

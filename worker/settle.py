@@ -1,0 +1,219 @@
+"""Store how attempts and jobs end.
+
+One unit of the group-commit writer is one transaction:
+
+    a job ends:      state · result · attempt · usage record · charge · terminal event
+    it runs again:   state · attempt · usage record
+
+Each unit begins with a compare-and-set on the attempt, so a run that was overtaken changes nothing.
+"""
+
+import asyncio
+from typing import Final
+
+import structlog
+from msgspec import Struct, json
+
+from shared.carbon.method import METHOD
+from shared.carbon.zones import FACTORS_VERSION
+from shared.clock import now_ms
+from shared.errors import StoredError
+from shared.group_commit.units import (
+    StaleError,
+    Statement,
+    StoreUnavailableError,
+    Unit,
+    WriterBusyError,
+)
+from shared.group_commit.writer import GroupCommit
+from shared.ids import new_id, new_ulid
+from shared.jobs.messages import JobMessage
+from shared.jobs.statements import (
+    FinishedJob,
+    NewJobEvent,
+    NewResult,
+    finish_job,
+    insert_event,
+    insert_result,
+    retry_job,
+)
+from shared.request_logs.statements import EndedAttempt, end_attempt
+from shared.usage.schemas import Usage
+from shared.usage.statements import NewCharge, NewUsageRecord, insert_charge, insert_usage_record
+from worker.metering import Meter
+
+log = structlog.get_logger()
+_PAUSE_S: Final = 0.1
+_LONGEST_PAUSE_S: Final = 2.0
+
+
+class AttemptEnd(Struct, kw_only=True):
+    """How one attempt ended."""
+
+    number: int
+    status: str
+    """succeeded | failed | cancelled | lost"""
+    meter: Meter
+    provider_id: int | None
+    provider_model: str | None
+    provider_request_id: str | None = None
+    http_status: int | None = None
+    latency_ms: int | None = None
+    ttft_ms: int | None = None
+    error: StoredError | None = None
+    retry_reason: str | None = None
+
+
+class JobEnd(Struct, kw_only=True):
+    """How a job ended."""
+
+    status: str
+    usage: Usage
+    charge_micros: int
+    error: StoredError | None = None
+    content_type: str = "application/json"
+    body: bytes = b""
+    frames: bytes | None = None
+
+
+def job_end_unit(message: JobMessage, attempt_number: int, end: JobEnd, attempt: AttemptEnd | None) -> Unit:
+    """Return the transaction that ends a job; `attempt` is None if none was running."""
+    now = now_ms()
+    error = None if end.error is None else json.encode(end.error).decode()
+    statements = [
+        finish_job(
+            FinishedJob(
+                id=message.job_id,
+                attempt=attempt_number,
+                status=end.status,
+                finished_ms=now,
+                result_expires_ms=now + message.result_ttl_s * 1000,
+                error=error,
+                usage=json.encode(end.usage).decode(),
+            )
+        )
+    ]
+    if end.body or end.frames is not None:
+        statements.append(
+            insert_result(
+                NewResult(job_id=message.job_id, content_type=end.content_type, body=end.body, frames=end.frames)
+            )
+        )
+    if attempt is not None:
+        statements += _attempt_statements(message, attempt, now)
+    statements += [
+        insert_charge(
+            NewCharge(
+                job_id=message.job_id,
+                status=end.status,
+                created_ms=now,
+                user_id=message.user_id,
+                organization_id=message.organization_id,
+                key_id=message.key_id,
+                router_id=message.router_id,
+                router_name=message.router_name,
+                kind=message.kind,
+                prompt_tokens=end.usage.prompt_tokens,
+                completion_tokens=end.usage.completion_tokens,
+                amount_micros=end.charge_micros,
+            )
+        ),
+        insert_event(NewJobEvent(job_id=message.job_id, id=new_id("evt_"), type=f"job.{end.status}", created_ms=now)),
+    ]
+    return tuple(statements)
+
+
+def retry_unit(message: JobMessage, attempt: AttemptEnd, next_attempt_ms: int, *, does_count: bool = True) -> Unit:
+    """Return the transaction that ends an attempt and plans the next one."""
+    return (
+        retry_job(message.job_id, attempt.number, next_attempt_ms, does_count=does_count),
+        *_attempt_statements(message, attempt, now_ms()),
+    )
+
+
+def _attempt_statements(message: JobMessage, attempt: AttemptEnd, now: int) -> list[Statement]:
+    meter = attempt.meter
+    ended = EndedAttempt(
+        job_id=message.job_id,
+        attempt=attempt.number,
+        status=attempt.status,
+        completed_ms=now,
+        http_status=attempt.http_status,
+        provider_request_id=attempt.provider_request_id,
+        latency_ms=attempt.latency_ms,
+        ttft_ms=attempt.ttft_ms,
+        prompt_tokens=meter.tokens.prompt,
+        completion_tokens=meter.tokens.completion,
+        is_estimated=meter.tokens.is_estimated,
+        cost_micros=meter.cost_micros,
+        error=None if attempt.error is None else json.encode(attempt.error).decode(),
+        error_code=None if attempt.error is None else attempt.error.code,
+        retry_reason=attempt.retry_reason,
+    )
+    return [end_attempt(ended), insert_usage_record(to_usage_record(message, attempt, now))]
+
+
+def to_usage_record(message: JobMessage, attempt: AttemptEnd, now: int) -> NewUsageRecord:
+    """Return the ledger's record of an attempt."""
+    meter, found = attempt.meter, attempt.meter.footprint
+    return NewUsageRecord(
+        id=new_ulid(),
+        job_id=message.job_id,
+        attempt=attempt.number,
+        status=attempt.status,
+        created_ms=now,
+        user_id=message.user_id,
+        organization_id=message.organization_id,
+        key_id=message.key_id,
+        router_id=message.router_id,
+        provider_id=attempt.provider_id,
+        router_name=message.router_name,
+        provider_model=attempt.provider_model,
+        endpoint=message.endpoint,
+        http_status=attempt.http_status,
+        prompt_tokens=meter.tokens.prompt,
+        completion_tokens=meter.tokens.completion,
+        cached_tokens=meter.tokens.cached,
+        reasoning_tokens=meter.tokens.reasoning,
+        is_estimated=meter.tokens.is_estimated,
+        latency_ms=attempt.latency_ms,
+        ttft_ms=attempt.ttft_ms,
+        cost_micros=meter.cost_micros,
+        energy_nwh=meter.energy_nwh,
+        energy_low_nwh=meter.energy_low_nwh,
+        energy_high_nwh=meter.energy_high_nwh,
+        operational_ng=meter.operational_ng,
+        embodied_ng=meter.embodied_ng,
+        carbon_low_ng=meter.carbon_low_ng,
+        carbon_high_ng=meter.carbon_high_ng,
+        water_nl=meter.water_nl,
+        prefill_nwh=meter.prefill_nwh,
+        zone=None if found is None else found.zone,
+        zone_effective=None if found is None else found.zone_effective,
+        intensity_kg_per_kwh=None if found is None else found.intensity_kg_per_kwh,
+        pue=None if found is None else found.pue,
+        source="none" if found is None else found.source,
+        method=METHOD,
+        factors=FACTORS_VERSION,
+        footprint_status="unknown_params" if found is None else found.status,
+    )
+
+
+async def commit(writer: GroupCommit, unit: Unit) -> bool:
+    """Write the unit however long the database is away; returns False if somebody else changed the job first.
+
+    After an outage it is not known whether the unit was written; then its compare-and-set finds itself beaten by its
+    own first try, which the caller learns from the row.
+    """
+    pause_s = _PAUSE_S
+    while True:
+        try:
+            await writer.execute_many(unit)
+        except StaleError:
+            return False
+        except (StoreUnavailableError, WriterBusyError) as error:
+            log.warning("database_away", error=repr(error))
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+        else:
+            return True
