@@ -154,17 +154,16 @@ async def _run_in_time(ctx: JobContext, start: _Start) -> Produced:
 
 
 async def _end_completed(ctx: JobContext, produced: Produced) -> float | None:
-    latency_ms = now_ms() - ctx.begun_ms
-    metered = meter(ctx.message, ctx.provider.profile, produced.tokens, latency_ms)
-    usage = to_usage(metered, metered.cost_micros, requests=1)
+    attempt = _attempt_end(
+        ctx, "succeeded", produced.tokens, http_status=200, provider_request_id=produced.provider_request_id
+    )
+    charge = attempt.meter.cost_micros
+    usage = to_usage(attempt.meter, charge, requests=1)
     body = produced.render(usage)
     last_chunk = None
     if produced.render_last_chunk is not None:
         last_chunk = ctx.reply.prepare(produced.render_last_chunk(usage))
-    end = JobEnd(status=COMPLETED, usage=usage, charge_micros=metered.cost_micros, body=body, frames=_frames(ctx))
-    attempt = _attempt_end(
-        ctx, "succeeded", produced.tokens, http_status=200, provider_request_id=produced.provider_request_id
-    )
+    end = JobEnd(status=COMPLETED, usage=usage, charge_micros=charge, body=body, frames=_frames(ctx))
     fault_points.reach(ctx.runtime.settings, "before_finish")
     if not await commit(ctx.runtime.writer, job_end_unit(ctx.message, ctx.attempt, end, attempt)):
         return await resume_or_end(ctx.runtime, ctx.message)
