@@ -18,7 +18,7 @@ from shared.jobs.queries import LIGHT, get_light
 from shared.jobs.schemas import TERMINAL, WITH_RESULT, public_id
 from shared.jobs.statements import NewJob
 from shared.jobs.tables import JobResultRow, JobRow
-from shared.replies.entries import START, Ending, Entry, Kind, decode_ending, encode_ending, is_next, order
+from shared.replies.entries import START, Ending, Entry, Kind, Position, decode_ending, encode_ending, is_next
 from shared.replies.frames import decode_frames
 from shared.replies.inbox import Inbox, Waiter
 
@@ -26,8 +26,8 @@ log = structlog.get_logger()
 _LOOK_S: Final = 5.0
 """How often a silent stream looks whether its reader is still there."""
 _LOOK_UP_PAGE: Final = 500
-_FROM_DATABASE: Final = "0-1"
-"""Id of an END that the database told; it follows nothing, so the log is read from there, too."""
+_FROM_DATABASE: Final = (0, 1)
+"""Position of an END that the database told; it follows nothing, so the log is read from there, too."""
 RETRY_AFTER_S: Final = 2
 
 
@@ -127,7 +127,7 @@ class _Sent:
 
     def __init__(self) -> None:
         self.last = START
-        """Id of the last entry that was taken."""
+        """Position of the last entry that was taken."""
         self.has_begun = False
         """Whether anything was sent, be it a comment, after which an error can only be an event."""
         self.has_output = False
@@ -139,15 +139,16 @@ class _Sent:
 
     def take(self, entry: Entry) -> bytes:
         """Return the event of an entry; empty if it has none for the caller."""
-        if order(entry.id) <= order(self.last):
+        position = entry.position
+        if position <= self.last:
             return b""  # sent again after its answer was lost
-        self.is_lost = self.is_lost or not is_next(self.last, entry.id)
+        self.is_lost = self.is_lost or not is_next(self.last, position)
         if self.is_lost or self.is_restarted:
             return b""
         if entry.kind is Kind.STARTED and self.has_output:
             self.is_restarted = True
             return b""
-        self.last = entry.id
+        self.last = position
         self.has_output = self.has_output or entry.kind is Kind.CHUNK
         self.has_begun = self.has_begun or self.has_output
         return to_event(entry) if entry.kind is Kind.CHUNK else b""
@@ -181,9 +182,9 @@ async def _follow(call: Call, job: NewJob, waiter: Waiter) -> AsyncIterator[byte
 
 async def _finish(call: Call, job: NewJob, end: Entry, sent: _Sent) -> AsyncIterator[bytes]:
     """Yield what is missing and how the stream ends; raises `ReplayedError` if nothing was sent yet."""
-    if sent.is_lost or not is_next(sent.last, end.id):
+    if sent.is_lost or not is_next(sent.last, end.position):
         missed = await _read_missed(call, job.id, sent.last)
-        if sent.has_output and any(order(entry.id)[0] > order(sent.last)[0] for entry in missed):
+        if sent.has_output and any(entry.attempt > sent.last[0] for entry in missed):
             yield _error_event(_restarted(job))  # the answer that was stored is another one
             return
         for entry in missed:
@@ -197,12 +198,12 @@ def _has_left(call: Call) -> bool:
     return transport is None or transport.is_closing()
 
 
-async def _read_missed(call: Call, job_id: str, last: str) -> list[Entry]:
+async def _read_missed(call: Call, job_id: str, last: Position) -> list[Entry]:
     """Return the chunks behind `last` from the stored log."""
     async with call.state.database.read() as session:
         frames = (await session.exec(select(JobResultRow.frames).where(JobResultRow.job_id == job_id))).first()
     entries = decode_frames(frames) if frames else []
-    return [entry for entry in entries if entry.kind is Kind.CHUNK and order(entry.id) > order(last)]
+    return [entry for entry in entries if entry.kind is Kind.CHUNK and entry.position > last]
 
 
 async def _last_event(call: Call, job: NewJob, ending: Ending, *, has_sent: bool) -> bytes:
@@ -217,7 +218,7 @@ async def _last_event(call: Call, job: NewJob, ending: Ending, *, has_sent: bool
 
 def to_event(entry: Entry) -> bytes:
     """Return a chunk as an event whose id is a cursor of /v1/jobs/{job_id}/events."""
-    return b"id: " + entry.id.encode() + b"\ndata: " + entry.data + b"\n\n"
+    return b"id: %d-%d\ndata: %b\n\n" % (entry.attempt, entry.seq, entry.data)
 
 
 def _error_event(error: ReplayedError) -> bytes:
@@ -242,6 +243,6 @@ async def deliver_from_database(database: Any, inbox: Inbox, job_ids: list[str])
                 for job_id, status, error, content_type in found.all():
                     http_status = json.decode(error, type=StoredError).status if error else 200
                     ending = Ending(status, http_status, content_type or "application/json", None)
-                    inbox.deliver(job_id, Entry(_FROM_DATABASE, Kind.END, encode_ending(ending, with_body=False)))
+                    inbox.deliver(job_id, Entry(*_FROM_DATABASE, Kind.END, encode_ending(ending, with_body=False)))
     except (SQLAlchemyError, OSError) as error:
         log.warning("replies_not_looked_up", error=repr(error))

@@ -18,18 +18,18 @@ from shared.errors import StoredError
 from shared.jobs.queries import get_light
 from shared.jobs.schemas import TERMINAL, JobFrame, public_id
 from shared.jobs.tables import JobResultRow, JobRow
-from shared.replies.entries import Entry, Kind, ReplyLostError, order
+from shared.replies.entries import START, Entry, Kind, Position, ReplyLostError, id_of
 from shared.replies.frames import decode_frames
 from shared.request_logs.tables import RequestLogRow
 
-_QUEUED: Final = "0-1"
+_QUEUED: Final = (0, 1)
 _POLL_S: Final = 1.0
 
 
 class Frame(Struct, frozen=True):
     """One frame; `event` is None for output."""
 
-    id: str
+    position: Position
     event: str | None
     data: bytes
 
@@ -37,7 +37,7 @@ class Frame(Struct, frozen=True):
 def to_sse(frame: Frame) -> bytes:
     """Return the frame as a server-sent event."""
     event = b"" if frame.event is None else b"event: " + frame.event.encode() + b"\n"
-    return b"id: " + frame.id.encode() + b"\n" + event + b"data: " + frame.data + b"\n\n"
+    return b"id: " + id_of(frame.position).encode() + b"\n" + event + b"data: " + frame.data + b"\n\n"
 
 
 async def frames_so_far(call: Call, job_id: str) -> tuple[JobRow, list[Frame]]:
@@ -47,7 +47,7 @@ async def frames_so_far(call: Call, job_id: str) -> tuple[JobRow, list[Frame]]:
         attempts = await _attempts(session, job_id)
         statement = select(JobResultRow.frames).where(JobResultRow.job_id == job_id)
         stored = (await session.exec(statement)).first() if row.stream else None
-    frames = [_lifecycle(_QUEUED, "job.queued", row, row.created_ms, 0)]
+    frames = [_lifecycle(_QUEUED, "job.queued", row, row.created_ms)]
     if stored is not None:
         frames += _output(row, decode_frames(stored))
     elif not row.stream or row.status in TERMINAL:
@@ -74,28 +74,28 @@ def _output(row: JobRow, entries: list[Entry]) -> list[Frame]:
 
 def _to_frame(row: JobRow, entry: Entry, *, had_output: bool) -> Frame:
     if entry.kind is Kind.CHUNK:
-        return Frame(entry.id, None, entry.data)
+        return Frame(entry.position, None, entry.data)
     if entry.kind is Kind.RETRY:
-        return Frame(entry.id, "job.retry_scheduled", entry.data)
+        return Frame(entry.position, "job.retry_scheduled", entry.data)
     name = "job.restarted" if had_output else "job.started"
-    return _lifecycle(entry.id, name, row, row.started_ms or row.created_ms, order(entry.id)[0])
+    return _lifecycle(entry.position, name, row, row.started_ms or row.created_ms)
 
 
 def _from_attempts(row: JobRow, attempts: list[RequestLogRow]) -> list[Frame]:
     frames = []
     for attempt in attempts:
         number = attempt.attempt
-        frames.append(_lifecycle(f"{number}-0", "job.started", row, attempt.created_ms, number))
+        frames.append(_lifecycle((number, 0), "job.started", row, attempt.created_ms))
         ended_the_job = row.finished_ms is not None and attempt.completed_ms == row.finished_ms
         if attempt.status == "failed" and not ended_the_job:
             error = json.decode(attempt.error, type=StoredError) if attempt.error else None
             at_ms = attempt.completed_ms or attempt.created_ms
-            frames.append(_lifecycle(f"{number}-1", "job.retry_scheduled", row, at_ms, number, error))
+            frames.append(_lifecycle((number, 1), "job.retry_scheduled", row, at_ms, error))
     return frames
 
 
 def _next_seq(frames: list[Frame], attempt: int) -> int:
-    last_attempt, seq = order(frames[-1].id)
+    last_attempt, seq = frames[-1].position
     return seq + 1 if last_attempt == attempt else 0
 
 
@@ -104,48 +104,48 @@ def _tail(row: JobRow, seq: int) -> list[Frame]:
     frames = []
     if row.cancel_requested_ms is not None:
         name = "job.cancel_requested"
-        frames.append(_lifecycle(f"{row.attempt}-{seq}", name, row, row.cancel_requested_ms, row.attempt))
+        frames.append(_lifecycle((row.attempt, seq), name, row, row.cancel_requested_ms))
         seq += 1
     data = JobFrame(
         type=f"job.{row.status}", job_id=public_id(row.id), created_at=(row.finished_ms or row.created_ms) // 1000,
         attempt=row.attempt, error=error_of(row), job=to_job(row),
     )  # fmt: skip
-    return [*frames, Frame(f"{row.attempt}-{seq}", f"job.{row.status}", json.encode(data))]
+    return [*frames, Frame((row.attempt, seq), f"job.{row.status}", json.encode(data))]
 
 
 def _lifecycle(
-    frame_id: str, name: str, row: JobRow, at_ms: int, attempt: int, error: StoredError | None = None
+    position: Position, name: str, row: JobRow, at_ms: int, error: StoredError | None = None
 ) -> Frame:  # fmt: skip
-    data = JobFrame(type=name, job_id=public_id(row.id), created_at=at_ms // 1000, attempt=attempt, error=error)
-    return Frame(frame_id, name, json.encode(data))
+    data = JobFrame(type=name, job_id=public_id(row.id), created_at=at_ms // 1000, attempt=position[0], error=error)
+    return Frame(position, name, json.encode(data))
 
 
-async def follow_frames(call: Call, job_id: str, after: str) -> AsyncIterator[Frame | None]:
+async def follow_frames(call: Call, job_id: str, after: Position) -> AsyncIterator[Frame | None]:
     """Yield the frames behind `after` until the job is over; None when nothing has come for a second."""
     last = after
     while True:
         row, frames = await frames_so_far(call, job_id)
         for frame in frames:
-            if order(frame.id) > order(last):
-                last = frame.id
+            if frame.position > last:
+                last = frame.position
                 yield frame
         if row.status in TERMINAL:
             return
         if row.stream:
             async for live in _follow_stream(call, row, last):
                 if live is not None:
-                    last = live.id
+                    last = live.position
                 yield live
         else:
             await call.state.done.wait(job_id, _POLL_S)
             yield None
 
 
-async def _follow_stream(call: Call, row: JobRow, after: str) -> AsyncIterator[Frame | None]:
+async def _follow_stream(call: Call, row: JobRow, after: Position) -> AsyncIterator[Frame | None]:
     """Yield live frames until the job is over, or is to be looked up in the database again."""
-    had_output = order(after) > (0, 1)
+    had_output = after > _QUEUED
     # a cursor below the first attempt is a lifecycle frame, of which Redis knows nothing
-    start = after if order(after)[0] > 0 else None
+    start = after if after[0] > 0 else START
     try:
         async for entry in call.state.reader.follow(row.id, start):
             if entry is None:

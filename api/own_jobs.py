@@ -117,7 +117,7 @@ async def _end_waiting(call: Call, row: JobRow) -> None:
     )
     await call.state.writer.execute_many(unit)
     ending = Ending(CANCELLED, error.status, "application/json", json.encode(error))
-    call.state.inbox.deliver(row.id, Entry("0-1", Kind.END, encode_ending(ending, with_body=True)))
+    call.state.inbox.deliver(row.id, Entry(0, 1, Kind.END, encode_ending(ending, with_body=True)))
 
 
 async def remove(call: Call, row: JobRow) -> None:

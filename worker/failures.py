@@ -46,7 +46,7 @@ class Failure(Struct, frozen=True, kw_only=True):
 def judge(ctx: JobContext, error: ProviderError, max_attempts: int, tried: set[int]) -> Failure:
     """Return what follows from a provider's failure."""
     failure, delay_s = _final(error), None
-    if any(entry.kind is Kind.CHUNK for entry in ctx.reply.entries if entry.id.startswith(f"{ctx.attempt}-")):
+    if any(entry.kind is Kind.CHUNK for entry in ctx.reply.entries if entry.attempt == ctx.attempt):
         log.warning("stream_interrupted", provider_id=ctx.provider.id, message=error.message)
         failure = _server_error("interrupted", "The provider broke the answer off.")
     elif error.blame != "request" and ctx.attempt < max_attempts:

@@ -11,7 +11,7 @@ from shared.errors import StoredError
 from shared.jobs.messages import JobMessage, message_of
 from shared.jobs.schemas import CANCELLED, EXPIRED, FAILED, IN_PROGRESS, TERMINAL, WITH_RESULT
 from shared.jobs.tables import JobResultRow, JobRow
-from shared.replies.entries import Ending, Kind, order
+from shared.replies.entries import Ending, Kind
 from shared.replies.frames import decode_frames, encode_frames
 from shared.request_logs.statements import lose_attempts
 from shared.usage.statements import insert_lost_records
@@ -98,7 +98,7 @@ async def _send_again(runtime: Runtime, message: JobMessage, row: JobRow) -> Non
     reply = runtime.replies.open(row.id, attempt=max(row.attempt, 1), inbox=message.inbox, is_stream=message.stream)
     if result is not None and result.frames is not None:
         for entry in decode_frames(result.frames):
-            if order(entry.id)[0] == reply.attempt:
+            if entry.attempt == reply.attempt:
                 reply.repeat(entry)
     if row.status in WITH_RESULT and result is not None:
         ending = Ending(row.status, 200, result.content_type, result.body)

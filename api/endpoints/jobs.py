@@ -36,7 +36,7 @@ from shared.jobs.schemas import (
     public_id,
 )
 from shared.jobs.tables import JobRow
-from shared.replies.entries import START, Kind, checked_id, order
+from shared.replies.entries import START, Kind, Position, id_of, position_of
 from shared.request_logs.schemas import AttemptPage
 from shared.request_logs.tables import RequestLogRow
 from shared.usage.tables import UsageRecordRow
@@ -89,7 +89,7 @@ async def _progress(call: Call, row: JobRow) -> JobProgress | None:
         entries = await call.state.reader.read(row.id)
     except (RedisError, OSError):
         return None
-    chunks = sum(1 for entry in entries if order(entry.id)[0] == row.attempt and entry.kind is Kind.CHUNK)
+    chunks = sum(1 for entry in entries if entry.attempt == row.attempt and entry.kind is Kind.CHUNK)
     return JobProgress(output_tokens=chunks, events=len(entries))
 
 
@@ -117,30 +117,30 @@ async def list_job_events(call: Call, job_id: str, query: EventsQuery) -> EventL
         return await _event_list(call, row, after, query.limit)
     if row.status in TERMINAL:
         _, frames = await frames_so_far(call, row.id)
-        if order(after) >= order(frames[-1].id):
+        if after >= frames[-1].position:
             return Reply(body=b"", status=204)
     return EventStream(_job_events(call, row, after))
 
 
-def _cursor(text: str | None) -> str:
+def _cursor(text: str | None) -> Position:
     if text is None:
         return START
     try:
-        return checked_id(text)
+        return position_of(text)
     except ValueError:
         raise InvalidCursorError(f"`{text[:100]}` is not an event id.", param="starting_after") from None
 
 
-async def _event_list(call: Call, row: JobRow, after: str, limit: int) -> EventList:
+async def _event_list(call: Call, row: JobRow, after: Position, limit: int) -> EventList:
     try:
-        frames = [frame for frame in await available_frames(call, row) if order(frame.id) > order(after)]
+        frames = [frame for frame in await available_frames(call, row) if frame.position > after]
     except (RedisError, OSError) as error:
         raise QueueUnavailableError from error
-    items = [EventItem(id=frame.id, event=frame.event, data=Raw(frame.data)) for frame in frames[:limit]]
+    items = [EventItem(id=id_of(frame.position), event=frame.event, data=Raw(frame.data)) for frame in frames[:limit]]
     return EventList(data=items, has_more=len(frames) > limit)
 
 
-async def _job_events(call: Call, row: JobRow, after: str) -> AsyncIterator[bytes]:
+async def _job_events(call: Call, row: JobRow, after: Position) -> AsyncIterator[bytes]:
     keep_alive_s, silent_s, is_over = call.state.settings.keep_alive_s, 0.0, False
     loop = asyncio.get_running_loop()
     try:

@@ -8,6 +8,8 @@ without any further bookkeeping:
 * a caller resumes exactly with the last id it saw (`id:` and `Last-Event-ID` of server-sent events);
 * ids are dense, so a gap means that Redis lost entries, and the stored log is the answer.
 
+One row of a stream carries all entries that were written at the same moment; its id is that of the last one.
+
 `attempt` is the column `jobs.attempt`, which grows with every start, also after a drain; arq's own try does not.
 
 ReplyError
@@ -24,7 +26,7 @@ LIFETIME_S: Final = 24 * 3600
 """A reply that is never ended is dropped this long after its first entry of an attempt."""
 RETENTION_S: Final = 600
 """A reply can be followed this long after its end; later, the database has the log."""
-START: Final = "0-0"
+START: Final = (0, 0)
 """Before the first entry of any attempt."""
 MAX_INLINE_BYTES: Final = 256 * 1024
 """A larger body is not sent through Redis; the api reads it from the database."""
@@ -42,12 +44,34 @@ class Kind(StrEnum):
     """The job is over and stored; `data` is an `Ending`."""
 
 
-class Entry(Struct, frozen=True):
+Position = tuple[int, int]
+"""(attempt, seq); positions sort as Redis sorts the ids."""
+
+
+class Entry(Struct, array_like=True, frozen=True):
     """One entry of a reply."""
 
-    id: str
+    attempt: int
+    seq: int
     kind: Kind
     data: bytes = b""
+
+    @property
+    def id(self) -> str:
+        """The id as a caller sees it."""
+        return f"{self.attempt}-{self.seq}"
+
+    @property
+    def position(self) -> Position:
+        """Where the entry stands in its reply."""
+        return self.attempt, self.seq
+
+
+class Delivery(Struct, array_like=True, frozen=True):
+    """Entries of one reply, on their way to an inbox."""
+
+    job_id: str
+    entries: list[Entry]
 
 
 class Ending(Struct, array_like=True, frozen=True):
@@ -69,6 +93,8 @@ def encode_ending(ending: Ending, *, with_body: bool) -> bytes:
 
 
 _ENDING = msgpack.Decoder(Ending)
+_ENTRIES = msgpack.Decoder(list[Entry])
+_DELIVERIES = msgpack.Decoder(list[Delivery])
 
 
 def decode_ending(data: bytes) -> Ending:
@@ -98,24 +124,32 @@ def inbox_key(process: str) -> str:
     return f"sluice:inbox:{process}"
 
 
-def checked_id(entry_id: str) -> str:
-    """Return the id as the streams spell it; raises `ValueError` if a caller made it up."""
+def decode_entries(data: bytes) -> list[Entry]:
+    """Return the entries of one row of a stream, or of a stored log; `msgpack.encode` makes it."""
+    return _ENTRIES.decode(data)
+
+
+def decode_deliveries(data: bytes) -> list[Delivery]:
+    """Return the deliveries of one row of an inbox."""
+    return _DELIVERIES.decode(data)
+
+
+def position_of(entry_id: str) -> Position:
+    """Return the position an id means; raises `ValueError` if a caller made it up."""
     parts = entry_id.split("-")
     if len(parts) != 2 or not all(part.isascii() and part.isdecimal() and len(part) < 20 for part in parts):
         raise ValueError(f"{entry_id!r} is not an id")
-    attempt, seq = order(entry_id)
-    if not (0 <= attempt < 2**63 and 0 <= seq < 2**63):
+    attempt, seq = int(parts[0]), int(parts[1])
+    if not (attempt < 2**63 and seq < 2**63):
         raise ValueError(f"no entry can have the id {entry_id!r}")
-    return f"{attempt}-{seq}"
+    return attempt, seq
 
 
-def order(entry_id: str) -> tuple[int, int]:
-    """Return (attempt, seq), which sort as Redis sorts the ids."""
-    attempt, _, seq = entry_id.partition("-")
-    return int(attempt), int(seq)
+def id_of(position: Position) -> str:
+    """Return the id of a position."""
+    return f"{position[0]}-{position[1]}"
 
 
-def is_next(last_id: str, entry_id: str) -> bool:
-    """Return whether nothing is missing between two ids a reader got one after the other."""
-    (last_attempt, last_seq), (attempt, seq) = order(last_id), order(entry_id)
-    return seq == last_seq + 1 if attempt == last_attempt else seq == 0
+def is_next(last: Position, position: Position) -> bool:
+    """Return whether nothing is missing between two entries a reader got one after the other."""
+    return position[1] == last[1] + 1 if position[0] == last[0] else position[1] == 0

@@ -4,16 +4,15 @@ import zlib
 
 from msgspec import msgpack
 
-from shared.replies.entries import Entry, Kind
+from shared.replies.entries import Entry, decode_entries
 
 _COMPRESS_FROM_BYTES = 2048
 _PLAIN, _ZLIB = b"\x00", b"\x01"
-_DECODER = msgpack.Decoder(list[tuple[str, str, bytes]])
 
 
 def encode_frames(entries: list[Entry]) -> bytes:
     """Return the log."""
-    data = msgpack.encode([(entry.id, entry.kind.value, entry.data) for entry in entries])
+    data = msgpack.encode(entries)
     if len(data) < _COMPRESS_FROM_BYTES:
         return _PLAIN + data
     return _ZLIB + zlib.compress(data, 1)
@@ -21,5 +20,4 @@ def encode_frames(entries: list[Entry]) -> bytes:
 
 def decode_frames(data: bytes) -> list[Entry]:
     """Return the entries of a log."""
-    packed = zlib.decompress(data[1:]) if data[:1] == _ZLIB else data[1:]
-    return [Entry(entry_id, Kind(kind), chunk) for entry_id, kind, chunk in _DECODER.decode(packed)]
+    return decode_entries(zlib.decompress(data[1:]) if data[:1] == _ZLIB else data[1:])

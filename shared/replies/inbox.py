@@ -16,7 +16,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from shared.replies.entries import Entry, Kind, inbox_key
+from shared.replies.entries import Entry, decode_deliveries, inbox_key
 from shared.tasks import end_tasks
 
 log = structlog.get_logger()
@@ -42,9 +42,9 @@ class Waiter:
         self.entries: deque[Entry] = deque()
         self._wake: asyncio.Future[None] | None = None
 
-    def deliver(self, entry: Entry) -> None:
-        """Hand over an entry."""
-        self.entries.append(entry)
+    def deliver(self, entries: list[Entry]) -> None:
+        """Hand over entries."""
+        self.entries.extend(entries)
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
 
@@ -103,7 +103,7 @@ class Inbox:
     def deliver(self, job_id: str, entry: Entry) -> None:
         """Hand an entry to whoever waits for the job."""
         if waiter := self._waiters.get(job_id):
-            waiter.deliver(entry)
+            waiter.deliver([entry])
 
     async def close(self) -> None:
         """Stop reading."""
@@ -154,7 +154,7 @@ class Inbox:
         rows = found[0][1]
         self._last_id = rows[-1][0].decode()
         for _, fields in rows:
-            if job_id := fields.get(b"j"):
-                entry = Entry(fields[b"i"].decode(), Kind(fields[b"k"].decode()), fields[b"d"])
-                self.deliver(job_id.decode(), entry)
+            for delivery in decode_deliveries(fields[b"d"]) if b"d" in fields else ():
+                if waiter := self._waiters.get(delivery.job_id):
+                    waiter.deliver(delivery.entries)
         await self._redis.xtrim(self.key, minid=self._last_id)

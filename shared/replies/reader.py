@@ -18,10 +18,11 @@ from shared.replies.entries import (
     START,
     Entry,
     Kind,
+    Position,
     ReplyLostError,
-    checked_id,
+    decode_entries,
+    id_of,
     is_next,
-    order,
     reply_key,
 )
 from shared.tasks import end_tasks
@@ -30,7 +31,7 @@ log = structlog.get_logger()
 
 _BLOCK_MS: Final = 1000
 _COUNT: Final = 256
-"""Most entries per stream and read."""
+"""Most rows per stream and read."""
 _PAUSE_S: Final = 0.1
 _CONTROL_LIFETIME_S: Final = 3600
 
@@ -38,21 +39,21 @@ _CONTROL_LIFETIME_S: Final = 3600
 class _Follower:
     """One caller that follows one reply."""
 
-    def __init__(self, after: str) -> None:
+    def __init__(self, after: Position) -> None:
         self.last = after
         self.entries: asyncio.Queue[Entry] = asyncio.Queue()
 
     def deliver(self, entry: Entry) -> None:
         """Hand over the entry unless the follower has it."""
-        if order(entry.id) > order(self.last):
-            self.last = entry.id
+        if entry.position > self.last:
+            self.last = entry.position
             self.entries.put_nowait(entry)
 
 
 class _Channel:
     """One stream, read from `position` on for all its followers."""
 
-    def __init__(self, position: str) -> None:
+    def __init__(self, position: Position) -> None:
         self.position = position
         self.followers: set[_Follower] = set()
 
@@ -69,22 +70,21 @@ class ReplyReader:
         self._connection = Redis(connection_pool=redis.connection_pool, single_connection_client=True)
         self._channels: dict[str, _Channel] = {}
         self._control = f"sluice:reply-control:{uuid4().hex}"
-        self._control_id = START
+        self._control_id = "0-0"
         self._is_poked = False
         self._followed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    async def follow(self, job_id: str, after: str | None = None) -> AsyncIterator[Entry | None]:
-        """Yield the entries of a reply in order, from its start or behind the id `after`, the END as the last one.
+    async def follow(self, job_id: str, after: Position = START) -> AsyncIterator[Entry | None]:
+        """Yield the entries of a reply in order, from its start or behind `after`, the END as the last one.
 
         None is yielded whenever nothing has come for `idle_s`.
 
         Raises:
-            ValueError: `after` is not an id.
             ReplyLostError: entries are missing; the stored log has them once the job is over.
 
         """
-        key, last = reply_key(job_id), checked_id(after or START)
+        key, last = reply_key(job_id), after
         follower = await self._join(key, last)
         try:
             while True:
@@ -92,9 +92,9 @@ class ReplyReader:
                 if entry is None:
                     yield None
                     continue
-                if not is_next(last, entry.id):
-                    raise ReplyLostError(f"{job_id}: nothing between {last} and {entry.id}")
-                last = entry.id
+                if not is_next(last, entry.position):
+                    raise ReplyLostError(f"{job_id}: nothing between {id_of(last)} and {entry.id}")
+                last = entry.position
                 yield entry
                 if entry.kind is Kind.END:
                     return
@@ -104,7 +104,7 @@ class ReplyReader:
     async def read(self, job_id: str) -> list[Entry]:
         """Return the entries there are at this moment, without the END; raises Redis errors."""
         rows = await self._redis.xrange(reply_key(job_id))
-        entries = [Entry(row_id.decode(), Kind(fields[b"k"].decode()), fields[b"d"]) for row_id, fields in rows]
+        entries = [entry for _, fields in rows for entry in decode_entries(fields[b"d"])]
         return [entry for entry in entries if entry.kind is not Kind.END]
 
     async def close(self) -> None:
@@ -122,10 +122,10 @@ class ReplyReader:
         except TimeoutError:
             return None
 
-    async def _join(self, key: str, after: str) -> _Follower:
+    async def _join(self, key: str, after: Position) -> _Follower:
         follower = _Follower(after)
         channel = self._channels.setdefault(key, _Channel(after))
-        channel.position = min(channel.position, after, key=order)  # the others skip what they have
+        channel.position = min(channel.position, after)  # the others skip what they have
         channel.followers.add(follower)
         self._followed.set()
         if self._task is None:
@@ -165,8 +165,9 @@ class ReplyReader:
     async def _read(self) -> None:
         """Wait for entries of any followed stream and hand them over."""
         self._is_poked = False  # who joins from here on is not part of this read
-        positions: dict[Any, Any] = {key: channel.position for key, channel in self._channels.items()}
-        found = await self._connection.xread(positions | {self._control: self._control_id}, _COUNT, _BLOCK_MS)
+        positions = {key: channel.position for key, channel in self._channels.items()}
+        ids: dict[Any, Any] = {key: id_of(position) for key, position in positions.items()}
+        found = await self._connection.xread(ids | {self._control: self._control_id}, _COUNT, _BLOCK_MS)
         for name, rows in found or ():
             key = name.decode()
             if key == self._control:
@@ -174,12 +175,14 @@ class ReplyReader:
             elif key in self._channels:
                 self._deliver(self._channels[key], positions[key], rows)
 
-    def _deliver(self, channel: _Channel, position: str, rows: list[tuple[bytes, dict[bytes, bytes]]]) -> None:
+    def _deliver(self, channel: _Channel, position: Position, rows: list[tuple[bytes, dict[bytes, bytes]]]) -> None:
         """Hand over what was read behind `position`; who joined further back meanwhile waits for the next read."""
-        followers = [follower for follower in channel.followers if order(follower.last) >= order(position)]
-        for entry_id, fields in rows:
-            entry = Entry(entry_id.decode(), Kind(fields[b"k"].decode()), fields[b"d"])
-            for follower in followers:
-                follower.deliver(entry)
+        followers = [follower for follower in channel.followers if follower.last >= position]
+        last = position
+        for _, fields in rows:
+            for entry in decode_entries(fields[b"d"]):
+                last = entry.position
+                for follower in followers:
+                    follower.deliver(entry)
         if channel.position == position:
-            channel.position = rows[-1][0].decode()
+            channel.position = last

@@ -1,10 +1,14 @@
-"""Write replies: every reply of the process goes through one pipeline, which fills while the previous one is away."""
+"""Write replies: all replies of the process share one pipeline, which fills while the previous one is away.
+
+What a reply has produced by the moment its turn comes is one row of its stream, and what all replies have for one inbox
+is one row of that inbox, so the cost of a chunk falls as the load grows.
+"""
 
 import asyncio
-from collections import deque
 from typing import Any, Final
 
 import structlog
+from msgspec import Struct, msgpack
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
@@ -12,18 +16,18 @@ from shared.redis_errors import TRANSIENT
 from shared.replies.entries import (
     LIFETIME_S,
     RETENTION_S,
+    Delivery,
     Ending,
     Entry,
     Kind,
     ReplySupersededError,
+    decode_entries,
     encode_ending,
-    order,
     reply_key,
 )
 
 log = structlog.get_logger()
 
-_MAX_BATCH: Final = 1000
 _MAX_WAITING: Final = 20_000
 """Entries; above, `push` waits: Redis is slower than the models."""
 _PAUSE_S: Final = 0.1
@@ -39,6 +43,11 @@ class Reply:
         self.error: Exception | None = None
         self.entries: list[Entry] = []
         """All written so far, but the END: the log of the reply.  Empty unless it is a stream."""
+        self.for_stream: list[Entry] = []
+        self.for_inbox: list[Entry] = []
+        """Taken by the writer when its turn comes."""
+        self.written: asyncio.Future[None] | None = None
+        """Resolved when all is written, or refused; then there is an error."""
         self._writer = writer
         self._is_stream = is_stream
         self._seq = 0
@@ -46,7 +55,7 @@ class Reply:
     def start(self) -> None:
         """Say that the attempt has begun."""
         if self._is_stream:
-            self._log(Kind.STARTED, b"")
+            self._send(self._take(Kind.STARTED, b""))
         self._seq = max(self._seq, 1)
 
     def prepare(self, data: bytes) -> Entry:
@@ -55,78 +64,66 @@ class Reply:
 
     def send(self, entry: Entry) -> None:
         """Send an entry taken before; returns before it is written."""
-        self._add(entry)
+        self._send(entry)
 
     async def push(self, data: bytes) -> None:
         """Add one chunk; returns before it is written.
 
         Raises `ReplySupersededError` once an earlier chunk was refused: another attempt runs, stop this one.
         """
-        self._log(Kind.CHUNK, data)
+        self._send(self._take(Kind.CHUNK, data))
         if not self._writer.has_room:
             await self._writer.wait_for_room()
 
     def retry(self, data: bytes) -> None:
         """Say that the attempt has failed and another one is planned; `data` is a lifecycle frame."""
         if self._is_stream:
-            self._log(Kind.RETRY, data)
+            self._send(self._take(Kind.RETRY, data))
 
     def repeat(self, entry: Entry) -> None:
         """Send an entry of the stored log again; readers that have it skip it."""
-        self._seq = order(entry.id)[1] + 1
-        self._add(entry)
+        self._seq = entry.seq + 1
+        self._send(entry)
 
     async def end(self, ending: Ending) -> None:
         """Say how the job ended and wait until all of the reply is written; without a reader nothing is written."""
         if self.error is not None:
             raise self.error
-        waits = []
         if self._is_stream:
-            data = encode_ending(ending, with_body=False)
-            waits.append(self._writer.add(self, reply_key(self.job_id), Entry(self._next_id(), Kind.END, data)))
+            self.for_stream.append(self._end(ending, with_body=False))
         if self.inbox is not None:
-            data = encode_ending(ending, with_body=not self._is_stream or ending.http_status >= 400)
-            waits.append(self._writer.add(self, self.inbox, Entry(self._next_id(), Kind.END, data)))
-        for waiting in waits:
-            await waiting.written.wait()
+            self.for_inbox.append(self._end(ending, with_body=not self._is_stream or ending.http_status >= 400))
+        if self.for_stream or self.for_inbox:
+            self.written = asyncio.get_running_loop().create_future()
+            self._writer.add(self)
+            await self.written
         if self.error is not None:
             raise self.error
 
-    def _next_id(self) -> str:
-        return f"{self.attempt}-{self._seq}"
-
-    def _log(self, kind: Kind, data: bytes) -> None:
-        self._add(self._take(kind, data))
+    def _end(self, ending: Ending, *, with_body: bool) -> Entry:
+        return Entry(self.attempt, self._seq, Kind.END, encode_ending(ending, with_body=with_body))
 
     def _take(self, kind: Kind, data: bytes) -> Entry:
-        entry = Entry(self._next_id(), kind, data)
+        entry = Entry(self.attempt, self._seq, kind, data)
         self._seq += 1
         self.entries.append(entry)
         return entry
 
-    def _add(self, entry: Entry) -> None:
+    def _send(self, entry: Entry) -> None:
         if self.error is not None:
             raise self.error
-        self._writer.add(self, reply_key(self.job_id), entry)
+        self.for_stream.append(entry)
         if self.inbox is not None:
-            self._writer.add(self, self.inbox, entry)
+            self.for_inbox.append(entry)
+        self._writer.add(self)
 
 
-class _Waiting:
-    """One entry on its way to one key."""
+class _Row(Struct):
+    """One row on its way to Redis."""
 
-    __slots__ = ("entry", "key", "reply", "written")
-
-    def __init__(self, reply: Reply, key: str, entry: Entry) -> None:
-        self.reply = reply
-        self.entry = entry
-        self.key = key
-        self.written = asyncio.Event()
-        """Also set when the entry was refused; then the reply has an error."""
-
-    @property
-    def is_for_inbox(self) -> bool:
-        return self.key == self.reply.inbox
+    command: tuple[str | bytes | int, ...]
+    reply: Reply | None = None
+    """Whose stream it belongs to; None if it goes to an inbox."""
 
 
 class ReplyWriter:
@@ -134,7 +131,8 @@ class ReplyWriter:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: dict[Reply, None] = {}
+        self._entries = 0
         self._room = asyncio.Event()
         self._room.set()
         self._task: asyncio.Task[None] | None = None
@@ -142,7 +140,7 @@ class ReplyWriter:
     @property
     def has_room(self) -> bool:
         """Return whether `push` need not wait."""
-        return self._room.is_set()
+        return self._entries < _MAX_WAITING
 
     def open(self, job_id: str, *, attempt: int, inbox: str | None, is_stream: bool) -> Reply:
         """Return the reply of this attempt, which is at least 1."""
@@ -155,20 +153,18 @@ class ReplyWriter:
         except (RedisError, OSError) as error:
             log.warning("earlier_frames_lost", job_id=job_id, error=repr(error))
             return []
-        return [Entry(entry_id.decode(), Kind(fields[b"k"].decode()), fields[b"d"]) for entry_id, fields in rows]
+        return [entry for _, fields in rows for entry in decode_entries(fields[b"d"])]
 
-    def add(self, reply: Reply, key: str, entry: Entry) -> _Waiting:
-        """Queue one entry; called by `Reply`."""
-        waiting = _Waiting(reply, key, entry)
-        self._waiting.append(waiting)
-        if len(self._waiting) >= _MAX_WAITING:
-            self._room.clear()
+    def add(self, reply: Reply) -> None:
+        """Queue what a reply has to write; called by `Reply` for each of its entries."""
+        self._entries += 1
+        self._waiting[reply] = None
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._write_all())
-        return waiting
 
     async def wait_for_room(self) -> None:
         """Wait while too much is queued."""
+        self._room.clear()
         await self._room.wait()
 
     async def close(self) -> None:
@@ -179,87 +175,83 @@ class ReplyWriter:
     async def _write_all(self) -> None:
         try:
             while self._waiting:
-                size = min(len(self._waiting), _MAX_BATCH)
-                batch = [self._waiting.popleft() for _ in range(size)]
+                replies, self._waiting, self._entries = list(self._waiting), {}, 0
                 self._room.set()
-                await self._write(batch)
+                ended = [reply for reply in replies if reply.written is not None]
+                await self._write(_to_rows(replies))
+                for reply in ended:
+                    if reply.written is not None and not reply.written.done():
+                        reply.written.set_result(None)
         finally:
             self._task = None
 
-    async def _write(self, batch: list[_Waiting]) -> None:
-        """Write the batch; entries that may not have arrived are sent again, which their ids make harmless."""
-        while batch:
-            answers = await self._send(batch)
-            pairs = zip(batch, answers, strict=True)
-            batch = [waiting for waiting, answer in pairs if not await self._settle(waiting, answer)]
-            if batch:
-                log.warning("reply_entries_delayed", entries=len(batch))
+    async def _write(self, rows: list[_Row]) -> None:
+        """Write the rows; those that may not have arrived are sent again, which their ids make harmless."""
+        while rows:
+            answers = await self._send(rows)
+            rows = [row for row, answer in zip(rows, answers, strict=True) if not await self._settle(row, answer)]
+            if rows:
+                log.warning("replies_delayed", rows=len(rows))
                 await asyncio.sleep(_PAUSE_S)
 
-    async def _send(self, batch: list[_Waiting]) -> list[Any]:
+    async def _send(self, rows: list[_Row]) -> list[Any]:
         try:
             async with self._redis.pipeline(transaction=False) as pipeline:
-                for waiting in batch:
-                    _queue_entry(pipeline, waiting)
+                for row in rows:
+                    pipeline.execute_command(*row.command)
                 answers: list[Any] = await pipeline.execute(raise_on_error=False)
         except (RedisError, OSError) as error:
-            return [error] * len(batch)
-        await self._expire(batch, answers)
+            return [error] * len(rows)
         return answers
 
-    async def _expire(self, batch: list[_Waiting], answers: list[Any]) -> None:
-        """Say how long the streams live that start or end here, if the entry was accepted: a zombie has no say."""
-        accepted = [w for w, answer in zip(batch, answers, strict=True) if not isinstance(answer, Exception)]
-        if lifetimes := _lifetimes(accepted):
-            try:
-                async with self._redis.pipeline(transaction=False) as pipeline:
-                    for key, lifetime_s in lifetimes.items():
-                        pipeline.expire(key, lifetime_s)
-                    await pipeline.execute()
-            except (RedisError, OSError) as error:
-                log.warning("replies_keep_their_lifetime", replies=len(lifetimes), error=repr(error))
-
-    async def _settle(self, waiting: _Waiting, answer: Any) -> bool:
-        """Note what became of the entry; returns False if it must be sent again."""
+    async def _settle(self, row: _Row, answer: Any) -> bool:
+        """Note what became of the row; returns False if it must be sent again."""
+        if not isinstance(answer, Exception):
+            return True
         try:
-            if isinstance(answer, Exception):
-                waiting.reply.error = waiting.reply.error or await self._judge(waiting, answer)
+            error = await self._judge(row, answer)
         except TRANSIENT:
             return False
-        waiting.written.set()
+        if row.reply is not None:
+            row.reply.error = row.reply.error or error
+        elif error is not None:
+            log.error("inbox_refuses", error=repr(error))
         return True
 
-    async def _judge(self, waiting: _Waiting, refusal: Exception) -> Exception | None:
-        """Return why the reply cannot go on; None if the entry had arrived the first time it was sent."""
+    async def _judge(self, row: _Row, refusal: Exception) -> Exception | None:
+        """Return why the reply cannot go on; None if the row had arrived the first time it was sent."""
         if not isinstance(refusal, ResponseError) or isinstance(refusal, TRANSIENT):
             raise refusal
-        if "equal or smaller" not in str(refusal):
+        if row.reply is None or "equal or smaller" not in str(refusal):
             return refusal
-        last = await self._redis.xrevrange(waiting.key, count=1)
-        if last and order(last[0][0].decode())[0] > waiting.reply.attempt:
-            return ReplySupersededError(f"{waiting.key}: a later attempt than {waiting.reply.attempt} writes")
+        key = reply_key(row.reply.job_id)
+        last = await self._redis.xrevrange(key, count=1)
+        if last and int(last[0][0].partition(b"-")[0]) > row.reply.attempt:
+            return ReplySupersededError(f"{key}: a later attempt than {row.reply.attempt} writes")
         return None
 
 
-def _queue_entry(pipeline: Any, waiting: _Waiting) -> None:
-    entry = waiting.entry
-    if waiting.is_for_inbox:  # an inbox exists as long as its process lives; nobody else reads it
-        pipeline.execute_command(
-            "XADD", waiting.key, "NOMKSTREAM", "*",
-            "j", waiting.reply.job_id, "i", entry.id, "k", entry.kind.value, "d", entry.data,
-        )  # fmt: skip
-    else:
-        pipeline.execute_command("XADD", waiting.key, entry.id, "k", entry.kind.value, "d", entry.data)
+def _to_rows(replies: list[Reply]) -> list[_Row]:
+    """Take what the replies have to write."""
+    rows: list[_Row] = []
+    inboxes: dict[str, list[Delivery]] = {}
+    for reply in replies:
+        if reply.for_stream:
+            rows += _stream_rows(reply)
+            reply.for_stream = []
+        if reply.for_inbox and reply.inbox is not None:
+            inboxes.setdefault(reply.inbox, []).append(Delivery(reply.job_id, reply.for_inbox))
+            reply.for_inbox = []
+    for inbox, deliveries in inboxes.items():  # an inbox exists as long as its process lives; nobody else reads it
+        rows.append(_Row(("XADD", inbox, "NOMKSTREAM", "*", "d", msgpack.encode(deliveries))))
+    return rows
 
 
-def _lifetimes(batch: list[_Waiting]) -> dict[str, int]:
-    """Return how long each reply stream lives that starts or ends here."""
-    lifetimes: dict[str, int] = {}
-    for waiting in batch:
-        if waiting.is_for_inbox:
-            continue
-        if waiting.entry.kind is Kind.END:
-            lifetimes[waiting.key] = RETENTION_S
-        elif waiting.entry.kind is Kind.STARTED:
-            lifetimes[waiting.key] = LIFETIME_S
-    return lifetimes
+def _stream_rows(reply: Reply) -> list[_Row]:
+    key, first, last = reply_key(reply.job_id), reply.for_stream[0], reply.for_stream[-1]
+    rows = [_Row(("XADD", key, last.id, "d", msgpack.encode(reply.for_stream)), reply)]
+    if last.kind is Kind.END:  # only ever sent for a job that is over, so no attempt suffers
+        rows.append(_Row(("EXPIRE", key, RETENTION_S), reply))
+    elif first.kind is Kind.STARTED:
+        rows.append(_Row(("EXPIRE", key, LIFETIME_S), reply))
+    return rows
