@@ -66,12 +66,13 @@ class Reply:
         """Send an entry taken before; returns before it is written."""
         self._send(entry)
 
-    async def push(self, data: bytes) -> None:
-        """Add one chunk; returns before it is written.
+    async def push(self, chunks: list[bytes]) -> None:
+        """Add chunks; returns before they are written.
 
         Raises `ReplySupersededError` once an earlier chunk was refused: another attempt runs, stop this one.
         """
-        self._send(self._take(Kind.CHUNK, data))
+        for data in chunks:
+            self._send(self._take(Kind.CHUNK, data))
         if not self._writer.has_room:
             await self._writer.wait_for_room()
 

@@ -66,7 +66,7 @@ async def written(writer: ReplyWriter, count: int, job_id: str = "job") -> Reply
     """Write a whole reply of `count` chunks."""
     reply = started(writer, job_id)
     for n in range(1, count + 1):
-        await reply.push(f"1-{n}".encode())
+        await reply.push([f"1-{n}".encode()])
     await reply.end(DONE)
     return reply
 
@@ -125,7 +125,7 @@ async def test_resume_is_exact(writer: ReplyWriter, reader: ReplyReader) -> None
 async def test_followers_of_one_reply_may_join_at_any_time(writer: ReplyWriter, reader: ReplyReader) -> None:
     reply, followers = started(writer), []
     for n in range(1, 51):
-        await reply.push(f"1-{n}".encode())
+        await reply.push([f"1-{n}".encode()])
         after = f"1-{n // 2}" if n % 3 else "0-0"
         followers.append((after, asyncio.ensure_future(collect(reader, after=after))))
         await asyncio.sleep(0.002)
@@ -140,19 +140,19 @@ async def test_a_new_attempt_restarts_the_reply_and_refuses_the_zombie(
     writer: ReplyWriter, reader: ReplyReader, redis: ArqRedis
 ) -> None:
     zombie = started(writer)
-    await zombie.push(b"1-1")
+    await zombie.push([b"1-1"])
     following = asyncio.ensure_future(collect(reader))
     await eventually(lambda: has_length(redis, 2))
 
     other_process = ReplyWriter(redis)
     other = started(other_process, attempt=2)
-    await other.push(b"2-1")
+    await other.push([b"2-1"])
     await eventually(lambda: has_length(redis, 4))
-    await zombie.push(b"1-2")
+    await zombie.push([b"1-2"])
     with pytest.raises(ReplySupersededError):
         await zombie.end(DONE)
     with pytest.raises(ReplySupersededError):
-        await zombie.push(b"1-3")
+        await zombie.push([b"1-3"])
     await other.end(DONE)
 
     assert [(entry.id, entry.kind) for entry in await following] == [
@@ -169,7 +169,7 @@ async def test_an_attempt_that_failed_tells_of_the_next_one(writer: ReplyWriter,
     first = started(writer)
     first.retry(b'{"type":"job.retry_scheduled"}')
     second = started(writer, attempt=2)
-    await second.push(b"2-1")
+    await second.push([b"2-1"])
     await second.end(FAILED)
 
     entries = await collect(reader)
@@ -184,7 +184,7 @@ async def test_a_reply_sent_again_from_its_log_adds_only_what_is_missing(
 ) -> None:
     reply = started(writer)
     for n in range(1, 4):
-        await reply.push(f"1-{n}".encode())
+        await reply.push([f"1-{n}".encode()])
     await eventually(lambda: has_length(redis, 4))
     assert RETENTION_S < await redis.ttl(reply_key("job")) <= LIFETIME_S
     unsent = reply.prepare(b"1-4")  # its worker died here
@@ -213,10 +213,10 @@ async def test_silence_is_told_and_does_not_end_the_following(writer: ReplyWrite
 
 async def test_a_lost_part_is_reported_not_skipped(writer: ReplyWriter, reader: ReplyReader, redis: ArqRedis) -> None:
     reply = started(writer)
-    await reply.push(b"1-1")
+    await reply.push([b"1-1"])
     await eventually(lambda: has_length(redis, 2))
     await redis.flushall()
-    await reply.push(b"1-2")
+    await reply.push([b"1-2"])
     await reply.end(DONE)
 
     with pytest.raises(ReplyLostError):
@@ -248,7 +248,7 @@ async def test_replies_outlive_broken_connections(
     reply = started(writer)
     killer = open_lane(open_pool(redis_server.url), INFERENCE)
     for n in range(1, 51):
-        await reply.push(f"1-{n}".encode())
+        await reply.push([f"1-{n}".encode()])
         if n % 10 == 5:
             await kill_others(killer)
         await asyncio.sleep(0.002)
@@ -323,8 +323,8 @@ async def test_a_stream_goes_to_the_inbox_and_to_its_followers(
 ) -> None:
     waiter = inbox.wait_for("job")
     reply = started(writer, inbox=inbox.key)
-    await reply.push(b"1-1")
-    await reply.push(b"1-2")
+    await reply.push([b"1-1"])
+    await reply.push([b"1-2"])
     await reply.end(DONE)
 
     entries = await taken(waiter, 4)

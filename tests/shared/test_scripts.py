@@ -41,9 +41,11 @@ def queue(redis: ArqRedis) -> JobQueue:
     return JobQueue(redis)
 
 
-@pytest.fixture
-def scripts(redis: ArqRedis) -> QueueScripts:
-    return QueueScripts(redis, PLATFORM)
+@pytest_asyncio.fixture
+async def scripts(redis: ArqRedis) -> QueueScripts:
+    scripts = QueueScripts(redis, PLATFORM)
+    await scripts.load()
+    return scripts
 
 
 async def claim_all(scripts: QueueScripts, token: str) -> list[Claim]:

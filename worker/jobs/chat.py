@@ -115,6 +115,9 @@ def _identity(ctx: JobContext) -> dict[str, Any]:
     }
 
 
+_RARE_TEXTS = ("refusal", "reasoning_content", "reasoning")
+
+
 class _Answer:
     """One choice of a streamed answer, put together from its deltas."""
 
@@ -128,7 +131,10 @@ class _Answer:
         """Take one piece; returns whether it has content, reasoning or a tool call."""
         delta = choice.delta
         has_output = False
-        for name in ("content", "refusal", "reasoning_content", "reasoning"):
+        if delta.content:
+            self.texts.setdefault("content", []).append(delta.content)
+            has_output = True
+        for name in _RARE_TEXTS:
             if text := getattr(delta, name):
                 self.texts.setdefault(name, []).append(text)
                 has_output = True
@@ -164,17 +170,33 @@ class _Stream:
     def __init__(self) -> None:
         self.answers: dict[int, _Answer] = {}
         self.usage: TokenCount | None = None
-        self.members: dict[str, Raw] = {}
+        self.members: dict[str, Any] = {}
+        """Those of the last chunk."""
+        self.has_output = False
+        """Whether there was content, reasoning or a tool call."""
         self.is_finished = False
 
-    def add(self, choices: list[ChunkChoice]) -> bool:
-        """Take the choices of one chunk; returns whether they have output."""
-        has_output = False
+    def take(self, data: bytes) -> dict[str, Any] | None:
+        """Add one chunk; returns its members, None if it is not for the caller.  Raises `ProviderError`."""
+        try:
+            members = _MEMBERS.decode(data)
+            if "error" in members:
+                raise ProviderError(f"The provider broke off: {data[:500]!r}", reason="broken_stream")
+            choices = _CHUNK_CHOICES.decode(members.get("choices", _EMPTY_LIST))
+            if "usage" in members:
+                self.usage = _to_token_count(_USAGE.decode(members["usage"])) or self.usage
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise ProviderError(f"The provider sent a malformed chunk: {error}", reason="malformed") from error
+        if not choices:
+            return None
         for choice in choices:
-            answer = self.answers.setdefault(choice.index, _Answer())
-            has_output = answer.add(choice) or has_output
+            answer = self.answers.get(choice.index)
+            if answer is None:
+                answer = self.answers[choice.index] = _Answer()
+            self.has_output = answer.add(choice) or self.has_output
             self.is_finished = self.is_finished or choice.finish_reason is not None
-        return has_output
+        self.members = members
+        return members
 
     def count(self, request: bytes) -> TokenCount:
         """Return the tokens: as reported, or else counted."""
@@ -187,21 +209,17 @@ async def _run_stream(ctx: JobContext, call: ProviderCall) -> Produced:
     stream = _Stream()
     ctx.count_so_far = lambda: stream.count(ctx.request)
     identity = _identity(ctx) | {"object": _CHUNK, "usage": _NULL}
-    async for data in adapter.stream(call):
+    async for batch in adapter.stream(call):
+        chunks: list[bytes] = []
         try:
-            members = _MEMBERS.decode(data)
-            if "error" in members:
-                raise ProviderError(f"The provider broke off: {data[:500]!r}", reason="broken_stream")
-            choices = _CHUNK_CHOICES.decode(members.get("choices", _EMPTY_LIST))
-            stream.usage = _to_token_count(_USAGE.decode(members.get("usage", _NULL))) or stream.usage
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise ProviderError(f"The provider sent a malformed chunk: {error}", reason="malformed") from error
-        if not choices:
-            continue
-        if stream.add(choices) and ctx.first_token_ms is None:
-            ctx.first_token_ms = now_ms()
-        stream.members = members
-        await ctx.reply.push(json.encode(members | identity))
+            for data in batch:
+                if (members := stream.take(data)) is not None:
+                    members.update(identity)
+                    chunks.append(json.encode(members))
+        finally:  # what came before a broken chunk is the caller's
+            if stream.has_output and ctx.first_token_ms is None:
+                ctx.first_token_ms = now_ms()
+            await ctx.reply.push(chunks)
     if not stream.is_finished:
         raise ProviderError("The provider closed the stream before its end.", reason="broken_stream")
     return Produced(

@@ -75,6 +75,6 @@ class ChatAdapter(Protocol):
         """Return the completion; raises `ProviderError`."""
         ...
 
-    def stream(self, call: ProviderCall) -> AsyncIterator[bytes]:
-        """Yield the chunks in order, without the final `[DONE]`; raises `ProviderError`."""
+    def stream(self, call: ProviderCall) -> AsyncIterator[list[bytes]]:
+        """Yield the chunks in order, as many as came at once, without the final `[DONE]`; raises `ProviderError`."""
         ...

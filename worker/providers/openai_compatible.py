@@ -33,14 +33,15 @@ class OpenAICompatible:
             body = await response.read()
             return ProviderReply(body, response.headers.get("x-request-id"))
 
-    async def stream(self, call: ProviderCall) -> AsyncIterator[bytes]:
-        """Yield the chunks in order, without the final `[DONE]`; raises `ProviderError`."""
+    async def stream(self, call: ProviderCall) -> AsyncIterator[list[bytes]]:
+        """Yield the chunks in order, as many as came at once, without the final `[DONE]`; raises `ProviderError`."""
         timeout = ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=call.provider.timeout_s)
         async with self._post(call, timeout) as response:
-            async for data in data_of(response.content.iter_any()):
-                if data == DONE:
+            async for chunks in data_of(response.content.iter_any()):
+                if DONE in chunks:
+                    yield chunks[: chunks.index(DONE)]
                     return
-                yield data
+                yield chunks
 
     @asynccontextmanager
     async def _post(self, call: ProviderCall, limits: ClientTimeout) -> AsyncIterator[ClientResponse]:

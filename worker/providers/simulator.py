@@ -81,8 +81,8 @@ class Simulator:
             reply["usage"] = _usage(request, words)
         return ProviderReply(json.encode(reply), "sim-request-1")
 
-    async def stream(self, call: ProviderCall) -> AsyncIterator[bytes]:
-        """Yield the chunks in order; raises `ProviderError`."""
+    async def stream(self, call: ProviderCall) -> AsyncIterator[list[bytes]]:
+        """Yield the chunks in order, one at a time; raises `ProviderError`."""
         request = _decode(call.body)
         script = request.simulator
         fails = await _begin(script, call.attempt)
@@ -92,9 +92,9 @@ class Simulator:
                 await asyncio.sleep(script.chunk_delay_ms / 1000)  # other jobs of this process want to go on, too
             if fails is not None and number >= max(len(words) // 2, 1):
                 if fails == "malformed":
-                    yield b'{"choices": ['
+                    yield [b'{"choices": [']
                 raise ProviderError("The provider closed the stream.", reason="connection")
-            yield json.encode(chunk)
+            yield [json.encode(chunk)]
 
 
 def _decode(body: bytes) -> SimulatedRequest:

@@ -9,27 +9,27 @@ from typing import Final
 DONE: Final = b"[DONE]"
 
 
-async def data_of(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield the data of each event; several `data` lines of one event are joined by a newline."""
+async def data_of(reads: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
+    """Yield the data of the events each read completes; several `data` lines of one event are joined by a newline."""
     buffer = b""
     lines: list[bytes] = []
-    async for chunk in chunks:
-        buffer += chunk
-        *complete, buffer = buffer.split(b"\n")
+    async for read in reads:
+        *complete, buffer = (buffer + read).split(b"\n")
+        found = []
         for line in complete:
-            if (data := _feed(line.rstrip(b"\r"), lines)) is not None:
-                yield data
-    _feed(buffer.rstrip(b"\r"), lines)  # the last line may lack its newline, and its event the empty line
+            if line.startswith(b"data:"):
+                lines.append(_value(line))
+            elif lines and (not line or line == b"\r"):
+                found.append(lines[0] if len(lines) == 1 else b"\n".join(lines))
+                lines.clear()
+        if found:
+            yield found
+    if buffer.startswith(b"data:"):  # the last line may lack its newline, and its event the empty line
+        lines.append(_value(buffer))
     if lines:
-        yield b"\n".join(lines)
+        yield [b"\n".join(lines)]
 
 
-def _feed(line: bytes, lines: list[bytes]) -> bytes | None:
-    """Take one line; returns the data of the event it completes."""
-    if line.startswith(b"data:"):
-        lines.append(line[6:] if line[5:6] == b" " else line[5:])
-    elif not line and lines:
-        data = b"\n".join(lines)
-        lines.clear()
-        return data
-    return None
+def _value(line: bytes) -> bytes:
+    start = 6 if line[5:6] == b" " else 5
+    return line[start:-1] if line.endswith(b"\r") else line[start:]
