@@ -19,11 +19,13 @@ from api.answer import deliver_from_database
 from api.app import create_app
 from api.done import DoneWatch
 from api.keys import KeyRing
+from api.load import QueueLoad
 from api.readers import Readers
 from api.state import State
+from api.withdrawals import Withdrawals
 from shared.database import Database
 from shared.directory import Directory
-from shared.group_commit import open_writer
+from shared.group_commit import open_impatient_writer
 from shared.installation import admin_key, encryption_secret
 from shared.log import configure_logging
 from shared.process import tune_collector
@@ -43,12 +45,19 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
     """Yield what the endpoints of this process use, and close it afterwards."""
     async with AsyncExitStack() as stack:
         url = settings.effective_database_url()
-        database, writer = Database(url), open_writer(url)
+        database = Database(url)
+        writer = open_impatient_writer(url, patience_s=settings.accept_patience_s)
         stack.push_async_callback(database.close)
         stack.push_async_callback(writer.close)
         pool = open_pool(settings.effective_redis_url())
         stack.push_async_callback(pool.disconnect)
         redis = open_lane(pool, INFERENCE)
+        queue, withdrawals = JobQueue(redis), Withdrawals(writer)
+        stack.push_async_callback(queue.close)
+        stack.push_async_callback(withdrawals.close)
+        load = QueueLoad(queue, settings.max_queued)
+        load.start()
+        stack.push_async_callback(load.close)
         directory = Directory(database)
         await directory.start()
         stack.push_async_callback(directory.close)
@@ -62,8 +71,8 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         done = DoneWatch(redis, INFERENCE)
         stack.push_async_callback(done.close)
         yield State(
-            settings=settings, database=database, writer=writer, redis=redis, queue=JobQueue(redis), inbox=inbox,
-            reader=reader, readers=readers, done=done, directory=directory,
+            settings=settings, database=database, writer=writer, redis=redis, queue=queue, load=load,
+            withdrawals=withdrawals, inbox=inbox, reader=reader, readers=readers, done=done, directory=directory,
             keys=KeyRing(database, directory, admin_key(settings)), box=SecretBox(encryption_secret(settings)),
         )  # fmt: skip
 

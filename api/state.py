@@ -6,7 +6,9 @@ from redis.asyncio import Redis
 
 from api.done import DoneWatch
 from api.keys import KeyRing
+from api.load import QueueLoad
 from api.readers import Readers
+from api.withdrawals import Withdrawals
 from shared.database import Database
 from shared.directory import Directory
 from shared.group_commit.writer import GroupCommit
@@ -25,6 +27,8 @@ class State(Struct, frozen=True, kw_only=True):
     writer: GroupCommit
     redis: Redis
     queue: JobQueue
+    load: QueueLoad
+    withdrawals: Withdrawals
     inbox: Inbox
     reader: ReplyReader
     readers: Readers

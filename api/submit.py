@@ -9,7 +9,6 @@ from typing import Final
 import structlog
 from aiohttp import web
 from msgspec import Struct, json
-from redis.exceptions import RedisError
 
 from api.call import Call
 from api.prefer import NO_PREFERENCE, Prefer, parse_prefer
@@ -19,17 +18,18 @@ from shared.clock import now_ms
 from shared.directory import Router
 from shared.errors import (
     ModelNotFoundError,
+    OverloadedError,
     QueueUnavailableError,
     StorageUnavailableError,
     WrongModelTypeError,
 )
-from shared.group_commit.units import CommitError
+from shared.group_commit.units import CommitError, StoreUnavailableError
 from shared.ids import new_ulid
 from shared.jobs.messages import BAND_NUMBERS, message_of
 from shared.jobs.schemas import BACKGROUND, INTERACTIVE, QUEUED, public_id
 from shared.jobs.statements import NewJob, insert_job
 from shared.queue.jobs import NewJob as QueuedJob
-from shared.queue.lanes import RUN_JOB
+from shared.queue.lanes import RUN_JOB, group_of
 from shared.replies.inbox import Waiter
 from shared.request_logs.redaction import clean, redact_headers
 
@@ -86,7 +86,8 @@ async def submit(call: Call, submission: Submission) -> Submitted:
 
     Raises:
         QueueUnavailableError: Redis is away; no job was made.
-        StorageUnavailableError: the database takes no writes; no job was made.
+        OverloadedError: too many jobs wait; no job was made.
+        StorageUnavailableError: the database takes no writes; if a job was made, it is cancelled.
 
     """
     state = call.state
@@ -95,21 +96,22 @@ async def submit(call: Call, submission: Submission) -> Submitted:
     header = call.request.headers.getall("Prefer", None)
     prefer = NO_PREFERENCE if header is None else parse_prefer(header)
     waits = prefer.waits and not (submission.stream and prefer.respond_async)  # the events of a stream are read later
+    if state.load.is_full or (waits and state.inbox.waiting >= state.settings.max_waiting):
+        raise OverloadedError
     job = _new_job(call, submission, prefer, waits=waits)
     waiter = state.inbox.wait_for(job.id) if waits else None
     try:
         await state.writer.execute_many((insert_job(job),))
     except CommitError as error:
         state.inbox.forget(job.id)
+        if isinstance(error, StoreUnavailableError):
+            state.withdrawals.add(job.id)
         log.warning("job_not_stored", error=repr(error), request_id=call.request_id)
         raise StorageUnavailableError from error
     call.headers["x-job-id"] = public_id(job.id)
     call.headers["Vary"] = "Prefer"
     fault_points.reach(state.settings, "after_accept")
-    try:
-        await state.queue.enqueue(_queued(call, job))
-    except (RedisError, OSError) as error:
-        log.warning("job_queued_later", error=repr(error), job_id=public_id(job.id))  # by the reconciler
+    state.queue.put(_queued(call, job))
     return Submitted(job=job, prefer=prefer, waiter=waiter)
 
 
@@ -171,6 +173,7 @@ def _queued(call: Call, job: NewJob) -> QueuedJob:
         function=RUN_JOB,
         args=(message_of(job, job.request),),
         tenant=call.caller.tenant,
+        group=group_of(job.router_id),
         band=job.band,
         cost=job.cost_estimate,
     )

@@ -273,6 +273,16 @@ class QueueUnavailableError(ApiError):
         super().__init__("The queue cannot be reached, please try again.")
 
 
+class OverloadedError(ApiError):
+    """More jobs or callers wait than the installation is made for."""
+
+    status, code = 503, "overloaded"
+    headers: ClassVar[dict[str, str]] = {"retry-after": "5", "x-should-retry": "true"}
+
+    def __init__(self) -> None:
+        super().__init__("Too many requests are waiting, please try again later.")
+
+
 class ProviderUnavailableError(ApiError):
     """Every provider of the router failed."""
 

@@ -53,6 +53,12 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Name of the installation: `owned_by` of models, title of the reference."""
     max_body_bytes: Count = 32 * 1024 * 1024
     """Largest request body; above: 413."""
+    accept_patience_s: Positive = 0.08
+    """A request that the database cannot take for this long is answered with 503."""
+    max_queued: Count = 1_000_000
+    """Jobs in the queue; above, new ones are answered with 503."""
+    max_waiting: Count = 20_000
+    """Callers one api process keeps waiting; above, 503."""
     lease_s: Annotated[float, Meta(ge=1)] = 3.0
     """A job runs elsewhere this long after its worker fell silent; must exceed any stall of the worker's event loop."""
     drain_s: Positive = 30.0

@@ -16,6 +16,10 @@ from tests.providers import ScriptedProvider, serve_provider
 from tests.servers import RedisServer
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fault-seeds", type=int, default=1, help="seeds of tests/faults/test_schedule.py, from 0 on")
+
+
 @pytest.fixture(scope="session")
 def session_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     server = RedisServer(tmp_path_factory.mktemp("redis"))
@@ -84,6 +88,7 @@ def make_settings(tmp_path: Path, redis: RedisServer, **members: object) -> Sett
         "strict": True,
         "lease_s": 1.0,
         "drain_s": 5.0,
+        "accept_patience_s": 5.0,
     }
     return Settings(**(values | members))  # type: ignore[arg-type]
 

@@ -19,7 +19,7 @@ from typing_extensions import override
 
 from shared.queue.jobs import Claim
 from shared.queue.keys import BANDS, control_channel, wake_key
-from shared.queue.lua import Outcome, QueueScripts
+from shared.queue.lua import Outcome, QueueScripts, Sharing
 from shared.tasks import end_tasks
 from worker.control import hear_aborts
 from worker.doorbell import Doorbell
@@ -29,7 +29,10 @@ from worker.outcomes import Outcomes
 log = structlog.get_logger()
 
 DEFAULT_WEIGHTS: Final = (8, 8, 4, 1)
-"""Jobs per round and zone while all of them have jobs: due, band 0, band 1, band 2."""
+DEFAULT_SHARE: Final = 3.0
+"""One group alone gets three quarters of all slots."""
+_RESERVED: Final = 4
+"""One slot in so many is kept for band 0."""
 _IDLE_S: Final = 0.5
 """Longest wait between two claims: the delay of a job from a stock arq producer, which rings no bell."""
 _BEAT_S: Final = 0.5
@@ -48,8 +51,8 @@ class LeasedWorker(Worker):
         token: identity of this process; a supervisor passes it, to release the leases if the process dies.
         lease_s: a job runs elsewhere this long after its worker fell silent; renewed at a third of it.  Must exceed
             the longest time a job blocks the event loop.
-        weights: see `DEFAULT_WEIGHTS`; every one at least 1, so that nothing starves.
-        tenant_slots: most jobs of one tenant that run at the same time in all workers; 0 is no limit.
+        weights: jobs per round of each zone, see `Sharing`; every one at least 1, so that nothing starves.
+        share: how groups share the slots, see `Sharing`; 0 is no limit.
         options: further options of arq's worker.  `job_completion_wait` (30 s here) is the drain after SIGTERM.
 
     """
@@ -62,7 +65,7 @@ class LeasedWorker(Worker):
         token: str | None = None,
         lease_s: float = 3.0,
         weights: tuple[int, ...] = DEFAULT_WEIGHTS,
-        tenant_slots: int = 0,
+        share: float = DEFAULT_SHARE,
         **options: Any,
     ) -> None:
         if len(weights) != BANDS + 1 or min(weights) < 1:
@@ -72,10 +75,9 @@ class LeasedWorker(Worker):
         options["job_serializer"] = redis_pool.job_serializer
         options["job_deserializer"] = redis_pool.job_deserializer
         super().__init__(functions, redis_pool=redis_pool, poll_delay=0, **options)
-        self._weights = weights
-        self._slots = tenant_slots
         self._scripts = QueueScripts(redis_pool, self.queue_name)
-        self._leases = Leases(self._scripts, token=token or new_token(), lease_s=lease_s, slots=tenant_slots)
+        self._leases = Leases(self._scripts, token=token or new_token(), lease_s=lease_s, slots=self.max_jobs)
+        self._sharing = Sharing(weights=weights, share=share, reserve=self.max_jobs // _RESERVED)
         self._outcomes = Outcomes(redis_pool, self._scripts, self._leases)
         self._bell = Doorbell(redis_pool, wake_key(self.queue_name))
         self._background: list[asyncio.Task[None]] = []
@@ -83,6 +85,7 @@ class LeasedWorker(Worker):
         self._next_renewal = 0.0
         self._idle_s = _IDLE_S
         self._is_full = False
+        self._has_more = False
 
     # -- the loop -----------------------------------------------------------------------------------------------
 
@@ -120,11 +123,12 @@ class LeasedWorker(Worker):
         free, self._idle_s = self._free_slots(), _IDLE_S
         if free > 0 and self._leases.epoch:  # without an epoch a loss of data could not be told from a lost lease
             leases = self._leases
-            answer = await self._scripts.claim(leases.token, free, leases.lease_ms, self._slots, self._weights)
+            answer = await self._scripts.claim(leases.token, free, leases.lease_ms, self._sharing)
             for claim in answer.claims:
                 await self._start(claim)
             self._idle_s = max(_SHORTEST_WAIT_S, min(answer.idle_s, _IDLE_S))
             self._is_full = len(answer.claims) == free
+            self._has_more = answer.has_more
         self._bell.listen(self._free_slots() > 0)
 
     async def _start(self, claim: Claim) -> None:
@@ -146,7 +150,8 @@ class LeasedWorker(Worker):
         self._leases.drop(job_id)
         self.aborting_tasks.discard(job_id)
         self._release_sem_dec_counter_on_complete()
-        self._bell.rung.set()
+        if self._has_more or self._is_full:
+            self._bell.rung.set()
         if not run.cancelled() and (error := run.exception()):
             log.error("run_broke_off_it_runs_again_when_its_lease_expires", job_id=job_id, error=repr(error))
 

@@ -23,7 +23,7 @@ from shared.jobs.statements import request_cancel
 from shared.jobs.tables import JobEventRow, JobRow
 from shared.queue.job_queue import JobQueue
 from shared.queue.jobs import NewJob
-from shared.queue.lanes import RUN_JOB
+from shared.queue.lanes import RUN_JOB, group_of
 from shared.readers import take_unread
 from shared.request_logs.tables import RequestLogRow
 from worker.context import Runtime
@@ -60,6 +60,8 @@ class Reconciler(Struct, kw_only=True):
     epoch: bytes | None = None
     next_full_ms: int = 0
     """When all unfinished jobs are looked at again, not only the newest."""
+    last_ms: int = 0
+    """When the last look began; after a pause, jobs may have been missed that are not new any more."""
     resume_ms: int = 0
     """Nothing is restored before: after a loss of data, workers take back what they run first."""
 
@@ -77,11 +79,16 @@ async def reconcile(ctx: dict[str, Any]) -> None:
             log.warning("redis_lost_its_data")
         reconciler.epoch = epoch
         reconciler.resume_ms = reconciler.next_full_ms = now + int(reconciler.runtime.settings.lease_s * 1000)
+    if now - reconciler.last_ms > _OVERLAP_MS:
+        reconciler.next_full_ms = now
+    reconciler.last_ms = now
     if now >= reconciler.resume_ms:
         since = now - _OVERLAP_MS
         if now >= reconciler.next_full_ms:
             since, reconciler.next_full_ms = 0, now + _FULL_SWEEP_MS
         await _restore(reconciler, since, now - _SETTLED_MS)
+        if since == 0:  # a deep queue takes long to look through
+            reconciler.next_full_ms = max(reconciler.next_full_ms, now_ms() + 20 * (now_ms() - now))
     await _cancel_unread(reconciler)
     await _repeat_cancels(reconciler)
 
@@ -119,6 +126,7 @@ def queue_entry(message: JobMessage, row: JobRow) -> NewJob:
         function=RUN_JOB,
         args=(message,),
         tenant=str(row.organization_id or f"u{row.user_id}"),
+        group=group_of(row.router_id),
         band=row.band,
         cost=row.cost_estimate,
         due_ms=row.next_attempt_ms or row.not_before_ms or 0,

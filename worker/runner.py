@@ -127,7 +127,9 @@ async def _start(runtime: Runtime, message: JobMessage, provider: Provider) -> _
         provider_model=provider.model_name,
         job_id=message.job_id,
     )
-    results = await runtime.writer.execute_many((start_attempt(message.job_id, now), insert_attempt(attempt)))
+    unit = (start_attempt(message.job_id, now), insert_attempt(attempt))
+    # the number of an attempt is part of the ids of its stream, so no other attempt may ever get it
+    results = await runtime.writer.execute_many(unit, durable=message.stream)
     return _Start(*results[0].rows[0])
 
 

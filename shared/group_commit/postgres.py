@@ -25,6 +25,9 @@ from shared.group_commit.units import (
 _CHANGES_ROWS: Final = re.compile(r"\s*(INSERT|UPDATE|DELETE)\b", re.IGNORECASE)
 _RETURNING: Final = re.compile(r"\bRETURNING\b", re.IGNORECASE)
 _MAX_PREPARED: Final = 256
+_CONNECT_S: Final = 2.0
+_COMMAND_S: Final = 10.0
+"""A server that is silent for longer is taken for lost."""
 _AWAY: Final = (
     OSError,
     TimeoutError,
@@ -45,11 +48,13 @@ class PostgresStore:
         self._connection: asyncpg.Connection[Any] | None = None
         self._prepared: dict[str, PreparedStatement[Any]] = {}
 
-    async def commit(self, units: Sequence[Unit]) -> list[list[Result]]:
+    async def commit(self, units: Sequence[Unit], *, durable: bool = True) -> list[list[Result]]:
         """Run all units in one transaction."""
         try:
             connection = await self._connect()
             async with connection.transaction():
+                if not durable:
+                    await connection.execute("SET LOCAL synchronous_commit = off")
                 return await self._run_all(connection, units)
         except StaleError as error:
             raise RefusedError(error, None) from error
@@ -70,7 +75,7 @@ class PostgresStore:
     async def _connect(self) -> "asyncpg.Connection[Any]":
         if self._connection is None or self._connection.is_closed():
             await self.close()
-            self._connection = await asyncpg.connect(self._dsn)
+            self._connection = await asyncpg.connect(self._dsn, timeout=_CONNECT_S, command_timeout=_COMMAND_S)
         return self._connection
 
     async def _run_all(self, connection: "asyncpg.Connection[Any]", units: Sequence[Unit]) -> list[list[Result]]:

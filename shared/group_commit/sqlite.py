@@ -1,10 +1,13 @@
 """SQLite as a store: one connection in one thread, one thread hop per batch.
 
-Durable means `synchronous=FULL` in WAL mode: the log is synced before the commit returns.  NORMAL is consistent but may
-forget the last commits when the power fails, so it cannot carry "accepted".
+Durable means that the write-ahead log is synced before the commit returns.  SQLite would do that with
+`synchronous=FULL`, but while it holds the write lock, so that several processes sync one after the other.  Here the
+connection runs with NORMAL, which is consistent but may forget the last commits when the power fails, and the log is
+synced right after the commit, when the next process may already write.
 """
 
 import asyncio
+import os
 import re
 import sqlite3
 import time
@@ -14,10 +17,18 @@ from pathlib import Path
 from typing import Final
 
 from shared.database import connect_sqlite
-from shared.group_commit.units import RefusedError, Result, Statement, StoreUnavailableError, Unit, check
+from shared.group_commit.units import (
+    RefusedError,
+    Result,
+    Statement,
+    StoreUnavailableError,
+    Unit,
+    WriterBusyError,
+    check,
+)
 
-_PRAGMAS: Final = ("temp_store=MEMORY", "cache_size=-65536", "wal_autocheckpoint=4000")
-_BUSY_S: Final = 5.0
+_PRAGMAS: Final = ("synchronous=NORMAL", "temp_store=MEMORY", "cache_size=-65536", "wal_autocheckpoint=4000")
+_LOCK_WAIT_S: Final = 5.0
 _BUSY_PAUSE_S: Final = 0.0003
 """SQLite's own busy handler sleeps 1, 2, 5, 10 .. ms, which adds up to most of a request."""
 _PLACEHOLDER: Final = re.compile(r"\$(\d+)")
@@ -26,25 +37,28 @@ _PLACEHOLDER: Final = re.compile(r"\$(\d+)")
 class SqliteStore:
     """The one connection that writes; other processes may write too, `BEGIN IMMEDIATE` makes them wait."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, lock_wait_s: float = _LOCK_WAIT_S) -> None:
         self._path = path
+        self._lock_wait_s = lock_wait_s
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="commit")
         self._connection: sqlite3.Connection | None = None
+        self._log: int | None = None
+        """The write-ahead log, as long as the connection is open."""
         self._translated: dict[str, str] = {}
 
-    async def commit(self, units: Sequence[Unit]) -> list[list[Result]]:
+    async def commit(self, units: Sequence[Unit], *, durable: bool = True) -> list[list[Result]]:
         """Run all units in one transaction."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._commit, units)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._commit, units, durable)
 
     async def close(self) -> None:
         """Close the connection and its thread."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._disconnect)
         self._thread.shutdown()
 
-    def _commit(self, units: Sequence[Unit]) -> list[list[Result]]:
+    def _commit(self, units: Sequence[Unit], durable: bool) -> list[list[Result]]:
         try:
             connection = self._connection = self._connection or _connect(self._path)
-            _begin(connection)
+            _begin(connection, self._lock_wait_s)
         except sqlite3.Error as error:
             raise StoreUnavailableError(f"{self._path.name}: {error}") from error
         index: int | None = None
@@ -60,7 +74,17 @@ class SqliteStore:
             if _is_about_the_file(error):
                 raise StoreUnavailableError(f"{self._path.name}: {error}") from error
             raise RefusedError(error, index) from error
+        if durable:
+            self._sync()
         return results
+
+    def _sync(self) -> None:
+        try:
+            if self._log is None:
+                self._log = os.open(f"{self._path}-wal", os.O_RDONLY | os.O_CLOEXEC)
+            os.fdatasync(self._log)
+        except OSError as error:
+            raise StoreUnavailableError(f"{self._path.name}: {error}") from error
 
     def _run(self, connection: sqlite3.Connection, statement: Statement) -> Result:
         sql = self._translated.get(statement.sql)
@@ -71,6 +95,9 @@ class SqliteStore:
         return check(statement, Result(rows, max(cursor.rowcount, 0)))
 
     def _disconnect(self) -> None:
+        if self._log is not None:
+            os.close(self._log)
+            self._log = None
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -84,15 +111,17 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _begin(connection: sqlite3.Connection) -> None:
-    """Take the write lock; several processes write in turn."""
-    deadline = time.monotonic() + _BUSY_S
+def _begin(connection: sqlite3.Connection, wait_s: float) -> None:
+    """Take the write lock; several processes write in turn.  Raises `WriterBusyError` if somebody keeps it."""
+    deadline = time.monotonic() + wait_s
     while True:
         try:
             connection.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
                 raise
+            if time.monotonic() > deadline:
+                raise WriterBusyError("The database is locked.") from error
             time.sleep(_BUSY_PAUSE_S)
         else:
             return

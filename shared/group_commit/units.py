@@ -1,7 +1,7 @@
 """What is committed and what comes back.
 
 CommitError
-├── WriterBusyError        the queue of the writer is full; nothing was written, the caller may say 503
+├── WriterBusyError        too many wait, or the database is locked or stalled; nothing was written
 ├── WriterClosedError      the process is leaving; nothing was written
 ├── StoreUnavailableError  the database is away; whether the unit was written is not known
 └── StaleError             a statement changed another number of rows than it expected; nothing was written
@@ -44,7 +44,7 @@ class CommitError(Exception):
 
 
 class WriterBusyError(CommitError):
-    """Too many units are waiting."""
+    """The database cannot take the unit in time; it was not written."""
 
 
 class WriterClosedError(CommitError):
@@ -72,10 +72,11 @@ class RefusedError(Exception):
 class Store(Protocol):
     """A database as the writer sees it."""
 
-    async def commit(self, units: Sequence[Unit]) -> list[list[Result]]:
-        """Run all units in one durable transaction.
+    async def commit(self, units: Sequence[Unit], *, durable: bool) -> list[list[Result]]:
+        """Run all units in one transaction; unless `durable`, it may be forgotten if the machine loses its power.
 
         Raises:
+            WriterBusyError: the database is locked; nothing was written.
             RefusedError: a statement failed or did not meet its expectation; nothing was written.
             StoreUnavailableError: the outcome is not known.
 

@@ -34,11 +34,12 @@ _LINGER_FROM: Final = 5
 class _Waiting:
     """One unit and its caller."""
 
-    __slots__ = ("results", "unit")
+    __slots__ = ("durable", "results", "unit")
 
-    def __init__(self, unit: Unit, results: asyncio.Future[list[Result]]) -> None:
+    def __init__(self, unit: Unit, results: asyncio.Future[list[Result]], *, durable: bool) -> None:
         self.unit = unit
         self.results = results
+        self.durable = durable
 
     def resolve(self, results: list[Result]) -> None:
         if not self.results.done():  # the caller may have been cancelled; its unit is written all the same
@@ -53,10 +54,27 @@ class GroupCommit:
     """Writes units, those of one shape in the order of the calls; a call returns when its unit is durable.
 
     Each unit is a transaction of its own as far as its caller can tell: one that fails takes no other with it.
+
+    Args:
+        store: the database.
+        max_batch: most units of one transaction.
+        max_waiting: units; above, calls are refused.
+        patience_s: once a commit takes longer, whoever waits behind it is refused, and so are new calls until it ends.
+            None: all wait, which is for processes that have nobody to send away.
+
     """
 
-    def __init__(self, store: Store, *, max_batch: int = MAX_BATCH, max_waiting: int = MAX_WAITING) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        max_batch: int = MAX_BATCH,
+        max_waiting: int = MAX_WAITING,
+        patience_s: float | None = None,
+    ) -> None:
         self._store = store
+        self._patience_s = patience_s
+        self._is_stalled = False
         self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._waiting: deque[_Waiting] = deque()
@@ -68,14 +86,17 @@ class GroupCommit:
         """Write one statement; raises the error of the database, or a `CommitError`."""
         return (await self.execute_many([Statement(sql, tuple(parameters))]))[0]
 
-    async def execute_many(self, statements: Sequence[Statement]) -> list[Result]:
-        """Write the statements as one unit, in order, all or none; results in the same order."""
+    async def execute_many(self, statements: Sequence[Statement], *, durable: bool = True) -> list[Result]:
+        """Write the statements as one unit, in order, all or none; results in the same order.
+
+        What is not `durable` survives the end of the process, but maybe not a loss of power: it costs no sync.
+        """
         if self._is_closed:
             raise WriterClosedError("The writer is closed.")
-        if len(self._waiting) >= self._max_waiting:
-            raise WriterBusyError(f"{self._max_waiting} units are waiting.")
+        if self._is_stalled or len(self._waiting) >= self._max_waiting:
+            raise WriterBusyError("The database does not keep up.")
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(tuple(statements), loop.create_future())
+        waiting = _Waiting(tuple(statements), loop.create_future(), durable=durable)
         self._waiting.append(waiting)
         if self._writer is None:
             self._writer = loop.create_task(self._write_all())
@@ -94,14 +115,28 @@ class GroupCommit:
                 if self._last_count >= _LINGER_FROM:
                     await asyncio.sleep(_LINGER_S)
                 count = self._last_count = min(len(self._waiting), self._max_batch)
-                await self._write([self._waiting.popleft() for _ in range(count)])
+                batch = [self._waiting.popleft() for _ in range(count)]
+                alarm = None
+                if self._patience_s is not None:
+                    alarm = asyncio.get_running_loop().call_later(self._patience_s, self._stall)
+                await self._write(batch)
+                if alarm is not None:
+                    alarm.cancel()
+                    self._is_stalled = False
         finally:
             self._writer = None
+
+    def _stall(self) -> None:
+        """Send away who waits behind a commit that takes too long."""
+        self._is_stalled = True
+        while self._waiting:
+            self._waiting.popleft().fail(WriterBusyError("The database does not keep up."))
 
     async def _write(self, batch: list[_Waiting]) -> None:
         """Commit the batch; a unit at fault fails alone."""
         try:
-            results = await self._store.commit([waiting.unit for waiting in batch])
+            durable = any(waiting.durable for waiting in batch)
+            results = await self._store.commit([waiting.unit for waiting in batch], durable=durable)
         except RefusedError as refused:
             await self._write_others(batch, refused)
         except CommitError as error:

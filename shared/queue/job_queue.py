@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import structlog
 from arq import ArqRedis
 from arq.jobs import deserialize_job_raw, serialize_job
 from redis.exceptions import NoScriptError
@@ -13,9 +14,12 @@ from shared.queue.jobs import Aborted, Enqueued, NewJob, QueueStats
 from shared.queue.keys import BAND_WIDTH, BANDS, DUE_FROM, PARKED_FROM, control_channel
 from shared.queue.lua import QueueScripts
 
+log = structlog.get_logger()
+
 PAYLOAD_LIFETIME_MS = 14 * 24 * 3600 * 1000
 """A job that waits longer is run from its row; `ensure` restores a missing payload."""
 MAX_PIPELINE = 500
+MAX_WAITING = 10_000
 Arguments = list[str | bytes | int | float]
 """Of the script `enqueue`."""
 
@@ -41,6 +45,23 @@ class JobQueue:
         if self._writer is None:
             self._writer = loop.create_task(self._write_all())
         return await answer
+
+    def put(self, job: NewJob) -> None:
+        """Put one job into the lane soon; whatever does not arrive is left to the reconciler."""
+        if len(self._waiting) < MAX_WAITING:
+            loop = asyncio.get_running_loop()
+            answer: asyncio.Future[Enqueued] = loop.create_future()
+            answer.add_done_callback(_log_failure)
+            self._waiting.append((self._arguments(job), answer))
+            if self._writer is None:
+                self._writer = loop.create_task(self._write_all())
+        else:
+            log.warning("job_queued_later", job_id=job.job_id, error="Redis does not keep up")
+
+    async def close(self) -> None:
+        """Wait until nothing is under way."""
+        if self._writer is not None:
+            await asyncio.wait({self._writer})
 
     async def _write_all(self) -> None:
         try:
@@ -110,6 +131,10 @@ class JobQueue:
         """Make the jobs of a dead worker due now; returns their number."""
         return await self._scripts.release(token, int(lease_s * 1000))
 
+    async def depth(self) -> int:
+        """Return the number of jobs that wait or run."""
+        return int(await self._redis.zcard(self.name))
+
     async def stats(self) -> QueueStats:
         """Return depth and age of the lane; constant cost, however deep it is."""
         seconds, microseconds = await self._redis.time()
@@ -143,4 +168,9 @@ class JobQueue:
         now = now_ms()
         payload = serialize_job(job.function, job.args, {}, None, now, serializer=self._redis.job_serializer)
         lifetime_ms = max(job.due_ms - now, 0) + PAYLOAD_LIFETIME_MS
-        return [job.job_id, payload, lifetime_ms, job.due_ms, job.band, job.tenant, job.cost]
+        return [job.job_id, payload, lifetime_ms, job.due_ms, job.band, job.tenant, job.cost, job.group]
+
+
+def _log_failure(answer: "asyncio.Future[Enqueued]") -> None:
+    if not answer.cancelled() and (error := answer.exception()):
+        log.warning("job_queued_later", error=repr(error))

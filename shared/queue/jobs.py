@@ -13,8 +13,10 @@ class NewJob(Struct, frozen=True, kw_only=True):
     function: str
     args: tuple[Any, ...] = ()
     tenant: str = ""
-    """Jobs of one tenant share its slots and its fair share; jobs without a tenant are never held back."""
-    band: int = 1
+    """Tenants take turns within a band."""
+    group: str = ""
+    """What the job keeps busy, its router for example.  Groups share the slots: none can take the last ones."""
+    band: int = 0
     """Priority, 0 is the most urgent."""
     cost: float = 1.0
     """Share of the tenant's turn this job uses up; for example its estimated tokens / 1000."""
@@ -44,7 +46,7 @@ class Claim(Struct, frozen=True, kw_only=True):
     """One job leased to this worker."""
 
     job_id: str
-    tenant: str
+    group: str
     payload: bytes
     """What was enqueued; empty if Redis lost it."""
     score: str
@@ -59,6 +61,8 @@ class Claimed(Struct, frozen=True):
     claims: list[Claim]
     idle_s: float
     """Seconds until the next job is due as far as Redis knows now; infinite if none is scheduled."""
+    has_more: bool
+    """Whether jobs are ready that this worker could not take."""
 
 
 class QueueStats(Struct, frozen=True, kw_only=True):
@@ -71,6 +75,6 @@ class QueueStats(Struct, frozen=True, kw_only=True):
     held: int
     """Jobs that are running or deferred."""
     parked: int
-    """Jobs that wait for a slot of their tenant."""
+    """Jobs that wait because their group has its share of the slots."""
     oldest_s: float
     """Longest wait among the first jobs of the bands and of the due zone."""

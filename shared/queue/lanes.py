@@ -95,5 +95,10 @@ def decode_message(payload: bytes) -> JobMessage:
     return _INFERENCE_DECODER.decode(payload)["a"][0]
 
 
+def group_of(router_id: int) -> str:
+    """Return the group of the jobs of a router: what one slow model cannot take from the others."""
+    return f"r{router_id}"
+
+
 def _encode(payload: dict[str, Any]) -> bytes:
     return msgpack.encode(payload, enc_hook=repr)  # an exception as the result of a cron job

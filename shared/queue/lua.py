@@ -37,6 +37,17 @@ class Outcome(Struct, frozen=True, kw_only=True):
     arguments: tuple[str | bytes | int, ...]
 
 
+class Sharing(Struct, frozen=True, kw_only=True):
+    """How the slots of the workers are shared."""
+
+    weights: tuple[int, ...]
+    """Jobs per round and zone while all of them have jobs: due, band 0, band 1, band 2; at least 1 each."""
+    share: float
+    """A group takes a slot only while it has fewer than this times the free ones; 0 is no limit."""
+    reserve: int
+    """Slots of this worker that bands below the first leave free."""
+
+
 class QueueScripts:
     """The scripts of one queue."""
 
@@ -50,28 +61,30 @@ class QueueScripts:
         """Run `enqueue`; inside a pipeline the answer comes from executing the pipeline."""
         return cast(bytes, await self._run("enqueue", arguments, pipeline))
 
-    async def claim(self, token: str, limit: int, lease_ms: int, slots: int, weights: tuple[int, ...]) -> Claimed:
+    async def claim(self, token: str, limit: int, lease_ms: int, sharing: Sharing) -> Claimed:
         """Lease up to `limit` jobs to the worker `token`."""
         wanted = min(limit, MAX_CLAIMS)
-        now, upcoming, *rows = await self._run("claim", [token, wanted, lease_ms, slots, *weights])
+        reserve = max(sharing.reserve - (limit - wanted), 0)
+        arguments = [token, wanted, lease_ms, sharing.share, reserve, *sharing.weights]
+        now, upcoming, is_more, *rows = await self._run("claim", arguments)
         claims = [
             Claim(
                 job_id=job_id.decode(),
-                tenant=tenant.decode(),
+                group=group.decode(),
                 payload=payload,
                 score=score.decode(),
                 run_score=int(float(score)) if float(score) >= DUE_FROM else now,
             )
-            for job_id, score, tenant, payload in zip(rows[::4], rows[1::4], rows[2::4], rows[3::4], strict=True)
+            for job_id, score, group, payload in zip(rows[::4], rows[1::4], rows[2::4], rows[3::4], strict=True)
         ]
         idle_s = (float(upcoming) - now) / 1000 if upcoming != b"0" else inf
-        return Claimed(claims, idle_s)
+        return Claimed(claims, idle_s, bool(is_more))
 
     async def renew(
         self, token: str, claims: list[Claim], lease_ms: int, epoch: str, slots: int
     ) -> tuple[str, list[str]]:
         """Extend the leases; returns the epoch and the ids whose lease is lost."""
-        rows = [value for claim in claims for value in (claim.job_id, claim.tenant)]
+        rows = [value for claim in claims for value in (claim.job_id, claim.group)]
         new_epoch, *lost = await self._run("renew", [token, lease_ms, epoch, uuid4().hex, slots, *rows])
         return new_epoch.decode(), [job_id.decode() for job_id in lost]
 

@@ -16,7 +16,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from shared.replies.entries import Entry, decode_deliveries, inbox_key
+from shared.replies.entries import Entry, Kind, decode_deliveries, inbox_key
 from shared.tasks import end_tasks
 
 log = structlog.get_logger()
@@ -25,7 +25,11 @@ _BLOCK_MS: Final = 1000
 _COUNT: Final = 512
 _PAUSE_S: Final = 0.1
 _BEAT_S: Final = 1.0
+_ANSWERS_WITHIN_S: Final = 1.0
+"""A Redis that is silent for longer counts as away."""
 _LIFETIME_S: Final = 60
+_MAX_UNREAD: Final = 4096
+"""Entries kept for one caller."""
 _SWEEP_S: Final = 5.0
 """Every caller that has waited longer is looked up in the database this often."""
 
@@ -44,7 +48,8 @@ class Waiter:
 
     def deliver(self, entries: list[Entry]) -> None:
         """Hand over entries."""
-        self.entries.extend(entries)
+        if len(self.entries) < _MAX_UNREAD or entries[-1].kind is Kind.END:
+            self.entries.extend(entries)  # what a slow reader misses, the stored log has
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
 
@@ -91,6 +96,11 @@ class Inbox:
             async with asyncio.timeout(2.0):
                 await self._ready.wait()
 
+    @property
+    def waiting(self) -> int:
+        """Number of callers who wait."""
+        return len(self._waiters)
+
     def wait_for(self, job_id: str) -> Waiter:
         """Return the waiter of a job; call `forget` when it is not needed any more."""
         waiter = self._waiters[job_id] = Waiter(asyncio.get_running_loop().time())
@@ -124,7 +134,8 @@ class Inbox:
 
     async def _beat(self) -> None:
         """Keep the inbox alive; if it is gone, make it again and look everybody up."""
-        exists = await self._redis.expire(self.key, _LIFETIME_S)
+        async with asyncio.timeout(_ANSWERS_WITHIN_S):
+            exists = await self._redis.expire(self.key, _LIFETIME_S)
         was_connected, self.is_connected = self.is_connected, True
         if not exists:
             await self._redis.xadd(self.key, {"k": ""})

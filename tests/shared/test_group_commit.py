@@ -43,11 +43,13 @@ class CountingStore:
 
     def __init__(self, store: Store) -> None:
         self.batches: list[int] = []
+        self.durable: list[bool] = []
         self._store = store
 
-    async def commit(self, units: Sequence[Unit]) -> list[list[Result]]:
+    async def commit(self, units: Sequence[Unit], *, durable: bool) -> list[list[Result]]:
         self.batches.append(len(units))
-        return await self._store.commit(units)
+        self.durable.append(durable)
+        return await self._store.commit(units, durable=durable)
 
     async def close(self) -> None:
         await self._store.close()
@@ -314,3 +316,51 @@ async def commit_until_killed(database_url: str, *, callers: int = 32) -> None:
 
 if __name__ == "__main__":
     asyncio.run(commit_until_killed(sys.argv[1]))
+
+
+class HangingStore:
+    """A store whose commits end when they are let go."""
+
+    def __init__(self) -> None:
+        self.is_open = asyncio.Event()
+        self.units: list[Unit] = []
+
+    async def commit(self, units: Sequence[Unit], *, durable: bool) -> list[list[Result]]:
+        await self.is_open.wait()
+        self.units += units
+        return [[Result([], 1)] for _ in units]
+
+    async def close(self) -> None:
+        pass
+
+
+async def test_a_stalled_commit_sends_away_who_comes_after_it() -> None:
+    store = HangingStore()
+    writer = GroupCommit(store, patience_s=0.05)
+    first = asyncio.ensure_future(writer.execute("first"))
+    await asyncio.sleep(0)
+    behind = [asyncio.ensure_future(writer.execute("behind")) for _ in range(3)]
+
+    for call in behind:
+        with pytest.raises(WriterBusyError):
+            await call
+    with pytest.raises(WriterBusyError):
+        await writer.execute("new")
+    store.is_open.set()
+    await first
+
+    await writer.execute("later")
+    assert [unit[0].sql for unit in store.units] == ["first", "later"]
+
+
+async def test_a_batch_is_durable_if_one_of_its_units_has_to_be(writer: GroupCommit, store: CountingStore) -> None:
+    store.durable.clear()
+    statement = Statement(INSERT, ("a", "new"))
+    await writer.execute_many([statement], durable=False)
+    await asyncio.gather(
+        writer.execute_many([Statement(INSERT, ("b", "new"))], durable=False),
+        writer.execute_many([Statement(INSERT, ("c", "new"))]),
+    )
+
+    assert store.durable == [False, True]
+    assert list(await stored(writer)) == ["a", "b", "c"]

@@ -12,12 +12,12 @@ import shared.queue
 from shared.queue.job_queue import JobQueue
 from shared.queue.jobs import Claim, NewJob
 from shared.queue.lanes import PLATFORM, open_lane, open_pool
-from shared.queue.lua import Outcome, QueueScripts
+from shared.queue.lua import Outcome, QueueScripts, Sharing
 from tests.servers import RedisServer
 
 SCRIPTS = sorted((Path(shared.queue.__file__).parent / "scripts").glob("*.lua"))
 LEASE_MS = 60_000
-WEIGHTS = (8, 8, 4, 1)
+SHARING = Sharing(weights=(8, 8, 4, 1), share=3.0, reserve=0)
 
 
 @pytest.mark.parametrize("path", [path for path in SCRIPTS if path.stem != "prelude"], ids=lambda path: path.stem)
@@ -49,7 +49,7 @@ async def scripts(redis: ArqRedis) -> QueueScripts:
 
 
 async def claim_all(scripts: QueueScripts, token: str) -> list[Claim]:
-    return (await scripts.claim(token, 10, LEASE_MS, 0, WEIGHTS)).claims
+    return (await scripts.claim(token, 10, LEASE_MS, SHARING)).claims
 
 
 async def settled(redis: ArqRedis, scripts: QueueScripts, job_id: str, token: str) -> bool:
@@ -64,12 +64,12 @@ async def settled(redis: ArqRedis, scripts: QueueScripts, job_id: str, token: st
 async def test_a_claim_carries_the_payload_and_the_tenant(
     redis: ArqRedis, queue: JobQueue, scripts: QueueScripts
 ) -> None:
-    await queue.ensure([NewJob(job_id="full", function="f", args=(1, "two"), tenant="org")])
+    await queue.ensure([NewJob(job_id="full", function="f", args=(1, "two"), group="r1")])
 
     [claim] = await claim_all(scripts, "me")
 
     function, args, *_ = deserialize_job_raw(claim.payload, deserializer=redis.job_deserializer)
-    assert (claim.job_id, claim.tenant, function, list(args)) == ("full", "org", "f", [1, "two"])
+    assert (claim.job_id, claim.group, function, list(args)) == ("full", "r1", "f", [1, "two"])
 
 
 async def test_a_claim_of_a_job_whose_payload_is_lost_has_none(

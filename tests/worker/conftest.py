@@ -108,7 +108,10 @@ def worker_command(server: RedisServer, journal: Journal, **options: Any) -> lis
 async def left_over(redis: ArqRedis) -> list[str]:
     """Return the keys that should not be left when every job has its outcome."""
     lane = redis.default_queue_name
-    expected = {f"{lane}:{name}" for name in ("epoch", "wake", "health-check", "credit", "clock", "tags")}
+    expected = {
+        f"{lane}:{name}"
+        for name in ("epoch", "wake", "health-check", "credit", "clock", "tags", "workers", "alive", "slots")
+    }
     keys = sorted(key.decode() for key in await redis.keys("*"))
     return [key for key in keys if key not in expected and not key.startswith("arq:result:")]
 

@@ -16,9 +16,9 @@ def marked(label: str, number: int, **options: Any) -> NewJob:
     return NewJob(job_id=f"{label}-{number}", function="note", args=(label,), **options)
 
 
-def gated(prefix: str, count: int, gate: str, *, tenant: str = "") -> list[NewJob]:
+def gated(prefix: str, count: int, gate: str, **options: Any) -> list[NewJob]:
     """Return jobs that run until the gate is open."""
-    return [NewJob(job_id=f"{prefix}{n}", function="wait_at", args=(gate,), tenant=tenant) for n in range(count)]
+    return [NewJob(job_id=f"{prefix}{n}", function="wait_at", args=(gate,), **options) for n in range(count)]
 
 
 async def labels_in_order(journal: Journal, count: int) -> list[str]:
@@ -71,38 +71,71 @@ async def test_an_expensive_job_uses_up_more_of_the_turn(
     assert 2 <= labels[:10].count("costly") <= 3
 
 
-async def test_a_tenant_never_holds_more_than_its_slots(
+async def test_a_group_leaves_slots_for_others_however_many_jobs_it_has(
     queue: JobQueue, redis: ArqRedis, start_worker: StartWorker, journal: Journal
 ) -> None:
-    await queue.ensure(gated("a", 12, "gate", tenant="a") + gated("b", 3, "gate", tenant="b"))
-
     for _ in range(2):
-        await start_worker(max_jobs=10, tenant_slots=3)
-    await eventually(lambda: len(journal.lines("start")) == 6)
-    stats = await eventually(lambda: nine_parked(queue))
-    journal.open_gate("gate")
-    await eventually(lambda: len(journal.lines("end")) == 15)
+        await start_worker(max_jobs=10, share=1.0)
+    await eventually(lambda: has_slots(redis, 20))
+    await queue.ensure(gated("a", 25, "gate", group="a"))
+    await eventually(lambda: len(journal.lines("start")) == 10)
+    assert await eventually(lambda: is_parked(queue, 15))
 
-    assert stats
-    assert journal.most_at_once("a") == 3
-    assert journal.most_at_once("b") == 3
+    await queue.ensure(gated("b", 9, "gate", group="b") + gated("c", 1, "gate", group="c"))
+    await eventually(lambda: {job_id[0] for job_id in journal.ids("start")} == {"a", "b", "c"})
+    journal.open_gate("gate")
+    await eventually(lambda: len(journal.lines("end")) == 35)
+
+    assert journal.most_at_once("a") == 10
     await eventually(lambda: is_clean(redis))
 
 
-async def nine_parked(queue: JobQueue) -> bool:
-    return (await queue.stats()).parked == 9
+async def has_slots(redis: ArqRedis, slots: int) -> bool:
+    return int(await redis.get("sluice:platform:slots") or 0) == slots
 
 
-async def test_the_deep_queue_of_a_tenant_without_a_slot_holds_nobody_up(
-    queue: JobQueue, start_worker: StartWorker, journal: Journal
+async def is_parked(queue: JobQueue, jobs: int) -> bool:
+    return (await queue.stats()).parked == jobs
+
+
+async def test_parked_jobs_start_when_another_group_leaves(
+    queue: JobQueue, redis: ArqRedis, start_worker: StartWorker, journal: Journal
 ) -> None:
-    await queue.ensure(gated("a", 5000, "never", tenant="a"))
-    await queue.ensure([marked("b", n, tenant="b") for n in range(5)])
+    await start_worker(max_jobs=12, share=1.0)
+    await eventually(lambda: has_slots(redis, 12))
+    await queue.ensure(gated("b", 4, "gate-b", group="b"))
+    await eventually(lambda: len(journal.lines("start")) == 4)
+    await queue.ensure(gated("a", 12, "gate-a", group="a"))
+    await eventually(lambda: len(journal.lines("start")) == 8)
 
-    await start_worker(max_jobs=10, tenant_slots=1)
+    journal.open_gate("gate-b")
+
+    await eventually(lambda: journal.most_at_once("a") == 6)
+
+
+async def test_the_deep_queue_of_a_group_without_a_slot_holds_nobody_up(
+    queue: JobQueue, redis: ArqRedis, start_worker: StartWorker, journal: Journal
+) -> None:
+    await start_worker(max_jobs=10, share=1.0)
+    await eventually(lambda: has_slots(redis, 10))
+    await queue.ensure(gated("a", 5000, "never", group="a"))
+    await queue.ensure([marked("b", n, group="b") for n in range(5)])
 
     await eventually(lambda: len([job_id for job_id in journal.ids("start") if job_id[0] == "b"]) == 5)
-    assert journal.most_at_once("a") == 1
+    assert journal.most_at_once("a") == 5
+
+
+async def test_background_jobs_leave_slots_for_the_first_band(
+    queue: JobQueue, start_worker: StartWorker, journal: Journal
+) -> None:
+    await start_worker(max_jobs=8)
+    await queue.ensure(gated("batch", 20, "gate", band=2) + gated("later", 20, "gate", band=1))
+    await eventually(lambda: len(journal.lines("start")) == 6)
+
+    await queue.ensure(gated("now", 2, "gate", band=0))
+
+    await eventually(lambda: len([job_id for job_id in journal.ids("start") if job_id.startswith("now")]) == 2)
+    assert len(journal.lines("start")) == 8
 
 
 async def test_more_jobs_run_than_arq_would_read(queue: JobQueue, start_worker: StartWorker, journal: Journal) -> None:
@@ -131,4 +164,4 @@ async def test_stats_count_what_runs_as_held(queue: JobQueue, start_worker: Star
     await eventually(lambda: len(journal.lines("start")) == 2)
 
     stats = await queue.stats()
-    assert (stats.ready, stats.held) == ((0, 1, 0), 2)
+    assert (stats.ready, stats.held) == ((1, 0, 0), 2)

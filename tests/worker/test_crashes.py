@@ -17,9 +17,9 @@ from tests.worker.journal import Journal
 from worker.supervisor import Child, Group
 
 
-def gated(count: int, *, gate: str = "gate", tenant: str = "") -> list[NewJob]:
+def gated(count: int, *, gate: str = "gate", group: str = "") -> list[NewJob]:
     """Return jobs that run until the test opens the gate."""
-    return [NewJob(job_id=f"j{n}", function="wait_at", args=(gate,), tenant=tenant) for n in range(count)]
+    return [NewJob(job_id=f"j{n}", function="wait_at", args=(gate,), group=group) for n in range(count)]
 
 
 def ids(jobs: list[NewJob]) -> list[str]:
@@ -136,9 +136,9 @@ async def has_leases(redis: ArqRedis, count: int) -> bool:
 async def test_losing_all_of_redis_loses_and_doubles_nothing(
     queue: JobQueue, redis: ArqRedis, start_worker: StartWorker, journal: Journal
 ) -> None:
-    jobs = gated(9, tenant="a")
+    jobs = gated(9, group="a")
     await queue.ensure(jobs)
-    await start_worker(max_jobs=5)
+    await start_worker(max_jobs=5, share=0.0)
     await eventually(lambda: len(journal.lines("start")) == 5)
 
     await redis.flushall()
@@ -201,7 +201,7 @@ async def test_a_drained_worker_finishes_what_it_can_and_gives_the_rest_back(
     queue: JobQueue, redis: ArqRedis, spawn: Spawn, journal: Journal
 ) -> None:
     first = spawn(drain_s=1)
-    long = NewJob(job_id="long", function="wait_at", args=("long",), tenant="a")
+    long = NewJob(job_id="long", function="wait_at", args=("long",), group="a")
     await queue.ensure([*gated(2), long])
     await eventually(lambda: len(journal.lines("start")) == 3)
 

@@ -3,15 +3,16 @@
 -- Only the queue is passed as a key; the rest derives from it, so the scripts need a single primary, as arq does.
 local queue = KEYS[1]
 local clock, tags, credits = queue .. ':clock', queue .. ':tags', queue .. ':credit'
-local tenants, epoch_key = queue .. ':tenants', queue .. ':epoch'
-local parked_tenants = queue .. ':parked'
+local groups, epoch_key = queue .. ':groups', queue .. ':epoch'
+local parked_groups = queue .. ':parked'
+local workers, alive, total_slots = queue .. ':workers', queue .. ':alive', queue .. ':slots'
 
 local function payload_key(id) return 'arq:job:' .. id end
 local function lease_key(id) return 'arq:in-progress:' .. id end
 local function result_key(id) return 'arq:result:' .. id end
 local function try_key(id) return 'arq:retry:' .. id end
-local function running_key(tenant) return queue .. ':running:' .. tenant end
-local function parked_key(tenant) return queue .. ':parked:' .. tenant end
+local function running_key(group) return queue .. ':running:' .. group end
+local function parked_key(group) return queue .. ':parked:' .. group end
 
 local function now_ms()
   local time = redis.call('TIME')
@@ -50,13 +51,13 @@ local function is_holder(id, token, epoch)
   return holder == token or (not holder and is_wiped(epoch))
 end
 
--- A slot of the tenant is free: make its parked job with the lowest score ready again.
-local function unpark(tenant)
+-- There is room for the group: make its parked job with the lowest score ready again; false if it has none.
+local function unpark(group)
   while true do
-    local entry = redis.call('ZPOPMIN', parked_key(tenant))
+    local entry = redis.call('ZPOPMIN', parked_key(group))
     if not entry[1] then
-      redis.call('SREM', parked_tenants, tenant)
-      return
+      redis.call('SREM', parked_groups, group)
+      return false
     end
     local id, score = entry[1], tonumber(entry[2])
     local current = tonumber(redis.call('ZSCORE', queue, id) or '0')
@@ -67,15 +68,26 @@ local function unpark(tenant)
       end
       redis.call('ZADD', queue, score, id)
       ring()
-      return
+      return true
     end
   end
 end
 
--- The job uses no slot of its tenant any more.
+-- The job uses no slot any more.
 local function leave_slot(id)
-  local tenant = redis.call('HGET', tenants, id)
-  if tenant and redis.call('SREM', running_key(tenant), id) == 1 then unpark(tenant) end
+  local group = redis.call('HGET', groups, id)
+  if group and redis.call('SREM', running_key(group), id) == 1 then unpark(group) end
+end
+
+-- Add up the slots of all workers that are alive.
+local function count_slots(now)
+  for _, token in ipairs(redis.call('ZRANGEBYSCORE', alive, '-inf', now)) do
+    redis.call('ZREM', alive, token)
+    redis.call('HDEL', workers, token)
+  end
+  local total = 0
+  for _, slots in ipairs(redis.call('HVALS', workers)) do total = total + tonumber(slots) end
+  redis.call('SET', total_slots, total)
 end
 
 -- Remove every trace of a job but its result.
@@ -84,7 +96,7 @@ local function forget(id)
   redis.call('ZREM', 'arq:abort', id)
   redis.call('ZREM', queue, id)
   leave_slot(id)
-  redis.call('HDEL', tenants, id)
+  redis.call('HDEL', groups, id)
 end
 
 -- Store the result for `lifetime_ms` ('' = for ever); an empty result is not stored.
