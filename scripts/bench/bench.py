@@ -1,121 +1,191 @@
-"""Measure Sluice with everything on, against its own simulator: `scripts/bench/run [--seconds 5] [--json FILE]`.
+"""Measure Sluice on this machine, with everything on: authentication, durable jobs, accounting, carbon, request log.
 
-Api, worker and Redis share one core, the load has another.  The simulator answers at once, so that what is measured is
-Sluice: authentication, validation, the durable job, queue, accounting, carbon, request log, reply.
+Api, worker, Redis and PostgreSQL share one core, the load generator and the upstream have another; where that is
+different, the scenario says so.  Every answer is checked; the database must agree at the end.  Figures are medians of
+the rounds.  CPU seconds per 1,000 requests hardly depend on what else the machine does, rates and latencies do:
+`others percent` is the share of all cores that strangers had.
+
+  chat-N, stream-N   N connections, provider of fixed answers; added p50 is that over the provider asked directly
+  accept-64          202 per second with `Prefer: respond-async`, with a worker beside and without one
+  drain              queued jobs, then a worker: how fast they are done
+  backlog            the queue alone: cost of a job with few and with very many waiting
+  waiting            callers who wait for slow answers: memory and connections
+  idle               start to first answer, memory
+  cores              chat-64 on one core, and on two with two api and two worker processes
 """
 
 import argparse
-import asyncio
+import contextlib
 import json
 import os
 import signal
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from load import Connection, run
+import machine
+from accept import run_accept, run_drain
+from backlog import run_backlog
+from chat import LOADS, run_chats, run_cores
+from installation import POSTGRESQL, SQLITE
+from load import has_wrk
+from machine import ALL_CORES, LOAD_CORES, ROOT, BenchError
+from measure import Effort, Row, Setup
+from peers import run_peers
+from postgres import serve_postgres
+from report import ratios, tables
+from startup import run_idle
+from upstream import serve_upstream
+from waiting import run_waiting
 
-ROOT = Path(__file__).parent.parent.parent
-KEY = "sk-bench-0123456789abcdef0123456789"
-BODY = {"model": "simulator", "messages": [{"role": "user", "content": "Hello, who are you?"}], "max_tokens": 64}
-CHAT = "/v1/chat/completions"
-
-
-async def chat(connection: Connection) -> bool:
-    """Await one completion."""
-    status, body = await connection.request("POST", CHAT, BODY)
-    return status == 200 and b'"chat.completion"' in body
-
-
-async def stream(connection: Connection) -> bool:
-    """Read one stream of 20 words to its end."""
-    status, body = await connection.request("POST", CHAT, BODY | {"stream": True})
-    return status == 200 and body.endswith(b"data: [DONE]\n\n")
+NAMES = (*LOADS, "accept-64", "drain", "backlog", "waiting", "idle", "cores")
 
 
-async def accept(connection: Connection) -> bool:
-    """Have one job accepted."""
-    status, _ = await connection.request("POST", CHAT, BODY, Prefer="respond-async")
-    return status == 202
+def main() -> int:
+    """Run what the command line asks for; returns the exit code, 1 if a measurement must not be believed."""
+    options = read_options()
+    if len(ALL_CORES) < 2:
+        sys.exit("scripts/bench/run needs two cores: one for Sluice, one for the load.")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    machine.raise_file_limit()
+    os.sched_setaffinity(0, LOAD_CORES)
+    rows: list[Row] = []
+    failures: list[str] = []
+    try:
+        for some, failure in measure_all(options):
+            rows += some
+            failures += [failure] if failure else []
+    finally:  # also when interrupted
+        print(tables(rows))
+        if options.peers:
+            print(f"\n{ratios(rows)}")
+        if options.json:
+            write_json(options, rows, failures)
+    failures += [f"{row['name']} {row['database']}: {row['errors']} errors" for row in rows if is_wrong(row)]
+    for failure in failures:
+        machine.say(f"FAILED {failure}")
+    return 1 if failures else 0
 
 
-async def drain(url: str) -> dict[str, Any]:
-    """Wait until no job is queued or in progress; returns how long that took."""
-    connection, started = Connection(url, KEY), time.perf_counter()
-    path = "/v1/jobs?status=queued&status=in_progress&limit=1"
-    while json.loads((await connection.request("GET", path))[1])["data"]:
-        await asyncio.sleep(0.05)
-    connection.close()
-    return {"drain_s": round(time.perf_counter() - started, 2)}
+def is_wrong(row: Row) -> bool:
+    """Return whether Sluice answered something wrongly; what peers do is their affair."""
+    return str(row["gateway"]).startswith("sluice") and bool(row.get("errors"))
 
 
-async def measure(url: str, seconds: float) -> dict[str, Any]:
-    """Run all scenarios, one after the other."""
-    calls: list[tuple[str, int, Callable[[Connection], Awaitable[bool]]]] = [
-        ("chat-1", 1, chat), ("chat-32", 32, chat), ("chat-64", 64, chat), ("stream-1", 1, stream),
-        ("stream-32", 32, stream), ("accept-64", 64, accept),
-    ]  # fmt: skip
-    rows: dict[str, Any] = {}
-    for name, concurrency, call in calls:
-        await run(url, KEY, concurrency, 1.0, call)
-        await drain(url)
-        result = await run(url, KEY, concurrency, seconds, call)
-        rows[name] = result.row()
-        if name.startswith("accept"):
-            rows[name] |= await drain(url)
-            whole_s = result.elapsed_s + rows[name]["drain_s"]
-            rows[name]["through_per_s"] = round(len(result.latencies_ms) / whole_s)
-        print(f"{name:10s} {rows[name]}", flush=True)
-    return rows
+def measure_all(options: argparse.Namespace) -> Iterator[tuple[list[Row], str]]:
+    """Yield the rows of each step, or why there are none."""
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
+        upstream_url, upstream = stack.enter_context(serve_upstream(folder, with_nginx=not options.plain))
+        effort = Effort(
+            seconds=options.seconds,
+            warm_up_s=options.warm_up,
+            with_wrk=has_wrk() and not options.plain,
+            retries=options.retries,
+        )
+        machine.say(f"upstream: {upstream}; load: {'wrk, streams asyncio' if effort.with_wrk else 'asyncio'}")
+        postgres = stack.enter_context(serve_postgres()) if POSTGRESQL in options.database else None
+        setup = Setup(upstream_url=upstream_url, postgres=postgres, effort=effort, rounds=options.rounds)
+        for title, step in steps(options, setup):
+            machine.say(title)
+            try:
+                yield step(), ""
+            except (BenchError, OSError, ExceptionGroup) as error:
+                yield [], f"{title}: {error!r}"
 
 
-def resident_mb(pid: int) -> dict[str, int]:
-    """Return the resident size of each child of the supervisor, in MB."""
-    sizes = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and (entry / "stat").exists():
-            stat = (entry / "stat").read_text().rpartition(")")[2].split()
-            if int(stat[1]) == pid:
-                words = (entry / "cmdline").read_text().split("\0")
-                name = words[2] if "-m" in words[:2] else Path(words[0]).name
-                sizes[name] = int(stat[21]) * os.sysconf("SC_PAGE_SIZE") // 2**20
-    return sizes
+Step = tuple[str, Callable[[], list[Row]]]
 
 
-def main() -> None:
-    """Start an installation on core 0, load it from core 1, print a table and write JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--database-url")
-    parser.add_argument("--port", type=int, default=18080)
+def steps(options: argparse.Namespace, setup: Setup) -> Iterator[Step]:
+    """Yield title and function of all that is to be measured."""
+    chats = [name for name in options.only if name in LOADS]
+    if options.peers:
+        yield "peers", lambda: run_peers(chats, options.database, setup, options.peers_dir.resolve())
+        return
+    for database in options.database:
+        if chats:
+            yield f"{', '.join(chats)} {database}", partial(run_chats, chats, database, setup)
+        found: dict[str, Callable[[], list[Row]]] = {
+            "accept-64": partial(run_accept, database, setup),
+            "drain": partial(run_drain, database, setup, options.jobs),
+            "waiting": partial(run_waiting, database, setup, options.clients),
+            "idle": partial(run_idle, database, setup),
+            "cores": partial(run_cores, database, setup),
+        }
+        yield from ((f"{name} {database}", step) for name, step in found.items() if name in options.only)
+    if "backlog" in options.only:
+        yield "backlog", partial(run_backlog, options.depths)
+
+
+def write_json(options: argparse.Namespace, rows: Sequence[Row], failures: Sequence[str]) -> None:
+    """Write all figures, and what they depend on."""
+    skipped = ("json", "peers_dir")
+    used = {name: value for name, value in vars(options).items() if name not in skipped}
+    report: dict[str, Any] = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine.describe(),
+        "command": f"scripts/bench/run {' '.join(options_as_words(used))}",
+        "failures": list(failures),
+        "scenarios": list(rows),
+    }
+    options.json.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def options_as_words(used: dict[str, Any]) -> Iterator[str]:
+    """Yield the options as they would be typed."""
+    for name, value in used.items():
+        option = f"--{name.replace('_', '-')}"
+        if isinstance(value, bool):
+            yield from [option] if value else []
+        elif name == "database":
+            yield f"{option} {'both' if len(value) > 1 else value[0]}"
+        else:
+            yield f"{option} {','.join(map(str, value)) if isinstance(value, list) else value}"
+
+
+def read_options() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench/run", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--only", type=names, default=list(NAMES), help=f"comma-separated; all of {', '.join(NAMES)}")
+    add("--database", choices=(SQLITE, POSTGRESQL, "both"), default="both")
+    add("--seconds", type=float, default=4.0, help="length of one measurement (4)")
+    add("--warm-up", type=float, default=1.0, help="seconds of load before each one (1)")
+    add("--rounds", type=int, default=3, help="measurements of each (3)")
+    add("--retries", type=int, default=0, help="of a measurement in which other programs had over 5 % of the cores (0)")
+    add("--jobs", type=int, default=20_000, help="of drain (20000)")
+    add("--depths", type=numbers, default=[1_000, 100_000, 1_000_000], help="of backlog (1000,100000,1000000)")
+    add("--clients", type=int, default=10_000, help="of waiting (10000)")
+    add("--json", type=Path, help="also write everything here")
+    add("--plain", action="store_true", help="use neither wrk nor nginx, even if they are installed")
+    add("--peers", action="store_true", help="chats and streams beside LiteLLM, Portkey and a bare aiohttp proxy")
+    add("--peers-dir", type=Path, default=ROOT / ".sluice-bench", help="where the peers are installed (.sluice-bench)")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        environ = {name: value for name, value in os.environ.items() if not name.startswith("SLUICE_")}
-        environ |= {"SLUICE_DATA_DIR": folder, "SLUICE_PORT": str(options.port), "SLUICE_ADMIN_KEY": KEY}
-        environ |= {"PYTHONPATH": str(ROOT), "SLUICE_LOG_LEVEL": "warning"}
-        if options.database_url:
-            environ["SLUICE_DATABASE_URL"] = options.database_url
-        command = ["taskset", "-c", "0", sys.executable, "-m", "worker.supervisor"]
-        process = subprocess.Popen(command, env=environ, cwd=folder, stdout=subprocess.PIPE)
-        os.sched_setaffinity(0, {os.cpu_count() - 1 if os.cpu_count() else 0})
-        try:
-            assert process.stdout is not None
-            process.stdout.readline()
-            idle = resident_mb(process.pid)
-            rows = asyncio.run(measure(f"http://127.0.0.1:{options.port}", options.seconds))
-            report = {"idle_mb": idle, "loaded_mb": resident_mb(process.pid), "scenarios": rows}
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(60)
-    print(json.dumps({name: report[name] for name in ("idle_mb", "loaded_mb")}))
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=1) + "\n")
+    options.database = [SQLITE, POSTGRESQL] if options.database == "both" else [options.database]
+    if options.peers and not set(options.only) & set(LOADS):
+        parser.error(f"--peers measures {', '.join(LOADS)} only")
+    return options
+
+
+def names(text: str) -> list[str]:
+    """Read comma-separated names of scenarios."""
+    found = text.split(",")
+    if unknown := sorted(set(found) - set(NAMES)):
+        raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; known: {', '.join(NAMES)}")
+    return [name for name in NAMES if name in found]
+
+
+def numbers(text: str) -> list[int]:
+    """Read comma-separated numbers."""
+    return [int(part) for part in text.split(",")]
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

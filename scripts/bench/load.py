@@ -1,94 +1,118 @@
-"""A lean HTTP/1.1 client on asyncio streams, and the numbers of a run: it must not be what is measured."""
+"""Send the same request on so many connections for so long, and look at every answer."""
 
 import asyncio
 import json
+import shutil
+import subprocess
+import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
-from urllib.parse import urlsplit
+from pathlib import Path
+
+import uvloop
+from http1 import Connection, Response, encode
+
+_ANSWER_WITHIN_S = 30
+_PAUSE_AFTER_ERROR_S = 0.01
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """What is asked.  A right answer has status 2xx and `expected` so many `times`; a stream ends with [DONE], too."""
+
+    name: str
+    body: bytes
+    connections: int
+    expected: str
+    times: int = 1
+    is_stream: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
+    path: str = "/chat/completions"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Result:
-    """What a scenario gave."""
+    """What came back.  `requests` are right answers, latencies are those of whole answers."""
 
-    latencies_ms: list[float] = field(default_factory=list)
-    errors: int = 0
-    elapsed_s: float = 0.0
-
-    def row(self) -> dict[str, float | int]:
-        """Return rate and percentiles."""
-        ordered = sorted(self.latencies_ms) or [0.0]
-
-        def percentile(share: float) -> float:
-            return round(ordered[min(int(len(ordered) * share), len(ordered) - 1)], 2)
-
-        return {
-            "per_s": round(len(self.latencies_ms) / self.elapsed_s) if self.elapsed_s else 0,
-            "p50_ms": percentile(0.5),
-            "p90_ms": percentile(0.9),
-            "p99_ms": percentile(0.99),
-            "count": len(self.latencies_ms),
-            "errors": self.errors,
-        }
+    requests: int
+    errors: int
+    seconds: float
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    first_event_p50_ms: float | None = None
 
 
-class Connection:
-    """One kept-alive connection."""
-
-    def __init__(self, url: str, key: str) -> None:
-        parts = urlsplit(url)
-        self._host, self._port, self._key = parts.hostname or "127.0.0.1", parts.port or 80, key
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-
-    async def request(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, bytes]:
-        """Send a request and return status and whole body."""
-        if self._streams is None:
-            self._streams = await asyncio.open_connection(self._host, self._port)
-        reader, writer = self._streams
-        content = b"" if body is None else json.dumps(body).encode()
-        lines = [f"{method} {path} HTTP/1.1", f"Host: {self._host}", f"Authorization: Bearer {self._key}"]
-        lines += [f"Content-Length: {len(content)}", "Content-Type: application/json"]
-        lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-        writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + content)
-        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
-        status = int(head.split(" ", 2)[1])
-        if "transfer-encoding: chunked" in head:
-            return status, await _read_chunked(reader)
-        length = head.partition("content-length:")[2].partition("\r\n")[0]
-        return status, await reader.readexactly(int(length or 0))
-
-    def close(self) -> None:
-        """Close the connection."""
-        if self._streams is not None:
-            self._streams[1].close()
+def has_wrk() -> bool:
+    """Return whether wrk is installed."""
+    return shutil.which("wrk") is not None
 
 
-async def _read_chunked(reader: asyncio.StreamReader) -> bytes:
-    body = b""
-    while size := int(await reader.readline(), 16):
-        body += (await reader.readexactly(size + 2))[:-2]
-    await reader.readline()
-    return body
+def run_load(load: Load, url: str, headers: Mapping[str, str], seconds: float, *, with_wrk: bool) -> Result:
+    """Load the server whose API is at `url`: with wrk if that is wanted and can do it, else from this process."""
+    every_header = {**headers, **load.headers}
+    if with_wrk and not load.is_stream:
+        return _run_wrk(load, url, every_header, seconds)
+    return uvloop.run(_run(load, url, every_header, seconds))
 
 
-async def run(
-    url: str, key: str, concurrency: int, seconds: float, call: Callable[[Connection], Awaitable[bool]]
-) -> Result:
-    """Repeat `call` on so many connections for so long; it returns whether the answer was right."""
-    result, end = Result(), time.perf_counter() + seconds
+def _run_wrk(load: Load, url: str, headers: Mapping[str, str], seconds: float) -> Result:
+    lines = [part for name, value in headers.items() for part in ("-H", f"{name}: {value}")]
+    options = ["-t1", f"-c{load.connections}", f"-d{round(seconds) or 1}s", "--timeout", f"{_ANSWER_WITHIN_S}s"]
+    script = Path(__file__).with_name("load.lua")
+    with tempfile.NamedTemporaryFile() as body:
+        body.write(load.body)
+        body.flush()
+        command = ["wrk", *options, *lines, "-s", str(script), url + load.path, "--", body.name, load.expected]
+        output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=seconds + 60).stdout
+    return Result(**json.loads(output.splitlines()[-1]))
 
-    async def repeat() -> None:
-        connection = Connection(url, key)
-        while (started := time.perf_counter()) < end:
-            if await call(connection):
-                result.latencies_ms.append((time.perf_counter() - started) * 1000)
-            else:
-                result.errors += 1
+
+async def _run(load: Load, url: str, headers: Mapping[str, str], seconds: float) -> Result:
+    request = encode("POST", url + load.path, {"Content-Type": "application/json", **headers}, load.body)
+    right: list[Response] = []
+    errors, stop_at = 0, time.perf_counter() + seconds
+
+    async def keep_asking() -> None:
+        nonlocal errors
+        connection = Connection(url)
+        while time.perf_counter() < stop_at:
+            try:
+                response = await connection.send(request, _ANSWER_WITHIN_S)
+            except OSError:
+                errors += 1
+                await asyncio.sleep(_PAUSE_AFTER_ERROR_S)
+                continue
+            if not is_right(load, response):
+                errors += 1
+            elif response.ended_at <= stop_at:  # as wrk does: what comes too late is not counted
+                response.body = b""
+                right.append(response)
         connection.close()
 
-    started = time.perf_counter()
-    await asyncio.gather(*(repeat() for _ in range(concurrency)))
-    result.elapsed_s = time.perf_counter() - started
-    return result
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(load.connections):
+            tasks.create_task(keep_asking())
+    times_ms = sorted((one.ended_at - one.sent_at) * 1e3 for one in right)
+    events_ms = sorted((one.first_event_at - one.sent_at) * 1e3 for one in right if one.first_event_at is not None)
+    return Result(
+        requests=len(right),
+        errors=errors,
+        seconds=seconds,
+        p50_ms=percentile(times_ms, 50),
+        p90_ms=percentile(times_ms, 90),
+        p99_ms=percentile(times_ms, 99),
+        first_event_p50_ms=percentile(events_ms, 50) if load.is_stream else None,
+    )
+
+
+def is_right(load: Load, response: Response) -> bool:
+    """Return whether this is the answer that was asked for."""
+    is_whole = not load.is_stream or b"[DONE]" in response.body
+    return 200 <= response.status < 300 and is_whole and response.body.count(load.expected.encode()) == load.times
+
+
+def percentile(ordered: list[float], percent: float) -> float:
+    """Return the value below which that many percent of the ordered values lie; 0.0 if there are none."""
+    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))] if ordered else 0.0
