@@ -29,8 +29,9 @@ from shared.group_commit import open_impatient_writer
 from shared.installation import admin_key, encryption_secret
 from shared.log import configure_logging
 from shared.process import tune_collector
+from shared.queue.connections import open_pool
 from shared.queue.job_queue import JobQueue
-from shared.queue.lanes import INFERENCE, open_lane, open_pool
+from shared.queue.lanes import INFERENCE, open_lane
 from shared.replies.inbox import Inbox
 from shared.replies.reader import ReplyReader
 from shared.secrets import SecretBox

@@ -10,7 +10,8 @@ from aiohttp import ClientSession, web
 from api.__main__ import open_state
 from api.app import create_app
 from api.state import State
-from shared.queue.lanes import INFERENCE, open_lane, open_pool
+from shared.queue.connections import open_pool
+from shared.queue.lanes import INFERENCE, open_lane
 from shared.settings import Settings
 from worker.__main__ import build_workers, open_runtime
 from worker.bootstrap import prepare

@@ -22,8 +22,9 @@ from shared.group_commit import open_writer
 from shared.installation import encryption_secret
 from shared.log import configure_logging
 from shared.process import tune_collector
+from shared.queue.connections import open_pool
 from shared.queue.job_queue import JobQueue
-from shared.queue.lanes import INFERENCE, PLATFORM, open_lane, open_pool
+from shared.queue.lanes import INFERENCE, PLATFORM, open_lane
 from shared.replies.writer import ReplyWriter
 from shared.secrets import SecretBox
 from shared.settings import Settings, SettingsError, load_settings

@@ -26,8 +26,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from shared.embedded_redis import RedisMissingError, answers, redis_command
 from shared.installation import admin_key, encryption_secret
 from shared.log import configure_logging
+from shared.queue.connections import open_pool
 from shared.queue.job_queue import JobQueue
-from shared.queue.lanes import LANES, open_lane, open_pool
+from shared.queue.lanes import LANES, open_lane
 from shared.settings import Settings, SettingsError, load_settings
 from worker.bootstrap import UpstreamError, prepare
 from worker.leases import new_token

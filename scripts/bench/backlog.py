@@ -24,10 +24,11 @@ from shared.clock import now_ms
 from shared.embedded_redis import answers, redis_command
 from shared.ids import new_ulid
 from shared.jobs.messages import JobMessage
+from shared.queue.connections import open_pool
 from shared.queue.job_queue import JobQueue
 from shared.queue.jobs import Claim, NewJob
 from shared.queue.keys import BANDS
-from shared.queue.lanes import INFERENCE, RUN_JOB, group_of, open_lane, open_pool
+from shared.queue.lanes import INFERENCE, RUN_JOB, group_of, open_lane
 from shared.queue.lua import Outcome, QueueScripts, Sharing
 
 _FILL = 500

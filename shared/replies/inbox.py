@@ -28,6 +28,7 @@ _BEAT_S: Final = 1.0
 _ANSWERS_WITHIN_S: Final = 1.0
 """A Redis that is silent for longer counts as away."""
 _LIFETIME_S: Final = 60
+_TRIM_FROM: Final = 64
 _MAX_UNREAD: Final = 4096
 """Entries kept for one caller."""
 _SWEEP_S: Final = 5.0
@@ -85,6 +86,8 @@ class Inbox:
         self._connection = Redis(connection_pool=redis.connection_pool, single_connection_client=True)
         self._waiters: dict[str, Waiter] = {}
         self._last_id = "0-0"
+        self._untrimmed = 0
+        """Rows read since the stream was trimmed."""
         self._tasks: list[asyncio.Task[None]] = []
         self._ready = asyncio.Event()
 
@@ -168,4 +171,7 @@ class Inbox:
             for delivery in decode_deliveries(fields[b"d"]) if b"d" in fields else ():
                 if waiter := self._waiters.get(delivery.job_id):
                     waiter.deliver(delivery.entries)
-        await self._redis.xtrim(self.key, minid=self._last_id)
+        self._untrimmed += len(rows)
+        if self._untrimmed >= _TRIM_FROM:
+            self._untrimmed = 0
+            await self._redis.xtrim(self.key, minid=self._last_id)

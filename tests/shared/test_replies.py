@@ -7,7 +7,8 @@ import pytest
 import pytest_asyncio
 from arq import ArqRedis
 
-from shared.queue.lanes import INFERENCE, open_lane, open_pool
+from shared.queue.connections import open_pool
+from shared.queue.lanes import INFERENCE, open_lane
 from shared.replies.entries import (
     LIFETIME_S,
     MAX_INLINE_BYTES,

@@ -9,9 +9,10 @@ from arq import ArqRedis
 from arq.jobs import deserialize_job_raw
 
 import shared.queue
+from shared.queue.connections import open_pool
 from shared.queue.job_queue import JobQueue
 from shared.queue.jobs import Claim, NewJob
-from shared.queue.lanes import PLATFORM, open_lane, open_pool
+from shared.queue.lanes import PLATFORM, open_lane
 from shared.queue.lua import Outcome, QueueScripts, Sharing
 from tests.servers import RedisServer
 

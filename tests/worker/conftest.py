@@ -13,8 +13,9 @@ import pytest_asyncio
 from arq import ArqRedis
 from msgspec import json
 
+from shared.queue.connections import open_pool
 from shared.queue.job_queue import JobQueue
-from shared.queue.lanes import PLATFORM, open_lane, open_pool
+from shared.queue.lanes import PLATFORM, open_lane
 from tests.servers import RedisServer
 from tests.worker.job_functions import FUNCTIONS
 from tests.worker.journal import Journal

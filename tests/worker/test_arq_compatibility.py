@@ -12,9 +12,10 @@ from arq.constants import abort_jobs_ss
 from arq.jobs import Job, JobStatus
 from redis.asyncio import ConnectionPool
 
+from shared.queue.connections import open_pool
 from shared.queue.job_queue import JobQueue
 from shared.queue.jobs import Enqueued, NewJob
-from shared.queue.lanes import PLATFORM, open_lane, open_pool
+from shared.queue.lanes import PLATFORM, open_lane
 from tests.servers import RedisServer
 from tests.waiting import eventually
 from tests.worker.conftest import Connect, StartWorker, is_clean

@@ -9,7 +9,8 @@ from pathlib import Path
 import uvloop
 from msgspec import Struct, json
 
-from shared.queue.lanes import PLATFORM, open_lane, open_pool
+from shared.queue.connections import open_pool
+from shared.queue.lanes import PLATFORM, open_lane
 from tests.worker.job_functions import FUNCTIONS
 from tests.worker.journal import Journal
 from worker.engine import LeasedWorker
