@@ -26,7 +26,7 @@ log = structlog.get_logger()
 _LOOK_S: Final = 5.0
 """How often a silent stream looks whether its reader is still there."""
 _LOOK_UP_PAGE: Final = 500
-_FROM_DATABASE: Final = (0, 1)
+_FROM_DATABASE: Final = (0, 2)
 """Position of an END that the database told; it follows nothing, so the log is read from there, too."""
 RETRY_AFTER_S: Final = 2
 

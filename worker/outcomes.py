@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
 from shared.queue.lua import Outcome, QueueScripts
-from shared.redis_errors import TRANSIENT
+from shared.redis_errors import is_transient
 from worker.leases import Leases
 
 log = structlog.get_logger()
@@ -112,7 +112,7 @@ def _settle(waiting: _Waiting, answer: Any) -> bool:
 
     Sent again after a lost answer, an outcome that was recorded the first time is refused; the log says so.
     """
-    if isinstance(answer, TRANSIENT):
+    if is_transient(answer):
         log.warning("outcome_will_be_sent_again", job_id=waiting.outcome.job_id, error=repr(answer))
         return False
     if isinstance(answer, Exception):

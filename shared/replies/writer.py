@@ -10,9 +10,9 @@ from typing import Any, Final
 import structlog
 from msgspec import Struct, msgpack
 from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 
-from shared.redis_errors import TRANSIENT
+from shared.redis_errors import is_transient
 from shared.replies.entries import (
     LIFETIME_S,
     RETENTION_S,
@@ -209,9 +209,11 @@ class ReplyWriter:
         """Note what became of the row; returns False if it must be sent again."""
         if not isinstance(answer, Exception):
             return True
+        if is_transient(answer):
+            return False
         try:
             error = await self._judge(row, answer)
-        except TRANSIENT:
+        except (RedisError, OSError):
             return False
         if row.reply is not None:
             row.reply.error = row.reply.error or error
@@ -221,8 +223,6 @@ class ReplyWriter:
 
     async def _judge(self, row: _Row, refusal: Exception) -> Exception | None:
         """Return why the reply cannot go on; None if the row had arrived the first time it was sent."""
-        if not isinstance(refusal, ResponseError) or isinstance(refusal, TRANSIENT):
-            raise refusal
         if row.reply is None or "equal or smaller" not in str(refusal):
             return refusal
         key = reply_key(row.reply.job_id)

@@ -1,24 +1,55 @@
 """Fixtures of the fault tests: an installation in real processes, on each database in turn."""
 
-from collections.abc import AsyncIterator
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 
+from tests.conftest import new_postgres_database
 from tests.faults.processes import Processes
+from tests.servers import PostgresServer
+
+pytest.register_assert_rewrite("tests.faults.invariants")  # so that a broken promise tells what it saw
 
 
 @pytest_asyncio.fixture
 async def processes(tmp_path: Path, database_url: str) -> AsyncIterator[Processes]:
     """A running installation; with PostgreSQL it has two api and two worker processes."""
-    folder = tmp_path / "d"
-    folder.mkdir(mode=0o700)
     options = {"lease_s": 2, "stream_grace_s": 5}
     if database_url.startswith("postgresql"):
         options |= {"database_url": database_url, "workers": 2, "api_processes": 2}
-    running = Processes(folder, **options)
+    running = Processes(new_folder(tmp_path), **options)
     try:
         await running.start()
         yield running
     finally:
         await running.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The data folder of an installation that the test starts itself."""
+    return new_folder(tmp_path)
+
+
+def new_folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "d"  # short, since it holds a socket
+    folder.mkdir(mode=0o700)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def own_postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server that the test may kill, if it starts it again."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        server = PostgresServer(Path(folder))
+        yield server
+        server.close()
+
+
+@pytest.fixture
+def own_database_url(own_postgres: PostgresServer, tmp_path: Path) -> str:
+    """An empty database on that server."""
+    return new_postgres_database(own_postgres.url, f"t{abs(hash(str(tmp_path)))}")

@@ -2,43 +2,20 @@
 
 import asyncio
 import json
-from collections import Counter
 from contextlib import suppress
 from typing import Any
 
 from aiohttp import ClientError, ClientSession
 from redis import Redis
 
-from shared.jobs.tables import JobEventRow, JobResultRow
+from shared.jobs.tables import JobResultRow
 from shared.replies.frames import decode_frames
 from shared.request_logs.tables import RequestLogRow
-from shared.usage.tables import ChargeRow, UsageRecordRow
+from shared.usage.tables import ChargeRow
 from tests.events import parse_events
+from tests.faults.invariants import check_ledger, piece
 from tests.faults.processes import Processes, rows, submit, until_all_over
 from tests.waiting import eventually
-
-
-async def check_ledger(processes: Processes, accepted: list[str]) -> None:
-    """Accepted jobs = terminal jobs = charges = events; every attempt has one record; nothing is left in Redis."""
-    jobs = await until_all_over(processes)
-    ids = {job.id for job in jobs}
-    assert {job_id.removeprefix("job_") for job_id in accepted} <= ids
-    assert Counter(charge.job_id for charge in await rows(processes, ChargeRow)) == Counter(ids)
-    assert Counter(event.job_id for event in await rows(processes, JobEventRow)) == Counter(ids)
-    attempts = [row for row in await rows(processes, RequestLogRow) if row.attempt > 0]  # 0: refused requests
-    assert all(attempt.status != "in_progress" for attempt in attempts)
-    recorded = Counter((record.job_id, record.attempt) for record in await rows(processes, UsageRecordRow))
-    assert recorded == Counter((attempt.job_id, attempt.attempt) for attempt in attempts)
-    assert all(job.attempt <= job.max_attempts for job in jobs)
-    completed = {job.id for job in jobs if job.status == "completed"}
-    assert completed <= {result.job_id for result in await rows(processes, JobResultRow)}
-    await eventually(lambda: is_at_rest(processes))
-
-
-def is_at_rest(processes: Processes) -> bool:
-    """Return whether no job is left in the queue; cron jobs come and go."""
-    with Redis(unix_socket_path=str(processes.folder / "redis.sock")) as redis:
-        return redis.zcard("sluice:inference") == 0 and not redis.keys("arq:job:01*")
 
 
 async def test_killed_workers_lose_no_job(processes: Processes) -> None:
@@ -64,7 +41,7 @@ async def test_a_waiting_caller_gets_the_answer_of_the_next_worker(processes: Pr
         answer = await call
 
     assert answer["choices"][0]["message"]["content"] == "survived"
-    await check_ledger(processes, [])
+    await check_ledger(processes)
 
 
 async def has_attempts(processes: Processes) -> bool:
@@ -84,7 +61,7 @@ async def test_a_worker_that_dies_before_it_stores_the_result_repeats_the_job(pr
 
     assert answer["choices"][0]["message"]["content"] == "again"
     assert not processes.is_armed("before_finish")
-    await check_ledger(processes, [])
+    await check_ledger(processes)
     assert [attempt.status for attempt in await rows(processes, RequestLogRow)] == ["lost", "succeeded"]
 
 
@@ -95,7 +72,7 @@ async def test_a_worker_that_dies_after_it_stored_the_result_does_not_repeat_the
 
     assert answer["choices"][0]["message"]["content"] == "once"
     assert not processes.is_armed("after_finish")
-    await check_ledger(processes, [])
+    await check_ledger(processes)
     assert [attempt.status for attempt in await rows(processes, RequestLogRow)] == ["succeeded"]
 
 
@@ -141,17 +118,12 @@ async def test_a_stream_is_resumed_after_its_api_process_was_killed(processes: P
     output = [event for event in known + rest if event.event is None]
     assert output == [event for event in everything if event.event is None]
     assert rest[-1].event == "job.completed"
-    await check_ledger(processes, [])
+    await check_ledger(processes)
     result = (await rows(processes, JobResultRow))[0]
     streamed = "".join(piece(event.data) for event in output)
     assert json.loads(result.body)["choices"][0]["message"]["content"] == streamed
     stored = [entry for entry in decode_frames(result.frames) if entry.kind.value == "c"]
     assert [entry.data.decode() for entry in stored] == [event.data for event in output]
-
-
-def piece(data: str) -> str:
-    choices = json.loads(data)["choices"]
-    return (choices[0]["delta"].get("content") or "") if choices else ""
 
 
 async def test_a_flushed_redis_loses_no_job(processes: Processes) -> None:

@@ -1,0 +1,61 @@
+"""How soon the jobs of a killed worker run elsewhere.  The times are printed (`pytest -rP`), not asserted."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from aiohttp import ClientSession
+
+from shared.request_logs.tables import RequestLogRow
+from tests.faults.invariants import check_ledger
+from tests.faults.processes import Processes, command_of, rows, submit
+from tests.waiting import eventually
+
+SLOTS = 10
+
+
+async def test_jobs_of_a_killed_worker_run_elsewhere_at_once_under_the_supervisor(folder: Path) -> None:
+    processes = Processes(folder, workers=2, worker_slots=2 * SLOTS)
+    try:
+        await processes.start()
+        victim = processes.children("-m worker")[0]
+        await measure_takeover(processes, victim, token=command_of(victim).split()[-1], name="under the supervisor")
+    finally:
+        await processes.close()
+
+
+async def test_jobs_of_a_killed_worker_run_elsewhere_when_its_lease_ends(folder: Path) -> None:
+    processes = Processes(folder, workers=1, worker_slots=2 * SLOTS)
+    try:
+        await processes.start()
+        victim = processes.spawn("worker", "alone")
+        await eventually(lambda: "token=alone" in processes.output.read_text())
+        await measure_takeover(processes, victim, token="alone", name="without a supervisor")
+    finally:
+        await processes.close()
+
+
+async def measure_takeover(processes: Processes, victim: int, *, token: str, name: str) -> None:
+    """Kill a worker at work and print how long its jobs lay still."""
+    others = [pid for pid in processes.children("-m worker") if pid != victim]
+    for pid in others:  # so that the victim gets all the jobs
+        os.kill(pid, signal.SIGSTOP)
+    async with ClientSession() as http:
+        accepted = await submit(http, processes, SLOTS, delay_ms=2500)
+    await eventually(lambda: has_started(processes, SLOTS))
+    for pid in others:
+        os.kill(pid, signal.SIGCONT)
+    killed_ms = time.time() * 1000
+    os.kill(victim, signal.SIGKILL)
+
+    await eventually(lambda: has_started(processes, 2 * SLOTS))
+    attempts = [row for row in await rows(processes, RequestLogRow) if row.attempt == 2]
+    times = sorted(row.created_ms - killed_ms for row in attempts)
+    print(f"takeover {name}: {times[0]:.0f} .. {times[-1]:.0f} ms after kill -9")  # noqa: T201
+    assert all(attempt.worker != token for attempt in attempts)
+    await check_ledger(processes, accepted)
+
+
+async def has_started(processes: Processes, count: int) -> bool:
+    return len(await rows(processes, RequestLogRow)) >= count
