@@ -24,9 +24,11 @@ from shared.group_commit.units import (
     WriterClosedError,
 )
 
-MAX_BATCH: Final = 512
+MAX_BATCH: Final = 128
+"""Units; bounds how long a process keeps the write lock of SQLite."""
 MAX_WAITING: Final = 10_000
 _LINGER_S: Final = 0.001
+_LATE_S: Final = 0.01
 _LINGER_FROM: Final = 5
 """Units in the previous batch from which on the writer lingers."""
 
@@ -75,6 +77,7 @@ class GroupCommit:
         self._store = store
         self._patience_s = patience_s
         self._is_stalled = False
+        self._alarm: asyncio.TimerHandle | None = None
         self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._waiting: deque[_Waiting] = deque()
@@ -116,18 +119,27 @@ class GroupCommit:
                     await asyncio.sleep(_LINGER_S)
                 count = self._last_count = min(len(self._waiting), self._max_batch)
                 batch = [self._waiting.popleft() for _ in range(count)]
-                alarm = None
-                if self._patience_s is not None:
-                    alarm = asyncio.get_running_loop().call_later(self._patience_s, self._stall)
+                self._set_alarm()
                 await self._write(batch)
-                if alarm is not None:
-                    alarm.cancel()
-                    self._is_stalled = False
+                self._end_alarm()
         finally:
             self._writer = None
 
+    def _set_alarm(self) -> None:
+        if self._patience_s is not None:
+            self._alarm = asyncio.get_running_loop().call_later(self._patience_s, self._stall)
+
+    def _end_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._is_stalled = False
+
     def _stall(self) -> None:
         """Send away who waits behind a commit that takes too long."""
+        loop = asyncio.get_running_loop()
+        if self._alarm is not None and loop.time() - self._alarm.when() > _LATE_S:
+            self._set_alarm()  # this process was busy itself; the commit may be over
+            return
         self._is_stalled = True
         while self._waiting:
             self._waiting.popleft().fail(WriterBusyError("The database does not keep up."))
