@@ -19,7 +19,9 @@ from api.answer import deliver_from_database
 from api.app import create_app
 from api.done import DoneWatch
 from api.keys import KeyRing
+from api.last_used import LastUsed
 from api.load import QueueLoad
+from api.passwords import Passwords
 from api.readers import Readers
 from api.state import State
 from api.withdrawals import Withdrawals
@@ -62,6 +64,9 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         directory = Directory(database)
         await directory.start()
         stack.push_async_callback(directory.close)
+        last_used = LastUsed(database)
+        last_used.start()
+        stack.push_async_callback(last_used.close)
         inbox = Inbox(redis, lambda job_ids: deliver_from_database(database, inbox, job_ids))
         await inbox.start()
         stack.push_async_callback(inbox.close)
@@ -74,7 +79,8 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         yield State(
             settings=settings, database=database, writer=writer, redis=redis, queue=queue, load=load,
             withdrawals=withdrawals, inbox=inbox, reader=reader, readers=readers, done=done, directory=directory,
-            keys=KeyRing(database, directory, admin_key(settings)), box=SecretBox(encryption_secret(settings)),
+            keys=KeyRing(database, directory, admin_key(settings), last_used), last_used=last_used,
+            passwords=Passwords(redis), box=SecretBox(encryption_secret(settings)),
         )  # fmt: skip
 
 

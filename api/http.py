@@ -16,7 +16,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from types import NoneType, UnionType
-from typing import Any, Final, Generic, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, Generic, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 import structlog
@@ -27,12 +27,12 @@ from msgspec.structs import fields
 
 from api.call import CALL, Call
 from api.refusals import log_refusal
+from api.rights import Right, check_rights, scope_of
 from api.state import STATE
 from shared.errors import (
     ApiError,
     BodyTooLargeError,
     InvalidJsonError,
-    PermissionDeniedError,
     ReplayedError,
     UnprocessableEntityError,
     to_unprocessable,
@@ -42,7 +42,6 @@ from shared.ids import new_id
 log = structlog.get_logger()
 T = TypeVar("T")
 Handler = Callable[..., Awaitable[Any]]
-Right = Literal["key", "admin"]
 JSON: Final = "application/json"
 _VERSION: Final = "2020-10-01"
 _MAX_DEPTH: Final = 256
@@ -106,6 +105,10 @@ class Routes:
         """Declare a POST endpoint."""
         return self._add("POST", path, **options)
 
+    def patch(self, path: str, **options: Any) -> Callable[[Handler], Handler]:
+        """Declare a PATCH endpoint."""
+        return self._add("PATCH", path, **options)
+
     def delete(self, path: str, **options: Any) -> Callable[[Handler], Handler]:
         """Declare a DELETE endpoint."""
         return self._add("DELETE", path, **options)
@@ -144,6 +147,7 @@ def aiohttp_handler(endpoint: Endpoint) -> Callable[[web.Request], Awaitable[web
     """Return the aiohttp handler of `endpoint`; decoders are built once, here."""
     decoder = json.Decoder(endpoint.body, strict=False) if endpoint.body else None
     checker = json.Decoder(endpoint.returns) if endpoint.returns and endpoint.media_type == JSON else None
+    scope = scope_of(endpoint.method, endpoint.path, is_inference=endpoint.is_inference)
     declared = {error.code for error in endpoint.raises} | _ALWAYS_DECLARED
 
     async def handle(request: web.Request) -> web.StreamResponse:
@@ -155,9 +159,10 @@ def aiohttp_handler(endpoint: Endpoint) -> Callable[[web.Request], Awaitable[web
         request[CALL] = call
         try:
             if endpoint.right is not None:
-                call.caller = await state.keys.authenticate(request.headers.get("Authorization"))
-                if endpoint.right == "admin" and not call.caller.is_admin:
-                    raise PermissionDeniedError(_no_right(endpoint.path))
+                call.caller = await state.keys.authenticate(
+                    request.headers.get("Authorization"), may_be_expired=endpoint.right == "account"
+                )
+                check_rights(call.caller, endpoint.right, scope, endpoint.path)
             arguments = await _bind(call, endpoint, decoder)
             result = await endpoint.handler(call, **arguments)
             if isinstance(result, EventStream):
@@ -178,13 +183,11 @@ def aiohttp_handler(endpoint: Endpoint) -> Callable[[web.Request], Awaitable[web
 
 
 _ALWAYS_DECLARED: Final = frozenset(
-    {"invalid_json", "invalid_request", "invalid_api_key", "permission_denied", "body_too_large", "storage_unavailable"}
-)
-
-
-def _no_right(path: str) -> str:
-    routing = path.startswith(("/v1/admin/routers", "/v1/admin/providers"))
-    return "User has no admin rights." if routing else "Insufficient rights."
+    {
+        "invalid_json", "invalid_request", "invalid_api_key", "account_expired", "permission_denied",
+        "body_too_large", "storage_unavailable",
+    }
+)  # fmt: skip
 
 
 async def _bind(call: Call, endpoint: Endpoint, decoder: "json.Decoder[Any] | None") -> dict[str, Any]:

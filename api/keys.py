@@ -6,13 +6,18 @@ from typing import Final
 from msgspec import Struct, json
 from sqlmodel import select
 
+from api.last_used import LastUsed
+from shared.account_errors import AccountExpiredError
 from shared.clock import now_ms
 from shared.database import Database
 from shared.directory import Directory
-from shared.errors import AuthenticationError, PermissionDeniedError
+from shared.errors import AuthenticationError
 from shared.keys.tables import KeyRow
+from shared.roles.queries import get_router_limits
+from shared.roles.schemas import PERMISSIONS, RouterLimits
 from shared.roles.tables import RoleRow
 from shared.secrets import hash_key
+from shared.users.schemas import MASTER_EMAIL
 from shared.users.tables import UserRow
 
 ADMIN: Final = "admin"
@@ -24,12 +29,23 @@ class Caller(Struct, frozen=True, kw_only=True):
     """The account behind a key."""
 
     user_id: int
+    email: str
     organization_id: int | None
     key_id: int | None
     permissions: frozenset[str]
+    """Of the role; without `admin` if the key has scopes and that is none of them."""
+    scopes: frozenset[str] | None
+    """What the key reaches; None is everything."""
+    limits: dict[int, RouterLimits]
+    """Of the role, by router; shared by all its callers."""
     priority: int
     key_expires_ms: int | None
     account_expires_ms: int | None
+
+    @property
+    def is_master(self) -> bool:
+        """Return whether this is the key of the installation's settings."""
+        return self.user_id == MASTER_ID
 
     @property
     def is_admin(self) -> bool:
@@ -43,47 +59,51 @@ class Caller(Struct, frozen=True, kw_only=True):
 
 
 MASTER: Final = Caller(
-    user_id=MASTER_ID, organization_id=None, key_id=None, permissions=frozenset({ADMIN, "read_metric"}), priority=0,
-    key_expires_ms=None, account_expires_ms=None,
+    user_id=MASTER_ID, email=MASTER_EMAIL, organization_id=None, key_id=None, permissions=frozenset(PERMISSIONS),
+    scopes=None, limits={}, priority=0, key_expires_ms=None, account_expires_ms=None,
 )  # fmt: skip
 
 
 class KeyRing:
     """Finds the caller of a bearer key; a known key costs no database read."""
 
-    def __init__(self, database: Database, directory: Directory, admin_key: str) -> None:
+    def __init__(self, database: Database, directory: Directory, admin_key: str, last_used: LastUsed) -> None:
         self._database = database
         self._directory = directory
         self._admin_key = admin_key.encode()
+        self._last_used = last_used
         self._callers: dict[str, Caller] = {}
+        self._limits: dict[int, dict[int, RouterLimits]] = {}
         self._revision = -1
 
-    async def authenticate(self, header: str | None) -> Caller:
-        """Return the caller; raises `AuthenticationError`, or `PermissionDeniedError` if the account has expired."""
+    def is_master_key(self, key: str) -> bool:
+        """Return whether this is the key of the settings, in constant time."""
+        return hmac.compare_digest(key.encode("utf-8", "surrogatepass"), self._admin_key)
+
+    async def authenticate(self, header: str | None, *, may_be_expired: bool = False) -> Caller:
+        """Return the caller; raises `AuthenticationError`, or `AccountExpiredError` unless that may be."""
         caller = await self._find(_bearer(header))
         now = now_ms()
         if caller is None or (caller.key_expires_ms is not None and caller.key_expires_ms <= now):
             raise AuthenticationError("Invalid API key.")
-        if caller.account_expires_ms is not None and caller.account_expires_ms <= now:
-            raise PermissionDeniedError("Your account has expired. Please contact support to renew your account.")
+        if caller.account_expires_ms is not None and caller.account_expires_ms <= now and not may_be_expired:
+            raise AccountExpiredError
+        if caller.key_id is not None:
+            self._last_used.note(caller.key_id, now)
         return caller
 
     async def _find(self, key: str) -> Caller | None:
-        if hmac.compare_digest(key.encode("utf-8", "surrogatepass"), self._admin_key):
+        if self.is_master_key(key):
             return MASTER
         if self._revision != self._directory.revision or len(self._callers) > _MAX_CACHED:
             self._callers.clear()
+            self._limits.clear()
             self._revision = self._directory.revision
         digest = hash_key(key)
-        caller = self._callers.get(digest)
-        if caller is None:
-            revision = self._revision
-            caller = await self._read(digest)
-            if caller is not None and revision == self._revision:
-                self._callers[digest] = caller
-        return caller
+        return self._callers.get(digest) or await self._read(digest)
 
     async def _read(self, digest: str) -> Caller | None:
+        revision = self._revision
         async with self._database.read() as session:
             statement = (
                 select(KeyRow, UserRow, RoleRow)
@@ -92,18 +112,34 @@ class KeyRing:
                 .where(KeyRow.hash == digest)
             )
             found = (await session.exec(statement)).first()
-        if found is None:
-            return None
-        key, user, role = found
-        return Caller(
-            user_id=user.id or 0,
-            organization_id=user.organization_id,
-            key_id=key.id,
-            permissions=frozenset(json.decode(role.permissions)),
-            priority=user.priority,
-            key_expires_ms=key.expires_ms,
-            account_expires_ms=user.expires_ms,
-        )
+            if found is None:
+                return None
+            key, user, role = found
+            limits = self._limits.get(user.role_id)
+            if limits is None:
+                limits = await get_router_limits(session, user.role_id)
+        caller = _caller(key, user, role, limits)
+        if revision == self._revision:
+            self._callers[digest] = caller
+            self._limits[user.role_id] = limits
+        return caller
+
+
+def _caller(key: KeyRow, user: UserRow, role: RoleRow, limits: dict[int, RouterLimits]) -> Caller:
+    scopes: frozenset[str] | None = None if key.scopes is None else frozenset(json.decode(key.scopes))
+    permissions: frozenset[str] = frozenset(json.decode(role.permissions))
+    return Caller(
+        user_id=user.id or 0,
+        email=user.email,
+        organization_id=user.organization_id,
+        key_id=key.id,
+        permissions=permissions if scopes is None or ADMIN in scopes else permissions - {ADMIN},
+        scopes=scopes,
+        limits=limits,
+        priority=user.priority,
+        key_expires_ms=key.expires_ms,
+        account_expires_ms=user.expires_ms,
+    )
 
 
 def _bearer(header: str | None) -> str:

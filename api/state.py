@@ -6,7 +6,9 @@ from redis.asyncio import Redis
 
 from api.done import DoneWatch
 from api.keys import KeyRing
+from api.last_used import LastUsed
 from api.load import QueueLoad
+from api.passwords import Passwords
 from api.readers import Readers
 from api.withdrawals import Withdrawals
 from shared.database import Database
@@ -35,6 +37,8 @@ class State(Struct, frozen=True, kw_only=True):
     done: DoneWatch
     directory: Directory
     keys: KeyRing
+    last_used: LastUsed
+    passwords: Passwords
     box: SecretBox
 
 

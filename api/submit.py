@@ -10,6 +10,7 @@ import structlog
 from aiohttp import web
 from msgspec import Struct, json
 
+from api.access import check_access
 from api.call import Call
 from api.prefer import NO_PREFERENCE, Prefer, parse_prefer
 from api.refusals import retry_count
@@ -69,13 +70,14 @@ class Submitted(Struct, frozen=True, kw_only=True):
 
 
 async def find_router(call: Call, model: str, types: frozenset[str]) -> Router:
-    """Return the router the caller asks for; raises `ModelNotFoundError` and `WrongModelTypeError`."""
+    """Return the router the caller asks for; raises the errors of a model he may not use."""
     call.model = model
     router = call.state.directory.peek(model)
     if router is None or not router.providers:
         router = await call.state.directory.find_router(model)
     if router is None or not router.providers:
         raise ModelNotFoundError
+    check_access(call.caller, router.id)
     if router.type not in types:
         raise WrongModelTypeError
     return router

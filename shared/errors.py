@@ -1,17 +1,26 @@
 """Errors a caller can see.  Class names are those of the OpenAI SDK where it has one; one `code` per class.
 
+Those of accounts and passwords are in `shared.account_errors`.
+
 ApiError                            500  internal_error
 ├── BadRequestError                 400  a well-formed request that cannot be served
 │   ├── InvalidJsonError            400  the body is not JSON
 │   ├── InvalidCursorError          400  a cursor nobody gave out
-│   └── ProviderTypeError           400  this provider type cannot serve this router type
+│   ├── ProviderTypeError           400  this provider type cannot serve this router type
+│   └── ExpirationTooFarError       400  keys may not live that long
 ├── AuthenticationError             401  no usable bearer key
+│   └── InvalidPasswordError        401  wrong password
 ├── PermissionDeniedError           403  the key lacks the right
+│   ├── AccountExpiredError         403  the account's time is over
+│   ├── ModelNotAllowedError        403  the role forbids this model
+│   └── ReservedEmailError          403  nobody may have this email
 ├── NotFoundError                   404  absent, or not visible to the caller
+│   ├── PasswordNotSetError         404  the account has no password
 │   ├── ModelNotFoundError          404  no router serves this model
 │   └── CompletionNotFoundError     404  no chat completion with this id
 ├── MethodNotAllowedError           405
 ├── ConflictError                   409  already_exists
+│   ├── InUseError                  409  something else needs it
 │   ├── JobNotFinishedError         409  poll again
 │   └── JobFailedError              409  the job has no result to act on
 ├── GoneError                       410  was here; carries a tombstone
@@ -19,6 +28,7 @@ ApiError                            500  internal_error
 ├── UnprocessableEntityError        422  body, query or path does not match its schema
 │   ├── InvalidFieldError           422  a rule between fields is broken
 │   └── WrongModelTypeError         422  the router does not serve this kind of request
+├── RateLimitError                  429  ask again later
 ├── StorageUnavailableError         503  the database takes no writes
 ├── QueueUnavailableError           503  Redis is away
 ├── ProviderUnavailableError        503  every provider of the router failed
@@ -156,6 +166,15 @@ class PermissionDeniedError(ApiError):
     status, type, code = 403, "permission_error", "permission_denied"
 
 
+class ModelNotAllowedError(PermissionDeniedError):
+    """The caller's role has a limit of 0 for this model."""
+
+    code = "model_not_allowed"
+
+    def __init__(self) -> None:
+        super().__init__("Insufficient permissions to access the model.", param="model")
+
+
 class NotFoundError(ApiError):
     """No such object, or not visible to the caller; both look the same on purpose."""
 
@@ -190,6 +209,12 @@ class ConflictError(ApiError):
     """The name is taken."""
 
     status, type, code = 409, "invalid_request_error", "already_exists"
+
+
+class InUseError(ConflictError):
+    """Something else needs it."""
+
+    code = "in_use"
 
 
 class JobNotFinishedError(ConflictError):
@@ -251,6 +276,15 @@ class WrongModelTypeError(ApiError):
 
     def __init__(self) -> None:
         super().__init__("Wrong model type.", param="model")
+
+
+class RateLimitError(ApiError):
+    """Too many in too short a time; `retry-after` says when to ask again."""
+
+    status, type, code = 429, "rate_limit_error", "rate_limit_exceeded"
+
+    def __init__(self, message: str, *, retry_after_s: int) -> None:
+        super().__init__(message, headers={"retry-after": str(max(retry_after_s, 1))})
 
 
 class StorageUnavailableError(ApiError):

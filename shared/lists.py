@@ -7,17 +7,23 @@ from msgspec import Meta, Struct
 from shared.errors import InvalidFieldError
 
 T = TypeVar("T")
+Seconds = Annotated[int, Meta(ge=0, le=2**40, description="Unix seconds.")]
 RowId = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
 """Id of a row in a path, query or body; larger ones fit no column."""
 Direction = Literal["asc", "desc"]
 OrderField = Literal["id", "name", "created", "updated", "model_name", "email"]
 
 
-class ListQuery(Struct, kw_only=True):
-    """`order_by` and `sort_by`, `order_direction` and `sort_order` are spellings of the same."""
+class PageQuery(Struct, kw_only=True):
+    """Which part of a list whose order is fixed."""
 
     offset: Annotated[int, Meta(ge=0, le=2**53)] = 0
     limit: Annotated[int, Meta(ge=1, le=100)] = 10
+
+
+class ListQuery(PageQuery, kw_only=True):
+    """`order_by` and `sort_by`, `order_direction` and `sort_order` are spellings of the same."""
+
     order_by: OrderField | None = None
     sort_by: OrderField | None = None
     order_direction: Direction | None = None

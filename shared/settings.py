@@ -51,6 +51,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Lines below this level are not written."""
     app_title: str = "Sluice"
     """Name of the installation: `owned_by` of models, title of the reference."""
+    key_max_expiration_days: Annotated[int, Meta(ge=1, le=36_500)] | None = None
+    """Longest validity of a new key; unset: no maximum."""
+    login_key_duration_s: Annotated[int, Meta(ge=1, le=10**9)] = 3600
+    """Validity of the key that a login gives out."""
     max_body_bytes: Count = 32 * 1024 * 1024
     """Largest request body; above: 413."""
     accept_patience_s: Positive = 0.08

@@ -2,19 +2,20 @@
 
 from sqlmodel import SQLModel
 
+from shared.audit.tables import AuditEventRow
 from shared.jobs.tables import JobEventRow, JobResultRow, JobRow
 from shared.keys.tables import KeyRow
 from shared.organizations.tables import OrganizationRow
 from shared.providers.tables import ProviderRow
 from shared.request_logs.tables import RequestLogRow
 from shared.revision import RevisionRow
-from shared.roles.tables import RoleRow
+from shared.roles.tables import LimitRow, RoleRow
 from shared.routers.tables import RouterNameRow, RouterRow
 from shared.usage.tables import ChargeRow, UsageRecordRow
 from shared.users.tables import UserRow
 
 TABLES: tuple[type[SQLModel], ...] = (
-    RevisionRow, OrganizationRow, RoleRow, UserRow, KeyRow, RouterRow, RouterNameRow, ProviderRow,
-    JobRow, JobResultRow, JobEventRow, RequestLogRow, UsageRecordRow, ChargeRow,
+    RevisionRow, OrganizationRow, RoleRow, UserRow, KeyRow, RouterRow, RouterNameRow, ProviderRow, LimitRow,
+    JobRow, JobResultRow, JobEventRow, RequestLogRow, UsageRecordRow, ChargeRow, AuditEventRow,
 )  # fmt: skip
 METADATA = SQLModel.metadata

@@ -23,7 +23,7 @@ ADMIN_KEY = "sk-admin-key-of-the-tests-0123456789"
 
 
 class Installation:
-    """What a test may touch: HTTP through `get`, `post`, `delete`; the rest for looking behind the curtain."""
+    """What a test may touch: HTTP through `get`, `post`, `patch`, `delete`; the rest for looking behind the curtain."""
 
     def __init__(self, state: State, client: ClientSession, url: str) -> None:
         self.state = state
@@ -41,6 +41,10 @@ class Installation:
 
     async def delete(self, path: str, **options: Any) -> Any:
         return await self.client.delete(path, headers=self.headers | options.pop("headers", {}), **options)
+
+    async def patch(self, path: str, body: Any, **options: Any) -> Any:
+        headers = self.headers | options.pop("headers", {})
+        return await self.client.patch(path, json=body, headers=headers, **options)
 
     async def chat(self, text: str = "Hello", **members: Any) -> Any:
         """Post a chat to the simulator; `headers` go to the request, everything else into the body."""
@@ -60,7 +64,7 @@ class Installation:
             return list((await session.exec(select(table).where(*conditions))).all())
 
     async def add_model(self, name: str, url: str | None = None, **members: Any) -> dict[str, Any]:
-        """Create a router with one provider and return the provider; `prices` are per million tokens."""
+        """Create a router for every role with one provider and return that; `prices` are per million tokens."""
         prompt, completion = members.pop("prices", (0, 0))
         router = await self.post(
             "/v1/admin/routers",
@@ -72,7 +76,19 @@ class Installation:
             },
         )
         assert router.status == 201, await router.text()
-        return await self.add_provider((await router.json())["id"], url, **members)
+        router_id = (await router.json())["id"]
+        await self.grant(router_id)
+        return await self.add_provider(router_id, url, **members)
+
+    async def grant(self, router_id: int, **limits: int | None) -> None:
+        """Give every role these limits on a router; without any, the router is unlimited."""
+        added = [
+            {"router": router_id, "type": kind, "value": value} for kind, value in (limits or {"rpm": None}).items()
+        ]
+        for role in (await (await self.get("/v1/admin/roles?limit=100")).json())["data"]:
+            kept = [limit for limit in role["limits"] if limit["router"] != router_id]
+            changed = await self.patch(f"/v1/admin/roles/{role['id']}", {"limits": kept + added})
+            assert changed.status == 204, await changed.text()
 
     async def add_provider(self, router_id: int, url: str | None = None, **members: Any) -> dict[str, Any]:
         """Add a provider: the simulator, or an OpenAI-compatible server at `url`."""

@@ -18,7 +18,7 @@ from shared.migrations import migrate
 from shared.organizations.tables import OrganizationRow
 from shared.providers.tables import ProviderRow
 from shared.revision import raise_revision
-from shared.roles.tables import RoleRow
+from shared.roles.tables import LimitRow, RoleRow
 from shared.routers.tables import RouterNameRow, RouterRow
 from shared.secrets import SecretBox, mask
 from shared.settings import Settings
@@ -129,7 +129,7 @@ async def _register_upstream(session: AsyncSession, settings: Settings, models: 
 
 
 async def _insert_model(session: AsyncSession, name: str, provider: ProviderRow) -> None:
-    """Insert a router of this name with this provider."""
+    """Insert a router of this name with this provider; every role there is may use it."""
     now = now_ms()
     router = RouterRow(
         name=name,
@@ -143,3 +143,5 @@ async def _insert_model(session: AsyncSession, name: str, provider: ProviderRow)
     provider.router_id = router.id or 0
     provider.created_ms = provider.updated_ms = now
     session.add_all([RouterNameRow(name=name, router_id=provider.router_id, is_alias=False), provider])
+    roles = (await session.exec(select(RoleRow.id))).all()
+    session.add_all(LimitRow(role_id=role_id or 0, router_id=provider.router_id, type="rpm") for role_id in roles)

@@ -32,6 +32,7 @@ from shared.errors import (
     InvalidFieldError,
     JobFailedError,
     JobNotFinishedError,
+    ModelNotAllowedError,
     ModelNotFoundError,
     OverloadedError,
     ProviderUnavailableError,
@@ -54,6 +55,7 @@ PATH = "/v1/chat/completions"
     PATH,
     raises=(
         ModelNotFoundError,
+        ModelNotAllowedError,
         WrongModelTypeError,
         ProviderUnavailableError,
         QueueUnavailableError,

@@ -1,5 +1,6 @@
 """GET /v1/models and /v1/models/{model}."""
 
+from api.access import has_access
 from api.call import Call
 from api.http import Routes
 from shared.directory import Router
@@ -13,14 +14,15 @@ routes = Routes("Models")
 async def list_models(call: Call) -> ModelList:
     """List the models the caller may use: routers that have a provider."""
     await call.state.directory.refresh()
-    return ModelList(data=[_model(call, router) for router in call.state.directory.routers() if router.providers])
+    routers = call.state.directory.routers()
+    return ModelList(data=[_model(call, one) for one in routers if one.providers and has_access(call.caller, one.id)])
 
 
 @routes.get("/v1/models/{model:.+}", raises=(ModelNotFoundError,))
 async def get_model(call: Call, model: str) -> Model:
     """Get a model by its name or by an alias; names may contain slashes."""
     router = await call.state.directory.find_router(model)
-    if router is None or not router.providers:
+    if router is None or not router.providers or not has_access(call.caller, router.id):
         raise ModelNotFoundError
     return _model(call, router)
 

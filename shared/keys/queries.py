@@ -1,9 +1,11 @@
 """Every statement on `keys`.  The session comes first; nothing here commits."""
 
+from sqlalchemy import delete
 from sqlmodel import col
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from shared.errors import NotFoundError
+from shared.keys.schemas import LOGIN_KEY
 from shared.keys.tables import KeyRow
 from shared.lists import ListQuery
 from shared.lists_sql import list_rows
@@ -35,3 +37,10 @@ async def delete_key(session: AsyncSession, row: KeyRow) -> None:
     """Delete a key; it stops working everywhere within a second."""
     await session.delete(row)
     await raise_revision(session)
+
+
+async def delete_login_keys(session: AsyncSession, user_id: int, *, keep: int | None = None) -> None:
+    """Delete what logins gave out, but not the key `keep`."""
+    is_old = (col(KeyRow.user_id) == user_id, col(KeyRow.kind) == LOGIN_KEY, col(KeyRow.id) != (keep or 0))
+    if (await session.exec(delete(KeyRow).where(*is_old))).rowcount:
+        await raise_revision(session)

@@ -1,18 +1,28 @@
-"""Wire types of /v1/admin/tokens."""
+"""Wire types of /v1/admin/tokens and /v1/me/keys."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
 from shared.lists import ListQuery, RowId
 
+Scope = Literal["inference", "jobs", "collections", "admin"]
+API_KEY: Final = "api"
+LOGIN_KEY: Final = "login"
 
-class CreateTokenRequest(Struct, kw_only=True):
-    """A new key of a user; `expires` is Unix seconds, null is never."""
+
+class CreateKeyRequest(Struct, kw_only=True):
+    """A new key; `expires` is Unix seconds, null the longest time there is; `scopes` null is everything."""
 
     name: Annotated[str, Meta(min_length=1, max_length=255)]
-    user: RowId
     expires: Annotated[int, Meta(le=2**40)] | None = None
+    scopes: list[Scope] | None = None
+
+
+class CreateTokenRequest(CreateKeyRequest, kw_only=True):
+    """The same for any user."""
+
+    user: RowId
 
 
 class NewKey(Struct, kw_only=True):
@@ -24,15 +34,30 @@ class NewKey(Struct, kw_only=True):
 
 
 class Token(Struct, kw_only=True):
-    """A key without its secret."""
+    """A key without its secret; `last_used_at` is exact to a minute."""
 
     id: int
     name: str
     token: str
     user: int
     expires: int | None
+    scopes: list[Scope] | None
+    last_used_at: int | None
     created: int
     object: Literal["token"] = "token"
+
+
+class Key(Struct, kw_only=True):
+    """One's own key without its secret; `last_used_at` is exact to a minute."""
+
+    id: int
+    name: str
+    token: str
+    expires: int | None
+    scopes: list[Scope] | None
+    last_used_at: int | None
+    created: int
+    object: Literal["key"] = "key"
 
 
 class TokenOwnerQuery(Struct, kw_only=True):

@@ -14,5 +14,11 @@ class KeyRow(SQLModel, table=True):
     user_id: int = Field(foreign_key="users.id", index=True)
     hash: str = Field(unique=True)
     masked: str
+    kind: str = "api"
+    """`login` is the one key that a login replaces."""
+    scopes: str | None = None
+    """JSON list of what the key reaches; null is everything."""
     expires_ms: int | None = bigint(default=None)
     created_ms: int = bigint()
+    last_used_ms: int | None = bigint(default=None)
+    """Exact to a minute."""

@@ -11,5 +11,9 @@ class OrganizationRow(SQLModel, table=True):
 
     id: int | None = Field(default=None, primary_key=True)
     name: str = Field(unique=True)
+    budget_micros: int | None = bigint(default=None)
+    """Money that is left; null is unlimited."""
+    carbon_budget_mg: int | None = bigint(default=None)
+    """CO2e per calendar month, UTC; null is unlimited."""
     created_ms: int = bigint()
     updated_ms: int = bigint()

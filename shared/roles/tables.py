@@ -1,4 +1,4 @@
-"""Table `roles`: permissions of users, as a JSON list."""
+"""Tables `roles` (permissions of users, as a JSON list) and `limits` (which routers they may use, and how much)."""
 
 from sqlmodel import Field, SQLModel
 
@@ -14,3 +14,15 @@ class RoleRow(SQLModel, table=True):
     permissions: str = "[]"
     created_ms: int = bigint()
     updated_ms: int = bigint()
+
+
+class LimitRow(SQLModel, table=True):
+    """A role without a row for a router may not use it; a row with value 0 forbids it; null is no limit."""
+
+    __tablename__ = "limits"
+
+    role_id: int = Field(foreign_key="roles.id", ondelete="CASCADE", primary_key=True)
+    router_id: int = Field(foreign_key="routers.id", ondelete="CASCADE", primary_key=True, index=True)
+    type: str = Field(primary_key=True)
+    """rpm | rpd | tpm | tpd"""
+    value: int | None = bigint(default=None)

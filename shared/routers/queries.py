@@ -10,6 +10,7 @@ from shared.lists import ListQuery
 from shared.lists_sql import list_rows
 from shared.providers.tables import ProviderRow
 from shared.revision import raise_revision
+from shared.roles.tables import LimitRow
 from shared.routers.tables import RouterNameRow, RouterRow
 
 
@@ -68,8 +69,8 @@ async def insert_router(session: AsyncSession, row: RouterRow, aliases: list[str
 
 
 async def delete_router(session: AsyncSession, row: RouterRow) -> None:
-    """Delete a router with its names and providers."""
-    for table in (ProviderRow, RouterNameRow):
+    """Delete a router with its names, its providers and the limits of roles on it."""
+    for table in (ProviderRow, RouterNameRow, LimitRow):
         await session.exec(delete(table).where(col(table.router_id) == row.id))
     await session.delete(row)
     await raise_revision(session)

@@ -1,12 +1,15 @@
-"""Sums of the ledger.  The session comes first; nothing here commits."""
+"""Reads of the ledger.  The session comes first; nothing here commits."""
 
 from typing import Any
 
 from sqlalchemy import func
 from sqlalchemy import select as sa_select
+from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from shared.keys.tables import KeyRow
+from shared.usage.records import ListUsageQuery
 from shared.usage.schemas import MICRO, NANO_PER_UNIT, Impacts, ModelUsage, MonthUsage
 from shared.usage.tables import ChargeRow, UsageRecordRow
 
@@ -46,3 +49,32 @@ async def get_month_usage(session: AsyncSession, user_id: int, from_ms: int, unt
             for name, count, prompt, completion, micros in rows
         ],
     )
+
+
+async def list_usage_records(
+    session: AsyncSession, user_id: int, from_ms: int, until_ms: int, query: ListUsageQuery
+) -> tuple[list[tuple[UsageRecordRow, str | None]], int]:
+    """Return one page of successful attempts in [from, until) with the names of their keys, newest first, and how many.
+
+    Of a restated record the last form counts.
+    """
+    newer = aliased(UsageRecordRow)
+    restated = select(newer.id).where(
+        newer.job_id == UsageRecordRow.job_id, newer.attempt == UsageRecordRow.attempt,
+        newer.supersedes == UsageRecordRow.id,
+    )  # fmt: skip
+    conditions: list[Any] = [
+        UsageRecordRow.user_id == user_id, UsageRecordRow.created_ms >= from_ms, UsageRecordRow.created_ms < until_ms,
+        UsageRecordRow.status == "succeeded", ~restated.exists(),
+    ]  # fmt: skip
+    if query.endpoint is not None:
+        conditions.append(UsageRecordRow.endpoint == query.endpoint)
+    statement = (
+        select(UsageRecordRow, KeyRow.name)
+        .join(KeyRow, col(KeyRow.id) == UsageRecordRow.key_id, isouter=True)
+        .where(*conditions)
+        .order_by(col(UsageRecordRow.created_ms).desc(), col(UsageRecordRow.id).desc())
+    )
+    rows = (await session.exec(statement.offset(query.offset).limit(query.limit))).all()
+    total = (await session.exec(select(func.count()).select_from(UsageRecordRow).where(*conditions))).one()
+    return [(record, name) for record, name in rows], total

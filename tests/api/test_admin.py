@@ -71,7 +71,7 @@ async def test_a_key_is_created_used_listed_and_deleted(both: Installation) -> N
     assert made["key"].startswith("sk-")
     assert token == {
         "object": "token", "id": made["id"], "name": "laptop", "token": masked, "user": 1, "expires": expires,
-        "created": token["created"],
+        "scopes": None, "last_used_at": None, "created": token["created"],
     }  # fmt: skip
     assert (await read(both, f"{TOKENS}?user=1"))["data"] == [token]
     assert (await read(both, f"{TOKENS}?user=2"))["data"] == []

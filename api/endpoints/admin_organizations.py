@@ -1,0 +1,115 @@
+"""/v1/admin/organizations: tenants."""
+
+from typing import Any
+
+from msgspec import UNSET
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from api.audit import audit
+from api.call import Call
+from api.http import Routes
+from api.trim import trimmed
+from shared.clock import now_ms
+from shared.errors import ConflictError, InUseError, NotFoundError
+from shared.lists import ListPage, ListQuery, RowId
+from shared.money import MG_PER_G, MICROS_PER_UNIT, from_integer, to_integer
+from shared.organizations.queries import count_members, save_organization
+from shared.organizations.queries import delete_organization as remove_organization
+from shared.organizations.queries import get_organization as query_organization
+from shared.organizations.queries import list_organizations as query_organizations
+from shared.organizations.schemas import CreateOrganizationRequest, Organization, UpdateOrganizationRequest
+from shared.organizations.tables import OrganizationRow
+
+routes = Routes("Admin: organizations")
+
+
+@routes.post("/v1/admin/organizations", right="admin", status=201, raises=(ConflictError,))
+async def create_organization(call: Call, body: CreateOrganizationRequest) -> Organization:
+    """Create an organization."""
+    now = now_ms()
+    row = OrganizationRow(
+        name=trimmed(body.name, "name"),
+        budget_micros=to_integer(body.budget, MICROS_PER_UNIT, "budget"),
+        carbon_budget_mg=to_integer(body.carbon_budget, MG_PER_G, "carbon_budget"),
+        created_ms=now,
+        updated_ms=now,
+    )
+    async with call.state.database.transaction() as session:
+        await save_organization(session, row, "Organization already exists.")
+        created = _to_organization(row, 0)
+        audit(session, call, "organization.create", "organization", created.id, None, created)
+    await call.state.directory.refresh()
+    return created
+
+
+@routes.get("/v1/admin/organizations", right="admin")
+async def list_organizations(call: Call, query: ListQuery) -> ListPage[Organization]:
+    """List organizations, ordered by id, name, created or updated."""
+    async with call.state.database.read() as session:
+        rows, total = await query_organizations(session, query)
+        users = await count_members(session, [row.id or 0 for row in rows])
+    data = [_to_organization(row, users[row.id or 0]) for row in rows]
+    return ListPage(data=data, total=total, offset=query.offset, limit=query.limit)
+
+
+@routes.get("/v1/admin/organizations/{organization}", right="admin", raises=(NotFoundError,))
+async def get_organization(call: Call, organization: RowId) -> Organization:
+    """Get an organization."""
+    async with call.state.database.read() as session:
+        return await _read(session, organization)
+
+
+@routes.patch(
+    "/v1/admin/organizations/{organization}", right="admin", status=204, raises=(NotFoundError, ConflictError)
+)
+async def update_organization(call: Call, organization: RowId, body: UpdateOrganizationRequest) -> None:
+    """Rename an organization or change its budgets."""
+    changes = _changes(body)
+    async with call.state.database.transaction() as session:
+        before = await _read(session, organization)
+        row = await query_organization(session, organization)
+        for name, value in changes.items():
+            setattr(row, name, value)
+        await save_organization(session, row, "Organization name already taken. Please, choose another one.")
+        after = _to_organization(row, before.users)
+        audit(session, call, "organization.update", "organization", organization, before, after)
+    await call.state.directory.refresh()
+
+
+def _changes(body: UpdateOrganizationRequest) -> dict[str, Any]:
+    """Return the new values of columns; raises `InvalidFieldError`."""
+    changes: dict[str, Any] = {"updated_ms": now_ms()}
+    if body.name is not None:
+        changes["name"] = trimmed(body.name, "name")
+    if body.budget is not UNSET:
+        changes["budget_micros"] = to_integer(body.budget, MICROS_PER_UNIT, "budget")
+    if body.carbon_budget is not UNSET:
+        changes["carbon_budget_mg"] = to_integer(body.carbon_budget, MG_PER_G, "carbon_budget")
+    return changes
+
+
+@routes.delete("/v1/admin/organizations/{organization}", right="admin", status=204, raises=(NotFoundError, InUseError))
+async def delete_organization(call: Call, organization: RowId) -> None:
+    """Delete an organization that has no users."""
+    async with call.state.database.transaction() as session:
+        before = await _read(session, organization)
+        await remove_organization(session, await query_organization(session, organization))
+        audit(session, call, "organization.delete", "organization", organization, before, None)
+    await call.state.directory.refresh()
+
+
+async def _read(session: AsyncSession, organization_id: int) -> Organization:
+    row = await query_organization(session, organization_id)
+    return _to_organization(row, (await count_members(session, [organization_id]))[organization_id])
+
+
+def _to_organization(row: OrganizationRow, users: int) -> Organization:
+    return Organization(
+        id=row.id or 0,
+        name=row.name,
+        users=users,
+        budget=from_integer(row.budget_micros, MICROS_PER_UNIT),
+        carbon_budget=from_integer(row.carbon_budget_mg, MG_PER_G),
+        created=row.created_ms // 1000,
+        updated=row.updated_ms // 1000,
+    )

@@ -1,0 +1,40 @@
+"""What a key may reach: permissions of its role, and the scopes of the key itself."""
+
+from typing import Final, Literal
+
+from api.keys import Caller
+from shared.errors import PermissionDeniedError
+
+Right = Literal["key", "account", "admin", "provide_models", "read_metric"]
+"""`key`: any valid key; `account`: also that of an expired account; the rest: this permission, or `admin`."""
+_PATHS: Final = (
+    ("/v1/admin/", "admin"),
+    ("/v1/jobs", "jobs"),
+    ("/v1/requests", "jobs"),
+    ("/v1/chat", "inference"),
+    ("/v1/collections", "collections"),
+    ("/v1/documents", "collections"),
+    ("/v1/chunks", "collections"),
+    ("/v1/search", "collections"),
+)
+_WHOLE: Final = "whole"
+"""Asked for by what would let a key give itself more than it has; no key has it as a scope."""
+
+
+def scope_of(method: str, path: str, *, is_inference: bool) -> str | None:
+    """Return the scope that a key with scopes needs for an operation; None if any key will do."""
+    if is_inference:
+        return "inference"
+    if path.startswith("/v1/me/") and method != "GET":
+        return _WHOLE
+    return next((scope for prefix, scope in _PATHS if path.startswith(prefix)), None)
+
+
+def check_rights(caller: Caller, right: Right, scope: str | None, path: str) -> None:
+    """Raise `PermissionDeniedError` unless the caller may use the operation."""
+    if scope is not None and caller.scopes is not None and scope not in caller.scopes:
+        raise PermissionDeniedError("Insufficient rights.")
+    if right in ("key", "account") or caller.is_admin or right in caller.permissions:
+        return
+    routing = right == "admin" and path.startswith(("/v1/admin/routers", "/v1/admin/providers"))
+    raise PermissionDeniedError("User has no admin rights." if routing else "Insufficient rights.")

@@ -1,0 +1,65 @@
+"""Every statement on `organizations`.  The session comes first; nothing here commits."""
+
+from sqlalchemy import func
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from shared.errors import ConflictError, InUseError, NotFoundError
+from shared.lists import ListQuery
+from shared.lists_sql import list_rows
+from shared.organizations.tables import OrganizationRow
+from shared.revision import raise_revision
+from shared.users.tables import UserRow
+
+
+async def get_organization(session: AsyncSession, organization_id: int) -> OrganizationRow:
+    """Return the organization; raises `NotFoundError`."""
+    row = await session.get(OrganizationRow, organization_id)
+    if row is None:
+        raise NotFoundError("Organization not found.")
+    return row
+
+
+async def list_organizations(session: AsyncSession, query: ListQuery) -> tuple[list[OrganizationRow], int]:
+    """Return one page of organizations and the number of all."""
+    columns = {
+        "id": col(OrganizationRow.id), "name": col(OrganizationRow.name),
+        "created": col(OrganizationRow.created_ms), "updated": col(OrganizationRow.updated_ms),
+    }  # fmt: skip
+    return await list_rows(session, OrganizationRow, query, columns, [])
+
+
+async def count_members(session: AsyncSession, organization_ids: list[int]) -> dict[int, int]:
+    """Return how many users these organizations have."""
+    column = col(UserRow.organization_id)
+    statement = select(column, func.count()).where(column.in_(organization_ids)).group_by(column)
+    found = {number: count for number, count in (await session.exec(statement)).all() if number is not None}
+    return dict.fromkeys(organization_ids, 0) | found
+
+
+async def save_organization(session: AsyncSession, row: OrganizationRow, taken: str) -> None:
+    """Insert or update; raises `ConflictError` with the text `taken` if another one has the name."""
+    same = select(OrganizationRow.id).where(OrganizationRow.name == row.name, OrganizationRow.id != (row.id or 0))
+    with session.no_autoflush:
+        if (await session.exec(same)).first() is not None:
+            raise ConflictError(taken)
+    session.add(row)
+    try:
+        await session.flush()
+    except IntegrityError as error:  # somebody took the name at the same moment
+        raise ConflictError(taken) from error
+    await raise_revision(session)
+
+
+async def delete_organization(session: AsyncSession, row: OrganizationRow) -> None:
+    """Delete an organization; raises `InUseError` if it has users."""
+    message = "Delete organization with users is not allowed."
+    if (await count_members(session, [row.id or 0]))[row.id or 0]:
+        raise InUseError(message)
+    await session.delete(row)
+    try:
+        await session.flush()
+    except IntegrityError as error:  # a user joined at the same moment
+        raise InUseError(message) from error
+    await raise_revision(session)

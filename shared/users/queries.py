@@ -1,0 +1,74 @@
+"""Every statement on `users`.  The session comes first; nothing here commits."""
+
+from sqlalchemy import delete
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import col, select, update
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from shared.errors import ConflictError, NotFoundError
+from shared.keys.tables import KeyRow
+from shared.lists_sql import list_rows
+from shared.providers.tables import ProviderRow
+from shared.revision import raise_revision
+from shared.routers.tables import RouterRow
+from shared.users.schemas import ListUsersQuery
+from shared.users.tables import UserRow
+
+
+async def get_user(session: AsyncSession, user_id: int) -> UserRow:
+    """Return the user; raises `NotFoundError`."""
+    row = await session.get(UserRow, user_id)
+    if row is None:
+        raise NotFoundError("User not found.")
+    return row
+
+
+async def lock_user(session: AsyncSession, user_id: int) -> UserRow:
+    """Return the user and keep other transactions from changing it until the end of this one."""
+    row = await session.get(UserRow, user_id, with_for_update=True)
+    if row is None:
+        raise NotFoundError("User not found.")
+    return row
+
+
+async def find_user(session: AsyncSession, email: str) -> UserRow | None:
+    """Return the user with exactly this email."""
+    return (await session.exec(select(UserRow).where(UserRow.email == email))).first()
+
+
+async def list_users(session: AsyncSession, query: ListUsersQuery) -> tuple[list[UserRow], int]:
+    """Return one page of users and the number of all that match; an email that nobody has raises `NotFoundError`."""
+    if query.email is not None and await find_user(session, query.email) is None:
+        raise NotFoundError("User not found.")
+    columns = {
+        "id": col(UserRow.id), "name": col(UserRow.name), "email": col(UserRow.email),
+        "created": col(UserRow.created_ms), "updated": col(UserRow.updated_ms),
+    }  # fmt: skip
+    filters = {"role_id": query.role, "organization_id": query.organization, "email": query.email}
+    conditions = [getattr(UserRow, name) == value for name, value in filters.items() if value is not None]
+    return await list_rows(session, UserRow, query, columns, conditions)
+
+
+async def save_user(session: AsyncSession, row: UserRow) -> None:
+    """Insert or update; raises `ConflictError` if somebody else has the email."""
+    message = "User already exists."
+    same = select(UserRow.id).where(UserRow.email == row.email, UserRow.id != (row.id or 0))
+    with session.no_autoflush:
+        if (await session.exec(same)).first() is not None:
+            raise ConflictError(message)
+    session.add(row)
+    try:
+        await session.flush()
+    except IntegrityError as error:  # somebody took the email, or deleted the role, at the same moment
+        raise ConflictError(message) from error
+    await raise_revision(session)
+
+
+async def delete_user(session: AsyncSession, row: UserRow) -> None:
+    """Delete a user with his keys; routers and providers he made become the master's, the ledger stays."""
+    await session.exec(delete(KeyRow).where(col(KeyRow.user_id) == row.id))
+    for table in (RouterRow, ProviderRow):
+        await session.exec(update(table).where(col(table.user_id) == row.id).values(user_id=0))
+    await session.delete(row)
+    await session.flush()
+    await raise_revision(session)
