@@ -1,5 +1,10 @@
 """/v1/admin/providers: the upstream servers of routers."""
 
+from typing import Any
+
+from msgspec import UNSET
+
+from api.audit import audit
 from api.call import Call
 from api.http import Routes
 from api.trim import trimmed
@@ -10,11 +15,12 @@ from shared.lists import ListPage, RowId, one_of
 from shared.models.schemas import DEFAULT_URL, PROVIDER_TYPES_OF
 from shared.providers.queries import delete_provider as remove_provider
 from shared.providers.queries import get_provider as query_provider
-from shared.providers.queries import insert_provider
 from shared.providers.queries import list_providers as query_providers
-from shared.providers.schemas import CreateProviderRequest, ListProvidersQuery, Provider
+from shared.providers.queries import save_provider
+from shared.providers.schemas import CreateProviderRequest, ListProvidersQuery, Provider, UpdateProviderRequest
 from shared.providers.tables import ProviderRow
 from shared.routers.queries import get_router
+from shared.routers.tables import RouterRow
 from shared.secrets import mask
 
 routes = Routes("Admin: providers")
@@ -26,8 +32,8 @@ async def create_provider(call: Call, body: CreateProviderRequest) -> Provider:
     router_id = one_of("router", body.router, "router_id", body.router_id, "body")
     if router_id is None:
         raise InvalidFieldError(["body", "router"], "Object missing required field `router`", "missing")
-    _check(body)
-    url = _url(body)
+    _check(body.model_hosting_zone, body.model_total_params, body.model_active_params, body.qos_metric, body.qos_limit)
+    url = _url(body.url, body.type)
     now = now_ms()
     key = None if body.key is None else trimmed(body.key, "key")
     kept = {name: getattr(body, name) for name in _KEPT}
@@ -44,12 +50,12 @@ async def create_provider(call: Call, body: CreateProviderRequest) -> Provider:
         **kept,
     )
     async with call.state.database.transaction() as session:
-        router = await get_router(session, router_id)
-        if body.type not in PROVIDER_TYPES_OF[router.type]:
-            raise ProviderTypeError(f"Invalid model provider type {body.type} for {router.type} router.")
-        await insert_provider(session, row)
+        _check_type(body.type, await get_router(session, router_id))
+        await save_provider(session, row)
+        created = _to_provider(row)
+        audit(session, call, "provider.create", "provider", created.id, None, created)
     await call.state.directory.refresh()
-    return _to_provider(row)
+    return created
 
 
 _KEPT = (
@@ -59,23 +65,28 @@ _KEPT = (
 """Members that are columns of the same name."""
 
 
-def _check(body: CreateProviderRequest) -> None:
+def _check(zone: str, total: float, active: float, qos_metric: str | None, qos_limit: float | None) -> None:
     """Raise `InvalidFieldError` if members contradict one another."""
-    if body.model_hosting_zone not in HOSTING_ZONES:
-        raise InvalidFieldError(["body", "model_hosting_zone"], f"Invalid enum value {body.model_hosting_zone!r}")
-    if body.model_total_params and body.model_active_params > body.model_total_params:
+    if zone not in HOSTING_ZONES:
+        raise InvalidFieldError(["body", "model_hosting_zone"], f"Invalid enum value {zone!r}")
+    if total and active > total:
         raise InvalidFieldError(["body", "model_active_params"], "Active parameters must not exceed the total.")
-    if body.qos_metric is not None and body.qos_limit is None:
+    if qos_metric is not None and qos_limit is None:
         raise InvalidFieldError(["body", "qos_limit"], "QoS value is required if QoS metric is provided.")
 
 
-def _url(body: CreateProviderRequest) -> str:
+def _check_type(provider_type: str, router: RouterRow) -> None:
+    if provider_type not in PROVIDER_TYPES_OF[router.type]:
+        raise ProviderTypeError(f"Invalid model provider type {provider_type} for {router.type} router.")
+
+
+def _url(url: str | None, provider_type: str) -> str:
     """Return the URL as it is stored: with one slash at its end and without `/v1`."""
-    if body.url is None:
-        if body.type not in DEFAULT_URL:
+    if url is None:
+        if provider_type not in DEFAULT_URL:
             raise InvalidFieldError(["body", "url"], "URL is required for this model provider type.")
-        return DEFAULT_URL[body.type]
-    url = trimmed(body.url, "url").rstrip("/")
+        return DEFAULT_URL[provider_type]
+    url = trimmed(url, "url").rstrip("/")
     if not url.startswith(("http://", "https://", "simulator://")):
         raise InvalidFieldError(["body", "url"], "Expected an URL that starts with http:// or https://")
     return url.removesuffix("/v1").rstrip("/") + "/"
@@ -97,14 +108,62 @@ async def get_provider(call: Call, provider: RowId) -> Provider:
         return _to_provider(await query_provider(session, provider))
 
 
+@routes.patch(
+    "/v1/admin/providers/{provider}", right="provide_models", status=204,
+    raises=(NotFoundError, ConflictError, ProviderTypeError),
+)  # fmt: skip
+async def update_provider(call: Call, provider: RowId, body: UpdateProviderRequest) -> None:
+    """Change a provider: any of them with the permission `admin`, one's own with `provide_models`."""
+    router_id = one_of("router", body.router, "router_id", body.router_id, "body")
+    async with call.state.database.transaction() as session:
+        row = await query_provider(session, provider)
+        if not call.caller.is_admin and row.user_id != call.caller.user_id:
+            raise NotFoundError(f"Model provider {provider} not found.")
+        before = _to_provider(row)
+        if router_id is not None:
+            _check_type(row.type, await get_router(session, router_id))
+            row.router_id = router_id
+        for name, value in _changes(call, row, body).items():
+            setattr(row, name, value)
+        _check(row.model_hosting_zone, row.model_total_params, row.model_active_params, row.qos_metric, row.qos_limit)
+        await save_provider(session, row)
+        audit(session, call, "provider.update", "provider", provider, before, _to_provider(row))
+    await call.state.directory.refresh()
+
+
+def _changes(call: Call, row: ProviderRow, body: UpdateProviderRequest) -> dict[str, Any]:
+    """Return the new values of columns; raises `InvalidFieldError`."""
+    changes: dict[str, Any] = {"updated_ms": now_ms()}
+    plain = {"timeout": "timeout_s"} | {name: name for name in _CHANGED}
+    changes |= {column: value for name, column in plain.items() if (value := getattr(body, name)) is not None}
+    if body.model_name is not None:
+        changes["model_name"] = trimmed(body.model_name, "model_name")
+    if body.url is not None:
+        changes["url"] = _url(body.url, row.type)
+    if body.key is not UNSET:
+        key = None if body.key is None else trimmed(body.key, "key")
+        changes["key_sealed"] = None if key is None else call.state.box.seal(key)
+        changes["key_masked"] = None if key is None else mask(key)
+    if body.qos_limit is not UNSET:
+        changes["qos_limit"] = body.qos_limit
+    if body.qos_metric is not UNSET:
+        changes |= {"qos_metric": body.qos_metric} if body.qos_metric else {"qos_metric": None, "qos_limit": None}
+    return changes
+
+
+_CHANGED = ("model_hosting_zone", "model_total_params", "model_active_params")
+
+
 @routes.delete("/v1/admin/providers/{provider}", right="admin", raises=(NotFoundError,))
 async def delete_provider(call: Call, provider: RowId) -> Provider:
     """Delete a provider; attempts that run at it finish and are accounted."""
     async with call.state.database.transaction() as session:
         row = await query_provider(session, provider)
+        deleted = _to_provider(row)
+        audit(session, call, "provider.delete", "provider", provider, deleted, None)
         await remove_provider(session, row)
     await call.state.directory.refresh()
-    return _to_provider(row)
+    return deleted
 
 
 def _to_provider(row: ProviderRow) -> Provider:

@@ -1,20 +1,23 @@
 """/v1/admin/routers: public models."""
 
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from api.audit import audit
 from api.call import Call
 from api.http import Routes
 from api.trim import trimmed
 from shared.clock import now_ms
-from shared.errors import ConflictError, InvalidFieldError, NotFoundError
+from shared.errors import ConflictError, InvalidFieldError, NotFoundError, ProviderTypeError
 from shared.lists import ListPage, ListQuery, RowId
-from shared.routers.queries import count_providers, get_router, insert_router, list_aliases
+from shared.models.schemas import PROVIDER_TYPES_OF
+from shared.routers.queries import count_providers, get_router, insert_router, list_aliases, list_provider_types
 from shared.routers.queries import delete_router as remove_router
 from shared.routers.queries import list_routers as query_routers
-from shared.routers.schemas import CreateRouterRequest, Router
+from shared.routers.queries import update_router as change_router
+from shared.routers.schemas import CreateRouterRequest, Router, UpdateRouterRequest
 from shared.routers.tables import RouterRow
 
 routes = Routes("Admin: routers")
@@ -24,7 +27,7 @@ _SMALLEST_PRICE: Final = Decimal("1e-12")
 
 @routes.post("/v1/admin/routers", right="admin", status=201, raises=(ConflictError,))
 async def create_router(call: Call, body: CreateRouterRequest) -> Router:
-    """Create a router, a public model name; it can be called once it has a provider."""
+    """Create a router, a public model name; it can be called once it has a provider and a role has a limit for it."""
     now = now_ms()
     row = RouterRow(
         name=trimmed(body.name, "name"),
@@ -36,12 +39,17 @@ async def create_router(call: Call, body: CreateRouterRequest) -> Router:
         created_ms=now,
         updated_ms=now,
     )
-    aliases = list(dict.fromkeys(trimmed(alias, "aliases") for alias in body.aliases))
+    aliases = _aliases(body.aliases)
     async with call.state.database.transaction() as session:
         await insert_router(session, row, aliases)
         created = (await _to_routers(session, [row]))[0]
+        audit(session, call, "router.create", "router", created.id, None, created)
     await call.state.directory.refresh()
     return created
+
+
+def _aliases(aliases: list[str]) -> list[str]:
+    return list(dict.fromkeys(trimmed(alias, "aliases") for alias in aliases))
 
 
 def _price(price: Decimal, name: str) -> str:
@@ -69,12 +77,49 @@ async def get_admin_router(call: Call, router_id: RowId) -> Router:
         return (await _to_routers(session, [await get_router(session, router_id)]))[0]
 
 
+@routes.patch("/v1/admin/routers/{router_id}", right="admin", raises=(NotFoundError, ConflictError, ProviderTypeError))
+async def update_router(call: Call, router_id: RowId, body: UpdateRouterRequest) -> Router:
+    """Change a router; new prices hold for jobs accepted afterwards."""
+    changes = _changes(body)
+    aliases = None if body.aliases is None else _aliases(body.aliases)
+    async with call.state.database.transaction() as session:
+        row = await get_router(session, router_id)
+        before = (await _to_routers(session, [row]))[0]
+        for kind in await list_provider_types(session, router_id) if body.type is not None else ():
+            if kind not in PROVIDER_TYPES_OF[body.type or row.type]:
+                raise ProviderTypeError(f"Invalid model provider type {kind} for {body.type} router.")
+        for name, value in changes.items():
+            setattr(row, name, value)
+        await change_router(session, row, before.aliases if aliases is None else aliases)
+        after = (await _to_routers(session, [row]))[0]
+        audit(session, call, "router.update", "router", router_id, before, after)
+    await call.state.directory.refresh()
+    return after
+
+
+def _changes(body: UpdateRouterRequest) -> dict[str, Any]:
+    """Return the new values of columns; raises `InvalidFieldError`."""
+    changes: dict[str, Any] = {"updated_ms": now_ms()}
+    if body.name is not None:
+        changes["name"] = trimmed(body.name, "name")
+    if body.type is not None:
+        changes["type"] = body.type
+    if body.load_balancing_strategy is not None:
+        changes["load_balancing_strategy"] = body.load_balancing_strategy
+    if body.cost_prompt_tokens is not None:
+        changes["price_prompt"] = _price(body.cost_prompt_tokens, "cost_prompt_tokens")
+    if body.cost_completion_tokens is not None:
+        changes["price_completion"] = _price(body.cost_completion_tokens, "cost_completion_tokens")
+    return changes
+
+
 @routes.delete("/v1/admin/routers/{router_id}", right="admin", raises=(NotFoundError,))
 async def delete_router(call: Call, router_id: RowId) -> Router:
     """Delete a router with its providers and aliases; its queued jobs end as failed, running ones finish."""
     async with call.state.database.transaction() as session:
         row = await get_router(session, router_id)
         deleted = (await _to_routers(session, [row]))[0]
+        audit(session, call, "router.delete", "router", router_id, deleted, None)
         await remove_router(session, row)
     await call.state.directory.refresh()
     return deleted

@@ -30,15 +30,19 @@ async def list_providers(
     return await list_rows(session, ProviderRow, query, columns, conditions)
 
 
-async def insert_provider(session: AsyncSession, row: ProviderRow) -> None:
-    """Insert a provider; raises `ConflictError` if the router has the same one."""
+async def save_provider(session: AsyncSession, row: ProviderRow) -> None:
+    """Insert or update; raises `ConflictError` if the router has the same one."""
     statement = select(ProviderRow.id).where(
-        ProviderRow.router_id == row.router_id, ProviderRow.url == row.url, ProviderRow.model_name == row.model_name
+        ProviderRow.router_id == row.router_id,
+        ProviderRow.url == row.url,
+        ProviderRow.model_name == row.model_name,
+        ProviderRow.id != (row.id or 0),
     )
-    if (await session.exec(statement)).first() is not None:
-        raise ConflictError(
-            f"Model provider {row.model_name} for url {row.url} already exists for router {row.router_id}."
-        )
+    with session.no_autoflush:
+        if (await session.exec(statement)).first() is not None:
+            raise ConflictError(
+                f"Model provider {row.model_name} for url {row.url} already exists for router {row.router_id}."
+            )
     session.add(row)
     try:
         await session.flush()

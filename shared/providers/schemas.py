@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from shared.lists import ListQuery, RowId
 from shared.models.schemas import ProviderType
@@ -10,6 +10,12 @@ from shared.models.schemas import ProviderType
 Metric = Literal["ttft", "latency", "inflight", "performance"]
 Billions = Annotated[float, Meta(ge=0, le=1_000_000, description="Parameters in billions; 0 is unknown.")]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+Url = Annotated[str, Meta(min_length=1, max_length=2048)]
+UpstreamKey = Annotated[str, Meta(min_length=1, max_length=4096)]
+Timeout = Annotated[int, Meta(ge=1, le=3600, description="Seconds.")]
+UpstreamModel = Annotated[str, Meta(min_length=1, max_length=255)]
+Zone = Annotated[str, Meta(pattern="^[A-Z]{3}$", description="ISO 3166-1 alpha-3, or WOR.")]
+QosLimit = Annotated[float, Meta(ge=0, le=1e12)]
 
 
 class CreateProviderRequest(Struct, kw_only=True):
@@ -18,11 +24,11 @@ class CreateProviderRequest(Struct, kw_only=True):
     router: RowId | None = None
     router_id: RowId | None = None
     type: ProviderType
-    url: Annotated[str, Meta(min_length=1, max_length=2048)] | None = None
-    key: Annotated[str, Meta(min_length=1, max_length=4096)] | None = None
-    timeout: Annotated[int, Meta(ge=1, le=3600, description="Seconds.")] = 300
-    model_name: Annotated[str, Meta(min_length=1, max_length=255)]
-    model_hosting_zone: Annotated[str, Meta(pattern="^[A-Z]{3}$", description="ISO 3166-1 alpha-3, or WOR.")] = "WOR"
+    url: Url | None = None
+    key: UpstreamKey | None = None
+    timeout: Timeout = 300
+    model_name: UpstreamModel
+    model_hosting_zone: Zone = "WOR"
     model_total_params: Billions = 0.0
     model_active_params: Billions = 0.0
     quantization_bits: Annotated[int, Meta(ge=1, le=64)] | None = None
@@ -33,7 +39,23 @@ class CreateProviderRequest(Struct, kw_only=True):
     wue: Annotated[float, Meta(ge=0, le=10_000)] | None = None
     joules_per_output_token: Annotated[float, Meta(ge=0, le=1_000_000)] | None = None
     qos_metric: Metric | None = None
-    qos_limit: Annotated[float, Meta(ge=0, le=1e12)] | None = None
+    qos_limit: QosLimit | None = None
+
+
+class UpdateProviderRequest(Struct, kw_only=True):
+    """What is absent stays; null clears `key` and `qos_limit`, with `qos_metric` both QoS members, and nothing else."""
+
+    router: RowId | None = None
+    router_id: RowId | None = None
+    url: Url | None = None
+    key: UpstreamKey | UnsetType | None = UNSET
+    timeout: Timeout | None = None
+    model_name: UpstreamModel | None = None
+    model_hosting_zone: Zone | None = None
+    model_total_params: Billions | None = None
+    model_active_params: Billions | None = None
+    qos_metric: Metric | UnsetType | None = UNSET
+    qos_limit: QosLimit | UnsetType | None = UNSET
 
 
 class Provider(Struct, kw_only=True):

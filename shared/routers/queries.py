@@ -47,19 +47,41 @@ async def count_providers(session: AsyncSession, router_ids: list[int]) -> dict[
     return dict.fromkeys(router_ids, 0) | dict((await session.exec(statement)).all())
 
 
+async def list_provider_types(session: AsyncSession, router_id: int) -> list[str]:
+    """Return the types of the router's providers."""
+    return list((await session.exec(select(ProviderRow.type).where(ProviderRow.router_id == router_id))).all())
+
+
 async def insert_router(session: AsyncSession, row: RouterRow, aliases: list[str]) -> None:
     """Insert a router with its names; raises `ConflictError` if one of them is taken."""
-    names = [row.name, *aliases]
-    found = (await session.exec(select(RouterNameRow.name).where(col(RouterNameRow.name).in_(names)))).all()
+    await _check_names(session, row, aliases)
+    session.add(row)
+    await session.flush()
+    await _insert_names(session, row, aliases)
+
+
+async def update_router(session: AsyncSession, row: RouterRow, aliases: list[str]) -> None:
+    """Write a changed router and replace its names; raises `ConflictError` if one of another router is among them."""
+    await _check_names(session, row, aliases)
+    await session.exec(delete(RouterNameRow).where(col(RouterNameRow.router_id) == row.id))
+    await _insert_names(session, row, aliases)
+
+
+async def _check_names(session: AsyncSession, row: RouterRow, aliases: list[str]) -> None:
+    statement = select(RouterNameRow.name).where(
+        col(RouterNameRow.name).in_([row.name, *aliases]), RouterNameRow.router_id != (row.id or 0)
+    )
+    found = (await session.exec(statement)).all()
     if row.name in found:
         raise ConflictError(f"Router {row.name} already exists.")
     if found:
         raise ConflictError(f"Following aliases already exist: '{sorted(found)}'")
-    session.add(row)
-    await session.flush()
-    router_id = row.id or 0
+
+
+async def _insert_names(session: AsyncSession, row: RouterRow, aliases: list[str]) -> None:
     session.add_all(
-        RouterNameRow(name=name, router_id=router_id, is_alias=name != row.name) for name in dict.fromkeys(names)
+        RouterNameRow(name=name, router_id=row.id or 0, is_alias=name != row.name)
+        for name in dict.fromkeys([row.name, *aliases])
     )
     try:
         await session.flush()

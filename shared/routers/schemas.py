@@ -21,6 +21,17 @@ class CreateRouterRequest(Struct, kw_only=True):
     cost_completion_tokens: Price = Decimal(0)
 
 
+class UpdateRouterRequest(Struct, kw_only=True):
+    """What is absent or null stays; `aliases` are replaced as a whole; prices hold for jobs accepted afterwards."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
+    type: ModelType | None = None
+    aliases: Annotated[list[Alias], Meta(max_length=100)] | None = None
+    load_balancing_strategy: LoadBalancingStrategy | None = None
+    cost_prompt_tokens: Price | None = None
+    cost_completion_tokens: Price | None = None
+
+
 class Router(Struct, kw_only=True):
     """A public model and how it is served."""
 
