@@ -1,6 +1,7 @@
 """Every statement on `keys`.  The session comes first; nothing here commits."""
 
 from sqlalchemy import delete
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import col
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -28,9 +29,12 @@ async def list_keys(session: AsyncSession, query: ListQuery, user_id: int | None
 
 
 async def insert_key(session: AsyncSession, row: KeyRow) -> None:
-    """Insert a key."""
+    """Insert a key; raises `NotFoundError` if its user is deleted at the same moment."""
     session.add(row)
-    await session.flush()
+    try:
+        await session.flush()
+    except IntegrityError as error:
+        raise NotFoundError("User not found.") from error
 
 
 async def delete_key(session: AsyncSession, row: KeyRow) -> None:

@@ -66,6 +66,8 @@ async def save_user(session: AsyncSession, row: UserRow) -> None:
 
 async def delete_user(session: AsyncSession, row: UserRow) -> None:
     """Delete a user with his keys; routers and providers he made become the master's, the ledger stays."""
+    keys = select(KeyRow.id).where(col(KeyRow.user_id) == row.id)
+    await session.exec(keys.order_by(col(KeyRow.id)).with_for_update())  # in the order in which their use is noted
     await session.exec(delete(KeyRow).where(col(KeyRow.user_id) == row.id))
     for table in (RouterRow, ProviderRow):
         await session.exec(update(table).where(col(table.user_id) == row.id).values(user_id=0))

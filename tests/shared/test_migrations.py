@@ -2,13 +2,21 @@
 
 from typing import Any
 
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
+from sqlmodel import select
 
 from shared.database import Database
-from shared.migrations import migrate
+from shared.migrations import _config, migrate
+from shared.roles.tables import LimitRow
 from shared.tables import METADATA
+
+ROUTER = """
+INSERT INTO routers (id, name, created_ms, updated_ms, user_id, type, load_balancing_strategy, price_prompt,
+    price_completion) VALUES {names}, 0, 'text-generation', 'shuffle', '0', '0')
+"""
 
 
 async def test_the_migrated_schema_is_that_of_the_tables(database_url: str) -> None:
@@ -30,6 +38,35 @@ def _compare(connection: Connection) -> list[Any]:
 def _is_foreign_key(difference: Any) -> bool:
     """Alembic cannot compare `ON DELETE` of SQLite."""
     return isinstance(difference, tuple) and difference[0] in ("add_fk", "remove_fk")
+
+
+async def test_what_everybody_could_use_stays_granted(database_url: str) -> None:
+    database = Database(database_url)
+    async with database.engine.connect() as connection:
+        await connection.run_sync(_upgrade, "0001")
+        await connection.commit()
+    async with database.transaction() as session:
+        for number in (1, 2):
+            names = f"({number}, 'r{number}', 0, 0"
+            await session.exec(
+                text(f"INSERT INTO roles (id, name, created_ms, updated_ms, permissions) VALUES {names}, '[]')")
+            )
+            await session.exec(text(ROUTER.format(names=names)))
+
+    await migrate(database.engine)
+
+    async with database.read() as session:
+        limits = [
+            (row.role_id, row.router_id, row.type, row.value) for row in (await session.exec(select(LimitRow))).all()
+        ]
+    await database.close()
+    assert sorted(limits) == [(role, router, "rpm", None) for role in (1, 2) for router in (1, 2)]
+
+
+def _upgrade(connection: Connection, revision: str) -> None:
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
 
 
 async def test_migrating_again_changes_nothing(database_url: str) -> None:
