@@ -8,8 +8,8 @@ from shared.jobs.schemas import BACKGROUND, BATCH, INTERACTIVE
 from shared.jobs.statements import NewJob
 from shared.jobs.tables import JobRow
 
-MAX_REQUEST_BYTES: Final = 64 * 1024
-"""A larger request stays in its row, where the worker reads it."""
+MAX_REQUEST_BYTES: Final = (64 * 1024, 4 * 1024, 4 * 1024)
+"""Per band; a larger request stays in its row, where the worker reads it.  The bands below the first may be deep."""
 BAND_NUMBERS: Final = {INTERACTIVE: 0, BACKGROUND: 1, BATCH: 2}
 
 
@@ -66,5 +66,5 @@ def message_of(row: JobRow | NewJob, request: bytes | None = None) -> JobMessage
         result_ttl_s=row.result_ttl_s,
         traceparent=row.traceparent,
         inbox=row.inbox,
-        request=None if request is None or len(request) > MAX_REQUEST_BYTES else request,
+        request=None if request is None or len(request) > MAX_REQUEST_BYTES[row.band] else request,
     )
