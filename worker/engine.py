@@ -18,11 +18,10 @@ from redis.exceptions import RedisError
 from typing_extensions import override
 
 from shared.queue.jobs import Claim
-from shared.queue.keys import BANDS, control_channel, wake_key
+from shared.queue.keys import BANDS, control_channel
 from shared.queue.lua import Outcome, QueueScripts, Sharing
 from shared.tasks import end_tasks
 from worker.control import hear_aborts
-from worker.doorbell import Doorbell
 from worker.leases import Leases, new_token
 from worker.outcomes import Outcomes
 
@@ -79,31 +78,36 @@ class LeasedWorker(Worker):
         self._leases = Leases(self._scripts, token=token or new_token(), lease_s=lease_s, slots=self.max_jobs)
         self._sharing = Sharing(weights=weights, share=share, reserve=self.max_jobs // _RESERVED)
         self._outcomes = Outcomes(redis_pool, self._scripts, self._leases)
-        self._bell = Doorbell(redis_pool, wake_key(self.queue_name))
         self._background: list[asyncio.Task[None]] = []
         self._next_beat = 0.0
         self._next_renewal = 0.0
-        self._idle_s = _IDLE_S
-        self._is_full = False
+        self._wait_s = 0.0
+        """How long the next claim may wait for the bell."""
         self._has_more = False
+        """Whether jobs are ready that this worker could not take."""
+        self._has_changed = asyncio.Event()
+        self._ringing: asyncio.Task[None] | None = None
 
     # -- the loop -----------------------------------------------------------------------------------------------
 
     @override
     async def _poll_iteration(self) -> None:
-        """Claim, then wait for a reason to claim again: the bell, a free slot, or the next due job."""
+        """Claim: at once if there is a reason to, else at the bell or when the next job is due."""
         self._start_background()
         try:
             await self._beat()
-            await self._claim()
+            if self._free_slots() > 0 and self._leases.epoch:  # without it a loss of data looks like a lost lease
+                await self._claim()
+                return
         except (RedisError, OSError) as error:
             log.warning("redis_away", error=repr(error))
             await asyncio.sleep(_REDIS_PAUSE_S)
+            self._wait_s = 0.0
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._idle_s):
-                await self._bell.rung.wait()
-        self._bell.rung.clear()
-        if self._is_full and self._free_slots() < self.max_jobs // 4:
+            async with asyncio.timeout(_IDLE_S):
+                await self._has_changed.wait()
+        self._has_changed.clear()
+        if self._free_slots() < self.max_jobs // 4:
             await asyncio.sleep(_BATCH_S)  # a deep backlog: let some more slots free up, and claim for all of them
 
     async def _beat(self) -> None:
@@ -120,16 +124,16 @@ class LeasedWorker(Worker):
         return free if self.allow_pick_jobs else 0
 
     async def _claim(self) -> None:
-        free, self._idle_s = self._free_slots(), _IDLE_S
-        if free > 0 and self._leases.epoch:  # without an epoch a loss of data could not be told from a lost lease
-            leases = self._leases
-            answer = await self._scripts.claim(leases.token, free, leases.lease_ms, self._sharing)
-            for claim in answer.claims:
+        free, leases = self._free_slots(), self._leases
+        answer = await self._scripts.claim(leases.token, free, leases.lease_ms, self._sharing, wait_s=self._wait_s)
+        self._has_more = answer.has_more
+        is_full = len(answer.claims) == free
+        self._wait_s = 0.0 if is_full else max(_SHORTEST_WAIT_S, min(answer.idle_s, _IDLE_S))
+        for claim in answer.claims:
+            if self.allow_pick_jobs:
                 await self._start(claim)
-            self._idle_s = max(_SHORTEST_WAIT_S, min(answer.idle_s, _IDLE_S))
-            self._is_full = len(answer.claims) == free
-            self._has_more = answer.has_more
-        self._bell.listen(self._free_slots() > 0)
+            else:  # the drain began while this call waited
+                await self._record(claim, "requeue", 0, claim.score, "")
 
     async def _start(self, claim: Claim) -> None:
         if claim.job_id in self._leases:
@@ -150,17 +154,23 @@ class LeasedWorker(Worker):
         self._leases.drop(job_id)
         self.aborting_tasks.discard(job_id)
         self._release_sem_dec_counter_on_complete()
-        if self._has_more or self._is_full:
-            self._bell.rung.set()
+        self._has_changed.set()
+        if self._has_more and self._ringing is None:  # the claim that waits for the bell can take some of them now
+            self._ringing = self.loop.create_task(self._ring())
         if not run.cancelled() and (error := run.exception()):
             log.error("run_broke_off_it_runs_again_when_its_lease_expires", job_id=job_id, error=repr(error))
+
+    async def _ring(self) -> None:
+        with suppress(RedisError, OSError):
+            await self._scripts.ring()
+        self._ringing = None
 
     # -- background ---------------------------------------------------------------------------------------------
 
     def _start_background(self) -> None:
         """Start the background tasks once; afterwards, fail loudly if one of them broke."""
         if not self._background:
-            steps = (self._renew, self._bell.wait_once, self._hear_aborts)
+            steps = (self._renew, self._hear_aborts)
             self._background = [self.loop.create_task(self._repeat(step)) for step in steps]
         for task in self._background:
             if task.done() and not task.cancelled():
@@ -181,7 +191,7 @@ class LeasedWorker(Worker):
             if not self._cancel(job_id):
                 self.tasks[job_id].cancel()  # arq has not come to the job itself
         if not self._next_renewal:
-            self._bell.rung.set()  # the epoch is known: the first claim may be made
+            self._has_changed.set()  # the epoch is known: the first claim may be made
         self._next_renewal = time.monotonic() + self._leases.lease_ms / 3000
 
     async def _hear_aborts(self) -> None:
@@ -282,11 +292,10 @@ class LeasedWorker(Worker):
                 run.cancel()
         await asyncio.gather(*self.tasks.values(), return_exceptions=True)
         await self._outcomes.wait()
-        await end_tasks(*self._background)
+        await end_tasks(*self._background, *([self._ringing] if self._ringing else []))
         with suppress(RedisError, OSError):
-            await self._bell.close()
             await self._scripts.release(self._leases.token, self._leases.lease_ms)
-            await self._bell.pass_on()  # in case it was rung for this worker
+            await self._scripts.ring()  # in case the bell was for this worker
         try:
             await super().close()
         except (RedisError, OSError) as error:

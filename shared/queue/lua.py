@@ -9,9 +9,10 @@ from msgspec import Struct
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 from redis.commands.core import AsyncScript
+from redis.exceptions import NoScriptError
 
 from shared.queue.jobs import Claim, Claimed
-from shared.queue.keys import BAND_WIDTH, DUE_FROM, PARKED_FROM
+from shared.queue.keys import BAND_WIDTH, DUE_FROM, PARKED_FROM, wake_key
 
 MAX_CLAIMS: Final = 1000
 """Most jobs one claim may ask for: Lua returns at most 8,000 values."""
@@ -61,12 +62,17 @@ class QueueScripts:
         """Run `enqueue`; inside a pipeline the answer comes from executing the pipeline."""
         return cast(bytes, await self._run("enqueue", arguments, pipeline))
 
-    async def claim(self, token: str, limit: int, lease_ms: int, sharing: Sharing) -> Claimed:
-        """Lease up to `limit` jobs to the worker `token`."""
+    async def claim(self, token: str, limit: int, lease_ms: int, sharing: Sharing, *, wait_s: float = 0.0) -> Claimed:
+        """Lease up to `limit` jobs to the worker `token`; wait for the bell first, `wait_s` at most.
+
+        Waiting and claiming are one round trip.  Redis gives the bell to the worker that has waited longest, so the
+        load spreads; it carries no job, so nothing is lost with a broken connection.
+        """
         wanted = min(limit, MAX_CLAIMS)
         reserve = max(sharing.reserve - (limit - wanted), 0)
         arguments = [token, wanted, lease_ms, sharing.share, reserve, *sharing.weights]
-        now, upcoming, is_more, *rows = await self._run("claim", arguments)
+        answer = await (self._run_at_the_bell(arguments, wait_s) if wait_s > 0 else self._run("claim", arguments))
+        now, upcoming, is_more, *rows = answer
         claims = [
             Claim(
                 job_id=job_id.decode(),
@@ -79,6 +85,22 @@ class QueueScripts:
         ]
         idle_s = (float(upcoming) - now) / 1000 if upcoming != b"0" else inf
         return Claimed(claims, idle_s, bool(is_more))
+
+    async def _run_at_the_bell(self, arguments: list[Any], wait_s: float) -> Any:
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.execute_command("BZPOPMIN", wake_key(self.queue), wait_s)
+            await self._run("claim", arguments, pipeline)
+            rung, answer = await pipeline.execute(raise_on_error=False)
+        if isinstance(answer, NoScriptError):
+            return await self._run("claim", arguments)
+        for outcome in (rung, answer):
+            if isinstance(outcome, Exception):
+                raise outcome
+        return answer
+
+    async def ring(self) -> None:
+        """Wake one worker that waits."""
+        await self._redis.zadd(wake_key(self.queue), {"0": 0})
 
     async def renew(
         self, token: str, claims: list[Claim], lease_ms: int, epoch: str, slots: int
