@@ -19,7 +19,7 @@ from typing_extensions import override
 
 from shared.queue.jobs import Claim
 from shared.queue.keys import BANDS, control_channel
-from shared.queue.lua import Outcome, QueueScripts, Sharing
+from shared.queue.lua import Outcome, QueueScripts, Wanted
 from shared.tasks import end_tasks
 from worker.control import hear_aborts
 from worker.leases import Leases, new_token
@@ -27,11 +27,11 @@ from worker.outcomes import Outcomes
 
 log = structlog.get_logger()
 
-DEFAULT_WEIGHTS: Final = (8, 8, 4, 1)
+DEFAULT_WEIGHTS: Final = (8, 4, 1)
 DEFAULT_SHARE: Final = 3.0
 """One group alone gets three quarters of all slots."""
-_RESERVED: Final = 4
-"""One slot in so many is kept for band 0."""
+_CAN_WAIT: Final = 0.75
+"""Most of its slots that a worker gives to bands below the first."""
 _IDLE_S: Final = 0.5
 """Longest wait between two claims: the delay of a job from a stock arq producer, which rings no bell."""
 _BEAT_S: Final = 0.5
@@ -50,8 +50,8 @@ class LeasedWorker(Worker):
         token: identity of this process; a supervisor passes it, to release the leases if the process dies.
         lease_s: a job runs elsewhere this long after its worker fell silent; renewed at a third of it.  Must exceed
             the longest time a job blocks the event loop.
-        weights: jobs per round of each zone, see `Sharing`; every one at least 1, so that nothing starves.
-        share: how groups share the slots, see `Sharing`; 0 is no limit.
+        weights: jobs per round of each band, see `Wanted`; every one at least 1, so that nothing starves.
+        share: how groups share the slots, see `Wanted`; 0 is no limit.
         options: further options of arq's worker.  `job_completion_wait` (30 s here) is the drain after SIGTERM.
 
     """
@@ -67,16 +67,19 @@ class LeasedWorker(Worker):
         share: float = DEFAULT_SHARE,
         **options: Any,
     ) -> None:
-        if len(weights) != BANDS + 1 or min(weights) < 1:
-            raise ValueError(f"weights {weights} are not {BANDS + 1} numbers of at least 1")
+        if len(weights) != BANDS or min(weights) < 1:
+            raise ValueError(f"weights {weights} are not {BANDS} numbers of at least 1")
         options = {"job_completion_wait": 30, "allow_abort_jobs": True} | options
         options["queue_name"] = redis_pool.default_queue_name
         options["job_serializer"] = redis_pool.job_serializer
         options["job_deserializer"] = redis_pool.job_deserializer
         super().__init__(functions, redis_pool=redis_pool, poll_delay=0, **options)
         self._scripts = QueueScripts(redis_pool, self.queue_name)
-        self._leases = Leases(self._scripts, token=token or new_token(), lease_s=lease_s, slots=self.max_jobs)
-        self._sharing = Sharing(weights=weights, share=share, reserve=self.max_jobs // _RESERVED)
+        self._leases = Leases(self._scripts, token=token or new_token(), lease_s=lease_s)
+        self._weights = weights
+        self._share = share
+        self._can_wait: set[str] = set()
+        """Running jobs of bands below the first."""
         self._outcomes = Outcomes(redis_pool, self._scripts, self._leases)
         self._background: list[asyncio.Task[None]] = []
         self._next_beat = 0.0
@@ -124,11 +127,21 @@ class LeasedWorker(Worker):
         return free if self.allow_pick_jobs else 0
 
     async def _claim(self) -> None:
-        free, leases = self._free_slots(), self._leases
-        answer = await self._scripts.claim(leases.token, free, leases.lease_ms, self._sharing, wait_s=self._wait_s)
+        wanted = Wanted(
+            jobs=self._free_slots(),
+            can_wait=max(int(self.max_jobs * _CAN_WAIT), 1) - len(self._can_wait),
+            slots=self.max_jobs,
+            share=self._share,
+            weights=self._weights,
+        )
+        leases = self._leases
+        answer = await self._scripts.claim(leases.token, leases.lease_ms, wanted, wait_s=self._wait_s)
         self._has_more = answer.has_more
-        is_full = len(answer.claims) == free
-        self._wait_s = 0.0 if is_full else max(_SHORTEST_WAIT_S, min(answer.idle_s, _IDLE_S))
+        has_freed = self._free_slots() > wanted.jobs  # while the call waited
+        is_full = len(answer.claims) == wanted.jobs
+        self._wait_s = max(_SHORTEST_WAIT_S, min(answer.idle_s, _IDLE_S))
+        if is_full or (has_freed and answer.has_more):
+            self._wait_s = 0.0
         for claim in answer.claims:
             if self.allow_pick_jobs:
                 await self._start(claim)
@@ -145,6 +158,8 @@ class LeasedWorker(Worker):
         await self.sem.acquire()
         self.job_counter += 1
         self._leases.hold(claim)
+        if claim.can_wait:
+            self._can_wait.add(claim.job_id)
         run = self.loop.create_task(self.run_job(claim.job_id, claim.run_score))
         self.tasks[claim.job_id] = run
         run.add_done_callback(lambda run: self._ended(claim.job_id, run))
@@ -152,6 +167,7 @@ class LeasedWorker(Worker):
     def _ended(self, job_id: str, run: asyncio.Task[None]) -> None:
         self.tasks.pop(job_id, None)
         self._leases.drop(job_id)
+        self._can_wait.discard(job_id)
         self.aborting_tasks.discard(job_id)
         self._release_sem_dec_counter_on_complete()
         self._has_changed.set()
@@ -186,7 +202,7 @@ class LeasedWorker(Worker):
 
     async def _renew(self) -> None:
         await asyncio.sleep(self._next_renewal - time.monotonic())
-        for job_id in await self._leases.renew():
+        for job_id in await self._leases.renew(self.max_jobs if self.allow_pick_jobs else 0):
             log.warning("lease_lost_run_cancelled", job_id=job_id)
             if not self._cancel(job_id):
                 self.tasks[job_id].cancel()  # arq has not come to the job itself
