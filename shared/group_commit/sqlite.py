@@ -42,6 +42,7 @@ _CHECKPOINT_UNITS: Final = 1000
 _MOST_LOG_BYTES: Final = 64 * 1024 * 1024
 _BUSY_PAUSE_S: Final = 0.0003
 """SQLite's own busy handler sleeps 1, 2, 5, 10 .. ms, which adds up to most of a request."""
+_SYNC: Final = getattr(os, "fdatasync", os.fsync)
 _PLACEHOLDER: Final = re.compile(r"\$(\d+)")
 
 
@@ -49,7 +50,7 @@ class SqliteStore:
     """The one connection that writes; other processes may write too, `BEGIN IMMEDIATE` makes them wait."""
 
     def __init__(self, path: Path, *, lock_wait_s: float = _LOCK_WAIT_S) -> None:
-        self._path = path
+        self._path = path.resolve()  # as SQLite does, whose log stands beside the real file
         self._lock_wait_s = lock_wait_s
         self._took_s = 0.0
         """By the last commit."""
@@ -61,6 +62,7 @@ class SqliteStore:
         self._connection: sqlite3.Connection | None = None
         self._log: int | None = None
         """The write-ahead log, as long as the connection is open."""
+        self._is_log_torn = False
         self._translated: dict[str, str] = {}
 
     async def commit(self, units: Sequence[Unit], *, durable: bool = True) -> list[list[Result]]:
@@ -85,9 +87,11 @@ class SqliteStore:
         begun = time.monotonic()
         try:
             connection = self._connection = self._connection or _connect(self._path)
+            if self._is_log_torn:
+                self._mend(connection)
             _begin(connection, lock_wait_s)
         except sqlite3.Error as error:
-            raise StoreUnavailableError(f"{self._path.name}: {error}") from error
+            raise WriterBusyError(f"{self._path.name}: {error}") from error
         index: int | None = None
         try:
             results = []
@@ -120,9 +124,16 @@ class SqliteStore:
         try:
             if self._log is None:
                 self._log = os.open(f"{self._path}-wal", os.O_RDONLY | os.O_CLOEXEC)
-            os.fdatasync(self._log)
+            _SYNC(self._log)
         except OSError as error:
+            self._is_log_torn = True
             raise StoreUnavailableError(f"{self._path.name}: {error}") from error
+
+    def _mend(self, connection: sqlite3.Connection) -> None:
+        """Copy a log that could not be synced: its pages may never reach the disk, so nothing is promised before."""
+        if connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+            raise WriterBusyError("The log could not be synced.")
+        self._is_log_torn = False
 
     def _run(self, connection: sqlite3.Connection, statement: Statement) -> Result:
         sql = self._translated.get(statement.sql)
