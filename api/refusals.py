@@ -14,11 +14,14 @@ from shared.ids import new_ulid
 from shared.request_logs.redaction import clean, redact_headers
 from shared.request_logs.statements import NewRefusal, insert_refusal
 
+_UNDER_PRESSURE: Final = frozenset({"storage_unavailable", "overloaded"})
 MAX_LOGGED_BYTES: Final = 64 * 1024
 
 
 async def log_refusal(call: Call, endpoint: str, error: ApiError) -> None:
-    """Insert one row; a database that is away does not make the answer worse."""
+    """Insert one row; a database that is away, or does not keep up, is left alone."""
+    if error.code in _UNDER_PRESSURE:
+        return
     latency_ms = int((time.perf_counter() - call.started) * 1000)
     now = now_ms()
     caller = call.caller

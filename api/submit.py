@@ -110,6 +110,9 @@ async def submit(call: Call, submission: Submission) -> Submitted:
             state.withdrawals.add(job.id)
         log.warning("job_not_stored", error=repr(error), request_id=call.request_id)
         raise StorageUnavailableError from error
+    except BaseException:
+        state.inbox.forget(job.id)
+        raise
     call.headers["x-job-id"] = public_id(job.id)
     call.headers["Vary"] = "Prefer"
     fault_points.reach(state.settings, "after_accept")

@@ -15,8 +15,9 @@ from shared.jobs.statements import request_cancel
 from shared.tasks import end_tasks
 
 log = structlog.get_logger()
-_PAUSE_S = 1.0
+_PAUSE_S = 0.1
 _BATCH = 100
+_MAX_WAITING = 10_000
 
 
 class Withdrawals:
@@ -29,7 +30,10 @@ class Withdrawals:
 
     def add(self, job_id: str) -> None:
         """Cancel this job if it exists; its worker finds the request when it starts it."""
-        self._job_ids.append(job_id)
+        if len(self._job_ids) < _MAX_WAITING:
+            self._job_ids.append(job_id)
+        else:
+            log.warning("job_not_withdrawn", job_id=public_id(job_id))
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._cancel_all())
 
@@ -41,11 +45,13 @@ class Withdrawals:
             log.warning("job_not_withdrawn", job_id=public_id(job_id))
 
     async def _cancel_all(self) -> None:
-        while self._job_ids:
-            batch = self._job_ids[:_BATCH]
-            try:
-                await self._writer.execute_many([request_cancel(job_id, now_ms()) for job_id in batch])
-                del self._job_ids[: len(batch)]
-            except CommitError:
-                await asyncio.sleep(_PAUSE_S)
-        self._task = None
+        try:
+            while self._job_ids:
+                batch = self._job_ids[:_BATCH]
+                try:
+                    await self._writer.execute_many([request_cancel(job_id, now_ms()) for job_id in batch])
+                    del self._job_ids[: len(batch)]
+                except CommitError:
+                    await asyncio.sleep(_PAUSE_S)
+        finally:
+            self._task = None

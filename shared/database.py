@@ -76,9 +76,9 @@ class Database:
         await self.engine.dispose()
 
 
-def connect_sqlite(path: Path, *, timeout_s: float = 5.0) -> sqlite3.Connection:
+def connect_sqlite(path: Path, *, timeout_s: float = 5.0, check_same_thread: bool = True) -> sqlite3.Connection:
     """Open the file with autocommit and the pragmas every connection of Sluice uses."""
-    connection = sqlite3.connect(path, timeout=timeout_s, isolation_level=None)
+    connection = sqlite3.connect(path, timeout=timeout_s, isolation_level=None, check_same_thread=check_same_thread)
     for pragma in SQLITE_PRAGMAS:
         connection.execute(f"PRAGMA {pragma}")
     return connection

@@ -18,21 +18,20 @@ from redis.exceptions import RedisError
 from typing_extensions import override
 
 from shared.queue.jobs import Claim
-from shared.queue.keys import BANDS, control_channel, wake_key
-from shared.queue.lua import Outcome, QueueScripts, Sharing
+from shared.queue.keys import BANDS, control_channel
+from shared.queue.lua import Outcome, QueueScripts, Wanted
 from shared.tasks import end_tasks
 from worker.control import hear_aborts
-from worker.doorbell import Doorbell
 from worker.leases import Leases, new_token
 from worker.outcomes import Outcomes
 
 log = structlog.get_logger()
 
-DEFAULT_WEIGHTS: Final = (8, 8, 4, 1)
+DEFAULT_WEIGHTS: Final = (8, 4, 1)
 DEFAULT_SHARE: Final = 3.0
 """One group alone gets three quarters of all slots."""
-_RESERVED: Final = 4
-"""One slot in so many is kept for band 0."""
+_CAN_WAIT: Final = 0.75
+"""Most of its slots that a worker gives to bands below the first."""
 _IDLE_S: Final = 0.5
 """Longest wait between two claims: the delay of a job from a stock arq producer, which rings no bell."""
 _BEAT_S: Final = 0.5
@@ -51,8 +50,8 @@ class LeasedWorker(Worker):
         token: identity of this process; a supervisor passes it, to release the leases if the process dies.
         lease_s: a job runs elsewhere this long after its worker fell silent; renewed at a third of it.  Must exceed
             the longest time a job blocks the event loop.
-        weights: jobs per round of each zone, see `Sharing`; every one at least 1, so that nothing starves.
-        share: how groups share the slots, see `Sharing`; 0 is no limit.
+        weights: jobs per round of each band, see `Wanted`; every one at least 1, so that nothing starves.
+        share: how groups share the slots, see `Wanted`; 0 is no limit.
         options: further options of arq's worker.  `job_completion_wait` (30 s here) is the drain after SIGTERM.
 
     """
@@ -68,42 +67,50 @@ class LeasedWorker(Worker):
         share: float = DEFAULT_SHARE,
         **options: Any,
     ) -> None:
-        if len(weights) != BANDS + 1 or min(weights) < 1:
-            raise ValueError(f"weights {weights} are not {BANDS + 1} numbers of at least 1")
+        if len(weights) != BANDS or min(weights) < 1:
+            raise ValueError(f"weights {weights} are not {BANDS} numbers of at least 1")
         options = {"job_completion_wait": 30, "allow_abort_jobs": True} | options
         options["queue_name"] = redis_pool.default_queue_name
         options["job_serializer"] = redis_pool.job_serializer
         options["job_deserializer"] = redis_pool.job_deserializer
         super().__init__(functions, redis_pool=redis_pool, poll_delay=0, **options)
         self._scripts = QueueScripts(redis_pool, self.queue_name)
-        self._leases = Leases(self._scripts, token=token or new_token(), lease_s=lease_s, slots=self.max_jobs)
-        self._sharing = Sharing(weights=weights, share=share, reserve=self.max_jobs // _RESERVED)
+        self._leases = Leases(self._scripts, token=token or new_token(), lease_s=lease_s)
+        self._weights = weights
+        self._share = share
+        self._can_wait: set[str] = set()
+        """Running jobs of bands below the first."""
         self._outcomes = Outcomes(redis_pool, self._scripts, self._leases)
-        self._bell = Doorbell(redis_pool, wake_key(self.queue_name))
         self._background: list[asyncio.Task[None]] = []
         self._next_beat = 0.0
         self._next_renewal = 0.0
-        self._idle_s = _IDLE_S
-        self._is_full = False
+        self._wait_s = 0.0
+        """How long the next claim may wait for the bell."""
         self._has_more = False
+        """Whether jobs are ready that this worker could not take."""
+        self._has_changed = asyncio.Event()
+        self._ringing: asyncio.Task[None] | None = None
 
     # -- the loop -----------------------------------------------------------------------------------------------
 
     @override
     async def _poll_iteration(self) -> None:
-        """Claim, then wait for a reason to claim again: the bell, a free slot, or the next due job."""
+        """Claim: at once if there is a reason to, else at the bell or when the next job is due."""
         self._start_background()
         try:
             await self._beat()
-            await self._claim()
+            if self._free_slots() > 0 and self._leases.epoch:  # without it a loss of data looks like a lost lease
+                await self._claim()
+                return
         except (RedisError, OSError) as error:
             log.warning("redis_away", error=repr(error))
             await asyncio.sleep(_REDIS_PAUSE_S)
+            self._wait_s = 0.0
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._idle_s):
-                await self._bell.rung.wait()
-        self._bell.rung.clear()
-        if self._is_full and self._free_slots() < self.max_jobs // 4:
+            async with asyncio.timeout(_IDLE_S):
+                await self._has_changed.wait()
+        self._has_changed.clear()
+        if self._free_slots() < self.max_jobs // 4:
             await asyncio.sleep(_BATCH_S)  # a deep backlog: let some more slots free up, and claim for all of them
 
     async def _beat(self) -> None:
@@ -120,16 +127,26 @@ class LeasedWorker(Worker):
         return free if self.allow_pick_jobs else 0
 
     async def _claim(self) -> None:
-        free, self._idle_s = self._free_slots(), _IDLE_S
-        if free > 0 and self._leases.epoch:  # without an epoch a loss of data could not be told from a lost lease
-            leases = self._leases
-            answer = await self._scripts.claim(leases.token, free, leases.lease_ms, self._sharing)
-            for claim in answer.claims:
+        wanted = Wanted(
+            jobs=self._free_slots(),
+            can_wait=max(int(self.max_jobs * _CAN_WAIT), 1) - len(self._can_wait),
+            slots=self.max_jobs,
+            share=self._share,
+            weights=self._weights,
+        )
+        leases = self._leases
+        answer = await self._scripts.claim(leases.token, leases.lease_ms, wanted, wait_s=self._wait_s)
+        self._has_more = answer.has_more
+        has_freed = self._free_slots() > wanted.jobs  # while the call waited
+        is_full = len(answer.claims) == wanted.jobs
+        self._wait_s = max(_SHORTEST_WAIT_S, min(answer.idle_s, _IDLE_S))
+        if is_full or (has_freed and answer.has_more):
+            self._wait_s = 0.0
+        for claim in answer.claims:
+            if self.allow_pick_jobs:
                 await self._start(claim)
-            self._idle_s = max(_SHORTEST_WAIT_S, min(answer.idle_s, _IDLE_S))
-            self._is_full = len(answer.claims) == free
-            self._has_more = answer.has_more
-        self._bell.listen(self._free_slots() > 0)
+            else:  # the drain began while this call waited
+                await self._record(claim, "requeue", 0, claim.score, "")
 
     async def _start(self, claim: Claim) -> None:
         if claim.job_id in self._leases:
@@ -141,6 +158,8 @@ class LeasedWorker(Worker):
         await self.sem.acquire()
         self.job_counter += 1
         self._leases.hold(claim)
+        if claim.can_wait:
+            self._can_wait.add(claim.job_id)
         run = self.loop.create_task(self.run_job(claim.job_id, claim.run_score))
         self.tasks[claim.job_id] = run
         run.add_done_callback(lambda run: self._ended(claim.job_id, run))
@@ -148,19 +167,26 @@ class LeasedWorker(Worker):
     def _ended(self, job_id: str, run: asyncio.Task[None]) -> None:
         self.tasks.pop(job_id, None)
         self._leases.drop(job_id)
+        self._can_wait.discard(job_id)
         self.aborting_tasks.discard(job_id)
         self._release_sem_dec_counter_on_complete()
-        if self._has_more or self._is_full:
-            self._bell.rung.set()
+        self._has_changed.set()
+        if self._has_more and self._ringing is None:  # the claim that waits for the bell can take some of them now
+            self._ringing = self.loop.create_task(self._ring())
         if not run.cancelled() and (error := run.exception()):
             log.error("run_broke_off_it_runs_again_when_its_lease_expires", job_id=job_id, error=repr(error))
+
+    async def _ring(self) -> None:
+        with suppress(RedisError, OSError):
+            await self._scripts.ring()
+        self._ringing = None
 
     # -- background ---------------------------------------------------------------------------------------------
 
     def _start_background(self) -> None:
         """Start the background tasks once; afterwards, fail loudly if one of them broke."""
         if not self._background:
-            steps = (self._renew, self._bell.wait_once, self._hear_aborts)
+            steps = (self._renew, self._hear_aborts)
             self._background = [self.loop.create_task(self._repeat(step)) for step in steps]
         for task in self._background:
             if task.done() and not task.cancelled():
@@ -176,12 +202,12 @@ class LeasedWorker(Worker):
 
     async def _renew(self) -> None:
         await asyncio.sleep(self._next_renewal - time.monotonic())
-        for job_id in await self._leases.renew():
+        for job_id in await self._leases.renew(self.max_jobs if self.allow_pick_jobs else 0):
             log.warning("lease_lost_run_cancelled", job_id=job_id)
             if not self._cancel(job_id):
                 self.tasks[job_id].cancel()  # arq has not come to the job itself
         if not self._next_renewal:
-            self._bell.rung.set()  # the epoch is known: the first claim may be made
+            self._has_changed.set()  # the epoch is known: the first claim may be made
         self._next_renewal = time.monotonic() + self._leases.lease_ms / 3000
 
     async def _hear_aborts(self) -> None:
@@ -282,11 +308,10 @@ class LeasedWorker(Worker):
                 run.cancel()
         await asyncio.gather(*self.tasks.values(), return_exceptions=True)
         await self._outcomes.wait()
-        await end_tasks(*self._background)
+        await end_tasks(*self._background, *([self._ringing] if self._ringing else []))
         with suppress(RedisError, OSError):
-            await self._bell.close()
             await self._scripts.release(self._leases.token, self._leases.lease_ms)
-            await self._bell.pass_on()  # in case it was rung for this worker
+            await self._scripts.ring()  # in case the bell was for this worker
         try:
             await super().close()
         except (RedisError, OSError) as error:

@@ -21,7 +21,7 @@ class Leases:
     take a finished job back.
     """
 
-    def __init__(self, scripts: QueueScripts, *, token: str, lease_s: float, slots: int) -> None:
+    def __init__(self, scripts: QueueScripts, *, token: str, lease_s: float) -> None:
         self.token = token
         self.lease_ms = int(lease_s * 1000)
         self.epoch = ""
@@ -29,7 +29,6 @@ class Leases:
         self.settling = asyncio.Lock()
         """Held while outcomes are recorded, and while leases are renewed."""
         self._scripts = scripts
-        self._slots = slots
         self._held: dict[str, Claim] = {}
         self._finishing: set[str] = set()
         self._leaving: set[str] = set()
@@ -69,11 +68,11 @@ class Leases:
         """Return whether the job may run again, here or elsewhere, as soon as its run here has ended."""
         return job_id in self._leaving
 
-    async def renew(self) -> list[str]:
+    async def renew(self, slots: int) -> list[str]:
         """Extend all leases; returns the ids that somebody else may run now.  Raises Redis errors."""
         async with self.settling:
             claims = [claim for claim in self._held.values() if self._is_renewed(claim.job_id)]
-            self.epoch, lost = await self._scripts.renew(self.token, claims, self.lease_ms, self.epoch, self._slots)
+            self.epoch, lost = await self._scripts.renew(self.token, claims, self.lease_ms, self.epoch, slots)
         lost = [job_id for job_id in lost if job_id in self._held and self._is_renewed(job_id)]
         self._leaving.update(lost)
         return lost

@@ -4,12 +4,14 @@ The database is the truth.  A job that is not over and not in the queue is put t
 enforced; what has been kept long enough is removed.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 import structlog
-from msgspec import Struct
+from msgspec import Struct, msgpack
 from redis.asyncio import Redis
+from redis.exceptions import LockError
 from sqlalchemy import delete, text
 from sqlmodel import col, select
 
@@ -32,9 +34,12 @@ from worker.takeover import end_without_attempt
 
 log = structlog.get_logger()
 
-_SETTLED_MS: Final = 250
-"""A younger job may still be on its way into the queue."""
-_OVERLAP_MS: Final = 3000
+_SETTLED_MS: Final = 4000
+"""A younger job may still be on its way into the queue, or to be withdrawn: longer than the longest commit."""
+_OVERLAP_MS: Final = 9000
+_LONGEST_RECONCILE_S: Final = 120.0
+_LONGEST_RETAIN_S: Final = 600.0
+_PROGRESS_KEY: Final = "sluice:reconciler"
 _FULL_SWEEP_MS: Final = 60_000
 _PAGE: Final = 500
 
@@ -52,18 +57,36 @@ LIMIT :page
 
 
 class Reconciler(Struct, kw_only=True):
-    """What the cron jobs work with, and what the last run saw."""
+    """What the cron jobs work with."""
 
     runtime: Runtime
     redis: Redis
     queue: JobQueue
+
+
+class _Progress(Struct):
+    """What the last run noted, in whichever process; kept in Redis and lost with it."""
+
     epoch: bytes | None = None
-    next_full_ms: int = 0
-    """When all unfinished jobs are looked at again, not only the newest."""
     last_ms: int = 0
     """When the last look began; after a pause, jobs may have been missed that are not new any more."""
+    next_full_ms: int = 0
+    """When all unfinished jobs are looked at again, not only the newest."""
     resume_ms: int = 0
     """Nothing is restored before: after a loss of data, workers take back what they run first."""
+
+
+@asynccontextmanager
+async def _alone(reconciler: Reconciler, name: str, lifetime_s: float) -> AsyncIterator[bool]:
+    """Yield whether this run is the only one of its name; it counts as dead after `lifetime_s`."""
+    lock = reconciler.redis.lock(f"sluice:lock:{name}", timeout=lifetime_s, blocking=False)
+    is_alone = await lock.acquire()
+    try:
+        yield is_alone
+    finally:
+        if is_alone:
+            with suppress(LockError):
+                await lock.release()
 
 
 async def reconcile(ctx: dict[str, Any]) -> None:
@@ -72,25 +95,32 @@ async def reconcile(ctx: dict[str, Any]) -> None:
     When Redis has lost its data, all are looked at as soon as the workers have taken back what they run.
     """
     reconciler: Reconciler = ctx["reconciler"]
+    async with _alone(reconciler, "reconcile", _LONGEST_RECONCILE_S) as is_alone:
+        if is_alone:
+            await _restore_lost(reconciler)
+            await _cancel_unread(reconciler)
+            await _repeat_cancels(reconciler)
+
+
+async def _restore_lost(reconciler: Reconciler) -> None:
     now = now_ms()
-    epoch = await reconciler.redis.get(f"{reconciler.queue.name}:epoch")
-    if epoch != reconciler.epoch or epoch is None:
-        if reconciler.epoch is not None:
-            log.warning("redis_lost_its_data")
-        reconciler.epoch = epoch
-        reconciler.resume_ms = reconciler.next_full_ms = now + int(reconciler.runtime.settings.lease_s * 1000)
-    if now - reconciler.last_ms > _OVERLAP_MS:
-        reconciler.next_full_ms = now
-    reconciler.last_ms = now
-    if now >= reconciler.resume_ms:
+    epoch, noted = await reconciler.redis.mget(f"{reconciler.queue.name}:epoch", _PROGRESS_KEY)
+    progress = msgpack.decode(noted, type=_Progress) if noted else _Progress()
+    if epoch is None or epoch != progress.epoch:
+        log.info("queue_is_new", epoch=epoch)
+        progress.epoch = epoch
+        progress.resume_ms = progress.next_full_ms = now + int(reconciler.runtime.settings.lease_s * 1000)
+    elif now - progress.last_ms > _OVERLAP_MS - _SETTLED_MS:
+        progress.next_full_ms = now
+    progress.last_ms = now
+    if now >= progress.resume_ms:
         since = now - _OVERLAP_MS
-        if now >= reconciler.next_full_ms:
-            since, reconciler.next_full_ms = 0, now + _FULL_SWEEP_MS
+        if now >= progress.next_full_ms:
+            since = 0
         await _restore(reconciler, since, now - _SETTLED_MS)
         if since == 0:  # a deep queue takes long to look through
-            reconciler.next_full_ms = max(reconciler.next_full_ms, now_ms() + 20 * (now_ms() - now))
-    await _cancel_unread(reconciler)
-    await _repeat_cancels(reconciler)
+            progress.next_full_ms = now_ms() + max(_FULL_SWEEP_MS, 20 * (now_ms() - now))
+    await reconciler.redis.set(_PROGRESS_KEY, msgpack.encode(progress))
 
 
 async def _restore(reconciler: Reconciler, since_ms: int, until_ms: int) -> None:
@@ -165,6 +195,12 @@ async def retain(ctx: dict[str, Any]) -> None:
     Page by page, so that nobody who writes has to wait; ids sort by time, so no index is needed for age.
     """
     reconciler: Reconciler = ctx["reconciler"]
+    async with _alone(reconciler, "retain", _LONGEST_RETAIN_S) as is_alone:
+        if is_alone:
+            await _remove_old(reconciler)
+
+
+async def _remove_old(reconciler: Reconciler) -> None:
     database, settings, now = reconciler.runtime.database, reconciler.runtime.settings, now_ms()
     while await _remove_page(database, now):
         pass

@@ -128,8 +128,9 @@ async def _start(runtime: Runtime, message: JobMessage, provider: Provider) -> _
         job_id=message.job_id,
     )
     unit = (start_attempt(message.job_id, now), insert_attempt(attempt))
-    # the number of an attempt is part of the ids of its stream, so no other attempt may ever get it
-    results = await runtime.writer.execute_many(unit, durable=message.stream)
+    # a start that a loss of power forgets is repeated; not so if its number is part of ids that callers have seen
+    can_repeat = not message.stream and message.on_worker_lost == "retry"
+    results = await runtime.writer.execute_many(unit, durable=not can_repeat)
     return _Start(*results[0].rows[0])
 
 

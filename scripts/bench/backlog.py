@@ -29,7 +29,7 @@ from shared.queue.job_queue import JobQueue
 from shared.queue.jobs import Claim, NewJob
 from shared.queue.keys import BANDS
 from shared.queue.lanes import INFERENCE, RUN_JOB, group_of, open_lane
-from shared.queue.lua import Outcome, QueueScripts, Sharing
+from shared.queue.lua import Outcome, QueueScripts, Wanted
 
 _FILL = 500
 _BATCH, _CLAIMS = 64, 256
@@ -37,7 +37,6 @@ _SINGLES, _ENQUEUES, _CLAIM_CALLS = 300, 36, 10
 _TENANTS, _ROUTERS = 100, 10
 _LEASE_MS = 60_000
 _SLOTS = 100_000
-_SHARING = Sharing(weights=(8, 8, 4, 1), share=3.0, reserve=0)
 _TOKEN = "bench:1:0"  # noqa: S105  # the identity of a worker
 _BODY = json.dumps(CHAT).encode()
 
@@ -140,7 +139,8 @@ class _Bench:
         return len(await self.queue.ensure([self.new_job() for _ in range(jobs)]))
 
     async def _claim(self, jobs: int) -> int:
-        claims = (await self.scripts.claim(_TOKEN, jobs, _LEASE_MS, _SHARING)).claims
+        wanted = Wanted(jobs=jobs, can_wait=jobs, slots=jobs, share=0.0, weights=(8, 4, 1))
+        claims = (await self.scripts.claim(_TOKEN, _LEASE_MS, wanted)).claims
         self._claims += claims
         return len(claims)
 

@@ -19,6 +19,7 @@ from shared.group_commit.units import (
     Statement,
     StoreUnavailableError,
     Unit,
+    WriterBusyError,
     check,
 )
 
@@ -26,7 +27,7 @@ _CHANGES_ROWS: Final = re.compile(r"\s*(INSERT|UPDATE|DELETE)\b", re.IGNORECASE)
 _RETURNING: Final = re.compile(r"\bRETURNING\b", re.IGNORECASE)
 _MAX_PREPARED: Final = 256
 _CONNECT_S: Final = 2.0
-_COMMAND_S: Final = 10.0
+_COMMAND_S: Final = 3.0
 """A server that is silent for longer is taken for lost."""
 _AWAY: Final = (
     OSError,
@@ -49,13 +50,21 @@ class PostgresStore:
         self._prepared: dict[str, PreparedStatement[Any]] = {}
 
     async def commit(self, units: Sequence[Unit], *, durable: bool = True) -> list[list[Result]]:
-        """Run all units in one transaction."""
+        """Run all units in one transaction, which is always durable: without, a crash of the server forgets it."""
         try:
             connection = await self._connect()
-            async with connection.transaction():
-                if not durable:
-                    await connection.execute("SET LOCAL synchronous_commit = off")
-                return await self._run_all(connection, units)
+            transaction = connection.transaction()
+            await transaction.start()
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            await self.close()
+            raise WriterBusyError(repr(error)) from error
+        try:
+            try:
+                results = await self._run_all(connection, units)
+            except BaseException:
+                await transaction.rollback()
+                raise
+            await transaction.commit()
         except StaleError as error:
             raise RefusedError(error, None) from error
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
@@ -64,6 +73,7 @@ class PostgresStore:
                 await self.close()
                 raise StoreUnavailableError(repr(error)) from error
             raise RefusedError(error, None) from error
+        return results
 
     async def close(self) -> None:
         """Drop the connection; the next commit opens another one."""

@@ -1,7 +1,7 @@
 """What is committed and what comes back.
 
 CommitError
-├── WriterBusyError        too many wait, or the database is locked or stalled; nothing was written
+├── WriterBusyError        too many wait, or the database is away, locked or stalled; nothing was written
 ├── WriterClosedError      the process is leaving; nothing was written
 ├── StoreUnavailableError  the database is away; whether the unit was written is not known
 └── StaleError             a statement changed another number of rows than it expected; nothing was written
@@ -76,7 +76,7 @@ class Store(Protocol):
         """Run all units in one transaction; unless `durable`, it may be forgotten if the machine loses its power.
 
         Raises:
-            WriterBusyError: the database is locked; nothing was written.
+            WriterBusyError: the database is away or locked; nothing was written.
             RefusedError: a statement failed or did not meet its expectation; nothing was written.
             StoreUnavailableError: the outcome is not known.
 

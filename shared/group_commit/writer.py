@@ -29,6 +29,8 @@ MAX_BATCH: Final = 128
 MAX_WAITING: Final = 10_000
 _LINGER_S: Final = 0.001
 _LATE_S: Final = 0.01
+"""An alarm that rings later than this says more about this process than about the database."""
+_MAX_EXCUSES: Final = 3
 _LINGER_FROM: Final = 5
 """Units in the previous batch from which on the writer lingers."""
 
@@ -61,8 +63,9 @@ class GroupCommit:
         store: the database.
         max_batch: most units of one transaction.
         max_waiting: units; above, calls are refused.
-        patience_s: once a commit takes longer, whoever waits behind it is refused, and so are new calls until it ends.
-            None: all wait, which is for processes that have nobody to send away.
+        patience_s: no call waits much longer than this.  As many may wait as are written in that time; once a commit
+            takes longer, all who wait are sent away, those of the commit with `StoreUnavailableError`, and so are new
+            calls until it ends.  None: all wait, which is for processes that have nobody to send away.
 
     """
 
@@ -78,6 +81,11 @@ class GroupCommit:
         self._patience_s = patience_s
         self._is_stalled = False
         self._alarm: asyncio.TimerHandle | None = None
+        self._excuses = 0
+        """How often in a row the alarm was late, because this process itself was busy."""
+        self._took_s = 0.0
+        """By the last commit."""
+        self._under_way: list[_Waiting] = []
         self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._waiting: deque[_Waiting] = deque()
@@ -96,7 +104,7 @@ class GroupCommit:
         """
         if self._is_closed:
             raise WriterClosedError("The writer is closed.")
-        if self._is_stalled or len(self._waiting) >= self._max_waiting:
+        if self._is_stalled or len(self._waiting) >= self._room():
             raise WriterBusyError("The database does not keep up.")
         loop = asyncio.get_running_loop()
         waiting = _Waiting(tuple(statements), loop.create_future(), durable=durable)
@@ -119,30 +127,41 @@ class GroupCommit:
                     await asyncio.sleep(_LINGER_S)
                 count = self._last_count = min(len(self._waiting), self._max_batch)
                 batch = [self._waiting.popleft() for _ in range(count)]
-                self._set_alarm()
-                await self._write(batch)
-                self._end_alarm()
+                await self._write_in_time(batch)
         finally:
             self._writer = None
+
+    def _room(self) -> int:
+        """Return how many may wait."""
+        if self._patience_s is None or not self._took_s:
+            return self._max_waiting
+        return min(self._max_waiting, int(self._max_batch * max(1.0, self._patience_s / self._took_s)))
+
+    async def _write_in_time(self, batch: list[_Waiting]) -> None:
+        loop = asyncio.get_running_loop()
+        begun, self._under_way, self._excuses = loop.time(), list(batch), 0
+        self._set_alarm()
+        await self._write(batch)
+        self._took_s, self._is_stalled = loop.time() - begun, False
+        if self._alarm is not None:
+            self._alarm.cancel()
 
     def _set_alarm(self) -> None:
         if self._patience_s is not None:
             self._alarm = asyncio.get_running_loop().call_later(self._patience_s, self._stall)
 
-    def _end_alarm(self) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._is_stalled = False
-
     def _stall(self) -> None:
-        """Send away who waits behind a commit that takes too long."""
-        loop = asyncio.get_running_loop()
-        if self._alarm is not None and loop.time() - self._alarm.when() > _LATE_S:
-            self._set_alarm()  # this process was busy itself; the commit may be over
+        """Send away who waits: the commit takes too long."""
+        late_s = 0.0 if self._alarm is None else asyncio.get_running_loop().time() - self._alarm.when()
+        if late_s > _LATE_S and self._excuses < _MAX_EXCUSES:
+            self._excuses += 1  # this process was busy itself; the commit may be over
+            self._set_alarm()
             return
         self._is_stalled = True
         while self._waiting:
             self._waiting.popleft().fail(WriterBusyError("The database does not keep up."))
+        for waiting in self._under_way:
+            waiting.fail(StoreUnavailableError("The database does not answer."))
 
     async def _write(self, batch: list[_Waiting]) -> None:
         """Commit the batch; a unit at fault fails alone."""

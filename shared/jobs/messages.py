@@ -8,8 +8,8 @@ from shared.jobs.schemas import BACKGROUND, BATCH, INTERACTIVE
 from shared.jobs.statements import NewJob
 from shared.jobs.tables import JobRow
 
-MAX_REQUEST_BYTES: Final = 64 * 1024
-"""A larger request stays in its row, where the worker reads it."""
+INLINE_BYTES_OF_BAND: Final = (64 * 1024, 4 * 1024, 4 * 1024)
+"""A larger request stays in its row, where the worker reads it.  The bands below the first may be deep."""
 BAND_NUMBERS: Final = {INTERACTIVE: 0, BACKGROUND: 1, BATCH: 2}
 
 
@@ -34,6 +34,7 @@ class JobMessage(Struct, array_like=True, frozen=True, kw_only=True):
     timeout_s: int
     result_ttl_s: int
     traceparent: str | None
+    on_worker_lost: str
     inbox: str | None
     """Stream of the api process whose caller waits for the reply."""
     request: bytes | None
@@ -65,6 +66,7 @@ def message_of(row: JobRow | NewJob, request: bytes | None = None) -> JobMessage
         timeout_s=row.timeout_s,
         result_ttl_s=row.result_ttl_s,
         traceparent=row.traceparent,
+        on_worker_lost=row.on_worker_lost,
         inbox=row.inbox,
-        request=None if request is None or len(request) > MAX_REQUEST_BYTES else request,
+        request=None if request is None or len(request) > INLINE_BYTES_OF_BAND[row.band] else request,
     )

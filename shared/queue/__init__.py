@@ -5,5 +5,6 @@ scripts/      the only code that moves a job; each states the invariant it keeps
 lua.py        the scripts bound to one Redis and one lane
 jobs.py       what goes in and what comes out
 job_queue.py  put jobs in, end them, look at the lane
-lanes.py      the lanes, and the connection to Redis
+lanes.py      the lanes
+connections.py  the connections to Redis
 """

@@ -39,24 +39,22 @@ class JobQueue:
 
         Calls of the same moment share one round trip, without a timer: while one is under way, the next one fills.
         """
+        return await self._add(job)
+
+    def put(self, job: NewJob) -> None:
+        """Put one job into the lane soon; whatever does not arrive is left to the reconciler."""
+        if len(self._waiting) < MAX_WAITING:
+            self._add(job).add_done_callback(lambda answer: _log_failure(job.job_id, answer))
+        else:
+            log.warning("job_queued_later", job_id=job.job_id, error="Redis does not keep up")
+
+    def _add(self, job: NewJob) -> "asyncio.Future[Enqueued]":
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Enqueued] = loop.create_future()
         self._waiting.append((self._arguments(job), answer))
         if self._writer is None:
             self._writer = loop.create_task(self._write_all())
-        return await answer
-
-    def put(self, job: NewJob) -> None:
-        """Put one job into the lane soon; whatever does not arrive is left to the reconciler."""
-        if len(self._waiting) < MAX_WAITING:
-            loop = asyncio.get_running_loop()
-            answer: asyncio.Future[Enqueued] = loop.create_future()
-            answer.add_done_callback(_log_failure)
-            self._waiting.append((self._arguments(job), answer))
-            if self._writer is None:
-                self._writer = loop.create_task(self._write_all())
-        else:
-            log.warning("job_queued_later", job_id=job.job_id, error="Redis does not keep up")
+        return answer
 
     async def close(self) -> None:
         """Wait until nothing is under way."""
@@ -171,6 +169,6 @@ class JobQueue:
         return [job.job_id, payload, lifetime_ms, job.due_ms, job.band, job.tenant, job.cost, job.group]
 
 
-def _log_failure(answer: "asyncio.Future[Enqueued]") -> None:
+def _log_failure(job_id: str, answer: "asyncio.Future[Enqueued]") -> None:
     if not answer.cancelled() and (error := answer.exception()):
-        log.warning("job_queued_later", error=repr(error))
+        log.warning("job_queued_later", job_id=job_id, error=repr(error))

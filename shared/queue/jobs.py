@@ -46,13 +46,19 @@ class Claim(Struct, frozen=True, kw_only=True):
     """One job leased to this worker."""
 
     job_id: str
-    group: str
+    place: str
+    """Its band and group, as the scripts write them; names the job's place after a loss of data."""
     payload: bytes
     """What was enqueued; empty if Redis lost it."""
     score: str
     """Where the job stood, as Redis wrote it; it returns there if it is given back."""
     run_score: int
     """The score arq's `run_job` is told: Unix ms, since it computes delays from it."""
+
+    @property
+    def can_wait(self) -> bool:
+        """Return whether the job is of a band below the first."""
+        return not self.place.startswith("0")
 
 
 class Claimed(Struct, frozen=True):

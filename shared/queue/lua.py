@@ -9,9 +9,10 @@ from msgspec import Struct
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 from redis.commands.core import AsyncScript
+from redis.exceptions import NoScriptError
 
 from shared.queue.jobs import Claim, Claimed
-from shared.queue.keys import BAND_WIDTH, DUE_FROM, PARKED_FROM
+from shared.queue.keys import BAND_WIDTH, DUE_FROM, PARKED_FROM, wake_key
 
 MAX_CLAIMS: Final = 1000
 """Most jobs one claim may ask for: Lua returns at most 8,000 values."""
@@ -37,15 +38,18 @@ class Outcome(Struct, frozen=True, kw_only=True):
     arguments: tuple[str | bytes | int, ...]
 
 
-class Sharing(Struct, frozen=True, kw_only=True):
-    """How the slots of the workers are shared."""
+class Wanted(Struct, frozen=True, kw_only=True):
+    """What a worker can take now."""
 
-    weights: tuple[int, ...]
-    """Jobs per round and zone while all of them have jobs: due, band 0, band 1, band 2; at least 1 each."""
+    jobs: int
+    can_wait: int
+    """How many of them may be of bands below the first."""
+    slots: int
+    """All it has."""
     share: float
-    """A group takes a slot only while it has fewer than this times the free ones; 0 is no limit."""
-    reserve: int
-    """Slots of this worker that bands below the first leave free."""
+    """A group takes a slot only while it has fewer than this times the free ones of all workers; 0 is no limit."""
+    weights: tuple[int, ...]
+    """Jobs per round and band while all of them have jobs; at least 1 each."""
 
 
 class QueueScripts:
@@ -61,30 +65,50 @@ class QueueScripts:
         """Run `enqueue`; inside a pipeline the answer comes from executing the pipeline."""
         return cast(bytes, await self._run("enqueue", arguments, pipeline))
 
-    async def claim(self, token: str, limit: int, lease_ms: int, sharing: Sharing) -> Claimed:
-        """Lease up to `limit` jobs to the worker `token`."""
-        wanted = min(limit, MAX_CLAIMS)
-        reserve = max(sharing.reserve - (limit - wanted), 0)
-        arguments = [token, wanted, lease_ms, sharing.share, reserve, *sharing.weights]
-        now, upcoming, is_more, *rows = await self._run("claim", arguments)
+    async def claim(self, token: str, lease_ms: int, wanted: Wanted, *, wait_s: float = 0.0) -> Claimed:
+        """Lease jobs to the worker `token`; wait for the bell first, `wait_s` at most.
+
+        Waiting and claiming are one round trip.  Redis gives the bell to the worker that has waited longest, so the
+        load spreads; it carries no job, so nothing is lost with a broken connection.
+        """
+        jobs = min(wanted.jobs, MAX_CLAIMS)
+        arguments = [token, jobs, lease_ms, wanted.slots, wanted.share, wanted.can_wait, *wanted.weights]
+        answer = await (self._run_at_the_bell(arguments, wait_s) if wait_s > 0 else self._run("claim", arguments))
+        now, upcoming, is_more, *rows = answer
         claims = [
             Claim(
                 job_id=job_id.decode(),
-                group=group.decode(),
+                place=place.decode(),
                 payload=payload,
                 score=score.decode(),
                 run_score=int(float(score)) if float(score) >= DUE_FROM else now,
             )
-            for job_id, score, group, payload in zip(rows[::4], rows[1::4], rows[2::4], rows[3::4], strict=True)
+            for job_id, score, place, payload in zip(rows[::4], rows[1::4], rows[2::4], rows[3::4], strict=True)
         ]
         idle_s = (float(upcoming) - now) / 1000 if upcoming != b"0" else inf
         return Claimed(claims, idle_s, bool(is_more))
+
+    async def _run_at_the_bell(self, arguments: list[Any], wait_s: float) -> Any:
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.execute_command("BZPOPMIN", wake_key(self.queue), wait_s)
+            await self._run("claim", arguments, pipeline)
+            rung, answer = await pipeline.execute(raise_on_error=False)
+        if isinstance(answer, NoScriptError):
+            return await self._run("claim", arguments)
+        for outcome in (rung, answer):
+            if isinstance(outcome, Exception):
+                raise outcome
+        return answer
+
+    async def ring(self) -> None:
+        """Wake one worker that waits."""
+        await self._redis.zadd(wake_key(self.queue), {"0": 0})
 
     async def renew(
         self, token: str, claims: list[Claim], lease_ms: int, epoch: str, slots: int
     ) -> tuple[str, list[str]]:
         """Extend the leases; returns the epoch and the ids whose lease is lost."""
-        rows = [value for claim in claims for value in (claim.job_id, claim.group)]
+        rows = [value for claim in claims for value in (claim.job_id, claim.place)]
         new_epoch, *lost = await self._run("renew", [token, lease_ms, epoch, uuid4().hex, slots, *rows])
         return new_epoch.decode(), [job_id.decode() for job_id in lost]
 

@@ -31,6 +31,7 @@ log = structlog.get_logger()
 _MAX_WAITING: Final = 20_000
 """Entries; above, `push` waits: Redis is slower than the models."""
 _PAUSE_S: Final = 0.1
+_MAX_ROW_BYTES: Final = 1024 * 1024
 
 
 class Reply:
@@ -55,16 +56,12 @@ class Reply:
     def start(self) -> None:
         """Say that the attempt has begun."""
         if self._is_stream:
-            self._send(self._take(Kind.STARTED, b""))
+            self.send(self._take(Kind.STARTED, b""))
         self._seq = max(self._seq, 1)
 
     def prepare(self, data: bytes) -> Entry:
         """Take one chunk into the log without sending it; `send` follows once the log is stored."""
         return self._take(Kind.CHUNK, data)
-
-    def send(self, entry: Entry) -> None:
-        """Send an entry taken before; returns before it is written."""
-        self._send(entry)
 
     async def push(self, chunks: list[bytes]) -> None:
         """Add chunks; returns before they are written.
@@ -72,19 +69,19 @@ class Reply:
         Raises `ReplySupersededError` once an earlier chunk was refused: another attempt runs, stop this one.
         """
         for data in chunks:
-            self._send(self._take(Kind.CHUNK, data))
+            self.send(self._take(Kind.CHUNK, data))
         if not self._writer.has_room:
             await self._writer.wait_for_room()
 
     def retry(self, data: bytes) -> None:
         """Say that the attempt has failed and another one is planned; `data` is a lifecycle frame."""
         if self._is_stream:
-            self._send(self._take(Kind.RETRY, data))
+            self.send(self._take(Kind.RETRY, data))
 
     def repeat(self, entry: Entry) -> None:
         """Send an entry of the stored log again; readers that have it skip it."""
         self._seq = entry.seq + 1
-        self._send(entry)
+        self.send(entry)
 
     async def end(self, ending: Ending) -> None:
         """Say how the job ended and wait until all of the reply is written; without a reader nothing is written."""
@@ -110,7 +107,8 @@ class Reply:
         self.entries.append(entry)
         return entry
 
-    def _send(self, entry: Entry) -> None:
+    def send(self, entry: Entry) -> None:
+        """Send an entry taken before; returns before it is written."""
         if self.error is not None:
             raise self.error
         self.for_stream.append(entry)
@@ -243,9 +241,23 @@ def _to_rows(replies: list[Reply]) -> list[_Row]:
         if reply.for_inbox and reply.inbox is not None:
             inboxes.setdefault(reply.inbox, []).append(Delivery(reply.job_id, reply.for_inbox))
             reply.for_inbox = []
-    for inbox, deliveries in inboxes.items():  # an inbox exists as long as its process lives; nobody else reads it
-        rows.append(_Row(("XADD", inbox, "NOMKSTREAM", "*", "d", msgpack.encode(deliveries))))
+    for inbox, deliveries in inboxes.items():
+        rows += _inbox_rows(inbox, deliveries)
     return rows
+
+
+def _inbox_rows(inbox: str, deliveries: list[Delivery]) -> list[_Row]:
+    """Return rows of bounded size; an inbox exists as long as its process lives, and nobody else reads it."""
+    rows, part, size = [], [], 0
+    for delivery in deliveries:
+        part.append(delivery)
+        size += sum(len(entry.data) for entry in delivery.entries)
+        if size > _MAX_ROW_BYTES:
+            rows.append(part)
+            part, size = [], 0
+    if part:
+        rows.append(part)
+    return [_Row(("XADD", inbox, "NOMKSTREAM", "*", "d", msgpack.encode(part))) for part in rows]
 
 
 def _stream_rows(reply: Reply) -> list[_Row]:

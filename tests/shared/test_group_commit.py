@@ -30,6 +30,7 @@ from shared.group_commit.units import (
     insert_sql,
 )
 from shared.group_commit.writer import GroupCommit
+from tests.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 TABLE = "CREATE TABLE IF NOT EXISTS jobs (id TEXT PRIMARY KEY, state TEXT NOT NULL)"
@@ -249,7 +250,7 @@ async def test_a_broken_connection_is_reported_and_replaced(postgres_url: str) -
 async def test_an_unreachable_file_is_the_store_not_the_unit(tmp_path: Path) -> None:
     writer = open_writer(f"sqlite:///{tmp_path}/no/such/folder/jobs.db")
 
-    with pytest.raises(StoreUnavailableError):
+    with pytest.raises(WriterBusyError):
         await writer.execute("SELECT 1")
     await writer.close()
 
@@ -346,8 +347,10 @@ async def test_a_stalled_commit_sends_away_who_comes_after_it() -> None:
             await call
     with pytest.raises(WriterBusyError):
         await writer.execute("new")
+    with pytest.raises(StoreUnavailableError):
+        await first
     store.is_open.set()
-    await first
+    await eventually(lambda: store.units)
 
     await writer.execute("later")
     assert [unit[0].sql for unit in store.units] == ["first", "later"]
@@ -364,3 +367,27 @@ async def test_a_batch_is_durable_if_one_of_its_units_has_to_be(writer: GroupCom
 
     assert store.durable == [False, True]
     assert list(await stored(writer)) == ["a", "b", "c"]
+
+
+async def test_a_stalled_commit_leaves_its_own_callers_in_doubt() -> None:
+    store = HangingStore()
+    writer = GroupCommit(store, patience_s=0.05)
+
+    with pytest.raises(StoreUnavailableError):
+        await writer.execute("first")
+
+    store.is_open.set()
+    await eventually(lambda: store.units)
+    await writer.close()
+
+
+async def test_a_database_behind_a_link_is_synced(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link.db").symlink_to(tmp_path / "real" / "jobs.db")
+    writer = GroupCommit(SqliteStore(tmp_path / "link.db"))
+
+    await writer.execute(TABLE)
+    await writer.execute(INSERT, ("a", "new"))
+
+    assert await stored(writer) == {"a": "new"}
+    await writer.close()

@@ -23,7 +23,6 @@ from shared.replies.entries import (
     position_of,
     reply_key,
 )
-from shared.replies.frames import decode_frames, encode_frames
 from shared.replies.inbox import Inbox, Waiter
 from shared.replies.reader import ReplyReader
 from shared.replies.writer import Reply, ReplyWriter
@@ -390,14 +389,3 @@ async def test_an_inbox_outlives_a_restart_of_redis(own_redis: RedisServer) -> N
     assert decode_ending((await taken(waiter, 1))[0].data) == DONE
     await inbox.close()
     await redis.aclose(close_connection_pool=True)
-
-
-@pytest.mark.parametrize("count", [0, 1, 5000])
-def test_the_log_of_a_reply_survives_the_way_into_the_database(count: int) -> None:
-    entries = [
-        Entry(1, 0, Kind.STARTED),
-        *(Entry(1, n, Kind.CHUNK, b"data \x00\xff" + bytes([n % 256])) for n in range(1, count + 1)),
-        Entry(2, 0, Kind.RETRY, b"{}"),
-    ]
-
-    assert decode_frames(encode_frames(entries)) == entries

@@ -13,12 +13,12 @@ from shared.queue.connections import open_pool
 from shared.queue.job_queue import JobQueue
 from shared.queue.jobs import Claim, NewJob
 from shared.queue.lanes import PLATFORM, open_lane
-from shared.queue.lua import Outcome, QueueScripts, Sharing
+from shared.queue.lua import Outcome, QueueScripts, Wanted
 from tests.servers import RedisServer
 
 SCRIPTS = sorted((Path(shared.queue.__file__).parent / "scripts").glob("*.lua"))
 LEASE_MS = 60_000
-SHARING = Sharing(weights=(8, 8, 4, 1), share=3.0, reserve=0)
+WANTED = Wanted(jobs=10, can_wait=10, slots=10, share=3.0, weights=(8, 4, 1))
 
 
 @pytest.mark.parametrize("path", [path for path in SCRIPTS if path.stem != "prelude"], ids=lambda path: path.stem)
@@ -50,7 +50,7 @@ async def scripts(redis: ArqRedis) -> QueueScripts:
 
 
 async def claim_all(scripts: QueueScripts, token: str) -> list[Claim]:
-    return (await scripts.claim(token, 10, LEASE_MS, SHARING)).claims
+    return (await scripts.claim(token, LEASE_MS, WANTED)).claims
 
 
 async def settled(redis: ArqRedis, scripts: QueueScripts, job_id: str, token: str) -> bool:
@@ -70,7 +70,7 @@ async def test_a_claim_carries_the_payload_and_the_tenant(
     [claim] = await claim_all(scripts, "me")
 
     function, args, *_ = deserialize_job_raw(claim.payload, deserializer=redis.job_deserializer)
-    assert (claim.job_id, claim.group, function, list(args)) == ("full", "r1", "f", [1, "two"])
+    assert (claim.job_id, claim.place, function, list(args)) == ("full", "0:r1", "f", [1, "two"])
 
 
 async def test_a_claim_of_a_job_whose_payload_is_lost_has_none(

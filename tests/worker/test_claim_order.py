@@ -1,9 +1,11 @@
 """In which order jobs start."""
 
+import asyncio
 from typing import Any
 
 from arq import ArqRedis
 
+from shared.clock import now_ms
 from shared.queue.job_queue import JobQueue
 from shared.queue.jobs import NewJob
 from tests.waiting import eventually
@@ -136,6 +138,70 @@ async def test_background_jobs_leave_slots_for_the_first_band(
 
     await eventually(lambda: len([job_id for job_id in journal.ids("start") if job_id.startswith("now")]) == 2)
     assert len(journal.lines("start")) == 8
+
+
+async def test_callers_who_wait_find_slots_beside_the_batch_jobs_of_the_same_group(
+    queue: JobQueue, redis: ArqRedis, start_worker: StartWorker, journal: Journal
+) -> None:
+    await start_worker(max_jobs=16)
+    await eventually(lambda: has_slots(redis, 16))
+    await queue.ensure(gated("batch", 50, "gate", band=2, group="a"))
+    await eventually(lambda: len(journal.lines("start")) == 12)
+
+    await queue.ensure(gated("now", 4, "gate", band=0, group="a"))
+
+    await eventually(lambda: len([job_id for job_id in journal.ids("start") if job_id.startswith("now")]) >= 3)
+
+
+async def test_due_jobs_keep_their_band(queue: JobQueue, start_worker: StartWorker, journal: Journal) -> None:
+    soon = now_ms() + 300
+    await queue.ensure([marked("batch", n, band=2, due_ms=soon) for n in range(20)])
+    await queue.ensure([marked("now", n, band=0, due_ms=soon) for n in range(20)])
+    await asyncio.sleep(0.4)
+
+    await start_worker(max_jobs=1)
+
+    assert (await labels_in_order(journal, 40))[:13].count("now") == 12
+
+
+async def test_a_due_job_is_before_those_of_its_group_that_came_later(
+    queue: JobQueue, redis: ArqRedis, start_worker: StartWorker, journal: Journal
+) -> None:
+    await start_worker(max_jobs=2, share=1.0)
+    await eventually(lambda: has_slots(redis, 2))
+    await queue.ensure(gated("first", 1, "gate", group="a"))
+    await eventually(lambda: journal.lines("start"))
+    await queue.ensure([marked("due", 0, group="a", due_ms=now_ms() + 50)])
+    await eventually(lambda: is_parked(queue, 1))
+    await queue.ensure([marked("later", n, group="a") for n in range(20)])
+    await eventually(lambda: is_parked(queue, 21))
+
+    journal.open_gate("gate")
+
+    await eventually(lambda: len(journal.lines("start")) == 22)
+    assert journal.ids("start")[1] == "due-0"
+
+
+async def test_freed_slots_are_filled_again_from_the_lower_bands(
+    queue: JobQueue, start_worker: StartWorker, journal: Journal
+) -> None:
+    await queue.ensure([marked("batch", n, band=2, group="a") for n in range(300)])
+
+    await start_worker(max_jobs=4)
+
+    await eventually(lambda: len(journal.lines("start")) == 300, within_s=10)
+
+
+async def test_waiting_retries_take_no_slots(
+    queue: JobQueue, redis: ArqRedis, start_worker: StartWorker, journal: Journal
+) -> None:
+    await start_worker(max_jobs=8, lease_s=30.0)
+    await eventually(lambda: has_slots(redis, 8))
+    await queue.ensure([marked("retry", n, due_ms=now_ms() + 20_000) for n in range(50)])
+
+    await queue.ensure(gated("a", 6, "gate", group="a"))
+
+    await eventually(lambda: len(journal.lines("start")) == 6)
 
 
 async def test_more_jobs_run_than_arq_would_read(queue: JobQueue, start_worker: StartWorker, journal: Journal) -> None:

@@ -3,9 +3,10 @@
 -- Only the queue is passed as a key; the rest derives from it, so the scripts need a single primary, as arq does.
 local queue = KEYS[1]
 local clock, tags, credits = queue .. ':clock', queue .. ':tags', queue .. ':credit'
-local groups, epoch_key = queue .. ':groups', queue .. ':epoch'
+local places, epoch_key = queue .. ':places', queue .. ':epoch'
 local parked_groups = queue .. ':parked'
 local workers, alive, total_slots = queue .. ':workers', queue .. ':alive', queue .. ':slots'
+local busy = queue .. ':busy'
 
 local function payload_key(id) return 'arq:job:' .. id end
 local function lease_key(id) return 'arq:in-progress:' .. id end
@@ -22,6 +23,17 @@ end
 -- Tell one idle worker that there is work; saying it twice is saying it once.
 local function ring()
   redis.call('ZADD', queue .. ':wake', 0, '0')
+end
+
+-- Band of a job, and the group whose slots it uses ('' = none).  A job of a stock arq producer has no place.
+local function place_of(id)
+  local band, group = string.match(redis.call('HGET', places, id) or '0:', '^(%d+):(.*)$')
+  return tonumber(band), group
+end
+
+-- Where the next job of a band is taken from: a job put there is before all that come later.
+local function head_of(band)
+  return band * BAND_WIDTH + tonumber(redis.call('HGET', clock, band) or '1')
 end
 
 -- Start-time fair queueing: the score of the next job of this tenant in this band.
@@ -62,11 +74,8 @@ local function unpark(group)
     local id, score = entry[1], tonumber(entry[2])
     local current = tonumber(redis.call('ZSCORE', queue, id) or '0')
     if current >= PARKED_FROM then
-      if score < DUE_FROM then  -- time went on while it was parked: it must not overtake those that waited
-        local band = math.floor(score / BAND_WIDTH)
-        score = math.max(score, band * BAND_WIDTH + tonumber(redis.call('HGET', clock, band) or '1'))
-      end
-      redis.call('ZADD', queue, score, id)
+      -- time went on while it was parked: it must not overtake those that waited
+      redis.call('ZADD', queue, math.max(score, head_of(math.floor(score / BAND_WIDTH))), id)
       ring()
       return true
     end
@@ -75,8 +84,9 @@ end
 
 -- The job uses no slot any more.
 local function leave_slot(id)
-  local group = redis.call('HGET', groups, id)
-  if group and redis.call('SREM', running_key(group), id) == 1 then unpark(group) end
+  redis.call('SREM', busy, id)
+  local _, group = place_of(id)
+  if group ~= '' and redis.call('SREM', running_key(group), id) == 1 then unpark(group) end
 end
 
 -- Add up the slots of all workers that are alive.
@@ -96,7 +106,7 @@ local function forget(id)
   redis.call('ZREM', 'arq:abort', id)
   redis.call('ZREM', queue, id)
   leave_slot(id)
-  redis.call('HDEL', groups, id)
+  redis.call('HDEL', places, id)
 end
 
 -- Store the result for `lifetime_ms` ('' = for ever); an empty result is not stored.
