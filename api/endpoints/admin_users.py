@@ -95,9 +95,9 @@ async def update_user(call: Call, user: RowId, body: UpdateUserRequest) -> None:
         before = to_user(row)
         for name, value in changes.items():
             setattr(row, name, value)
+        await save_user(session, row)
         if password_hash is not None:
             await store_password(session, call, row, password_hash)
-        await save_user(session, row)
         audit(session, call, "user.update", "user", user, before, to_user(row))
     await call.state.directory.refresh()
 

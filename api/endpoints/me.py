@@ -53,9 +53,9 @@ async def update_me(call: Call, body: UpdateMeRequest) -> None:
             raise InvalidPasswordError
         before = to_user(row)
         row.email, row.name, row.updated_ms = email or row.email, name or row.name, now_ms()
+        await save_user(session, row)
         if password_hash is not None:
             await store_password(session, call, row, password_hash)
-        await save_user(session, row)
         audit(session, call, "user.update", "user", user_id, before, to_user(row))
     await call.state.directory.refresh()
 

@@ -215,6 +215,7 @@ async def test_a_taken_name_or_email_is_a_409(both: Installation) -> None:
         (await both.patch(f"{ORGANIZATIONS}/{organization['id']}", {"name": "default"}), taken),
         (await both.post(USERS, body), "User already exists."),
         (await both.patch(f"{USERS}/{user['id']}", {"email": "user@b"}), "User already exists."),
+        (await both.patch(f"{USERS}/{user['id']}", {"email": "user@b", "password": PASSWORD}), "User already exists."),
         (await both.patch(f"{ROUTERS}/{router['id']}", {"name": "simulator"}), "Router simulator already exists."),
     ):
         assert await refused(response) == (409, text)
