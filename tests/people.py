@@ -20,7 +20,7 @@ async def create(installation: Installation, path: str, **body: Any) -> dict[str
     return created
 
 
-async def add_user(installation: Installation, email: str = "ann@example.com", **members: Any) -> dict[str, Any]:
+async def add_user(installation: Installation, email: str = "first@example.com", **members: Any) -> dict[str, Any]:
     """Create a user of the role that was made at the start."""
     return await create(installation, USERS, **({"email": email, "password": PASSWORD, "role": USER_ROLE} | members))
 
@@ -30,7 +30,7 @@ async def key_of(installation: Installation, user_id: int, **members: Any) -> di
     return bearer((await create(installation, TOKENS, name="k", user=user_id, **members))["key"])
 
 
-async def person(installation: Installation, *permissions: str, email: str = "ann@example.com") -> dict[str, str]:
+async def person(installation: Installation, *permissions: str, email: str = "first@example.com") -> dict[str, str]:
     """Return the headers of a new user with these permissions and no models."""
     role = await create(installation, ROLES, name=f"role of {email}", permissions=list(permissions))
     user = await add_user(installation, email, role=role["id"])
@@ -55,7 +55,7 @@ async def refused(response: Any) -> tuple[int, str]:
     return response.status, answer["detail"]
 
 
-async def log_in(installation: Installation, email: str = "ann@example.com", password: str = PASSWORD) -> Any:
+async def log_in(installation: Installation, email: str = "first@example.com", password: str = PASSWORD) -> Any:
     """Return the response of a login."""
     return await installation.client.post(LOGIN, json={"email": email, "password": password})
 

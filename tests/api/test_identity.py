@@ -79,13 +79,13 @@ async def test_a_role_is_created_read_changed_listed_and_deleted(both: Installat
 async def test_a_user_is_created_read_changed_listed_and_deleted(both: Installation) -> None:
     expires = int(time.time()) + 3600
     created = await add_user(
-        both, " ann@example.com ", name=" Ann ", organization=1, budget="0.1", carbon_budget=3, expires=expires,
+        both, " first@example.com ", name=" First ", organization=1, budget="0.1", carbon_budget=3, expires=expires,
         priority=3,
     )  # fmt: skip
 
     path = f"{USERS}/{created['id']}"
     assert created == {
-        "object": "user", "id": created["id"], "email": "ann@example.com", "name": "Ann", "sub": None, "iss": None,
+        "object": "user", "id": created["id"], "email": "first@example.com", "name": "First", "sub": None, "iss": None,
         "role": USER_ROLE, "organization": 1, "budget": 0.1, "carbon_budget": 3, "expires": expires, "priority": 3,
         "created": created["created"], "updated": created["created"],
     }  # fmt: skip
@@ -134,9 +134,9 @@ async def test_budgets_do_not_drift(sluice: Installation, amount: str) -> None:
 
 async def test_rules_of_users_are_422(both: Installation) -> None:
     user = await add_user(both)
-    good = {"email": "bob@example.com", "password": PASSWORD, "role": USER_ROLE}
+    good = {"email": "second@example.com", "password": PASSWORD, "role": USER_ROLE}
     bad: list[tuple[str, Any]] = [
-        ("email", text) for text in ("", " ", "bob", "@b", "a@", "a b@c", f"{'a' * 250}@b.cd")
+        ("email", text) for text in ("", " ", "second", "@b", "a@", "a b@c", f"{'a' * 250}@b.cd")
     ]
     bad += [("password", "short"), ("password", "x" * 11), ("password", "x" * 1025), ("password", 5)]
     bad += [("budget", value) for value in (-1, -0.000001, "x", "nan", "inf", "1e10", 1e308, True)]
@@ -220,7 +220,7 @@ async def test_a_taken_name_or_email_is_a_409(both: Installation) -> None:
     ):
         assert await refused(response) == (409, text)
     await changed(both, f"{ROLES}/{role['id']}", {"name": "r"})
-    await changed(both, f"{USERS}/{user['id']}", {"email": "ann@example.com"})
+    await changed(both, f"{USERS}/{user['id']}", {"email": "first@example.com"})
 
 
 async def test_the_master_s_email_is_reserved(both: Installation) -> None:
@@ -254,17 +254,17 @@ async def test_limits_end_with_their_router(both: Installation) -> None:
 
 
 async def test_deleting_a_user_breaks_no_one_else_s_models(both: Installation) -> None:
-    ann = await person(both, "admin")
-    router = await (await both.post(ROUTERS, {"name": "m", "type": "text-generation"}, headers=ann)).json()
+    first = await person(both, "admin")
+    router = await (await both.post(ROUTERS, {"name": "m", "type": "text-generation"}, headers=first)).json()
     body = {"router": router["id"], "type": "simulator", "model_name": "m"}
-    provider = await (await both.post(PROVIDERS, body, headers=ann)).json()
+    provider = await (await both.post(PROVIDERS, body, headers=first)).json()
     await both.grant(router["id"])
     assert (router["user_id"], provider["user_id"]) == (3, 3)
-    assert (await both.chat(model="m", headers=ann)).status == 200
+    assert (await both.chat(model="m", headers=first)).status == 200
 
     assert (await both.delete(f"{USERS}/3")).status == 204
 
-    assert await refused(await both.get("/v1/models", headers=ann)) == (401, "Invalid API key.")
+    assert await refused(await both.get("/v1/models", headers=first)) == (401, "Invalid API key.")
     assert (await both.chat(model="m")).status == 200
     assert (await read(both, f"{ROUTERS}/{router['id']}"))["user_id"] == 0
     assert (await read(both, f"{PROVIDERS}/{provider['id']}"))["user_id"] == 0

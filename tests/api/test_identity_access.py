@@ -194,20 +194,23 @@ async def test_administration_is_for_administrators(both: Installation) -> None:
 
 
 async def test_a_provider_is_changed_by_its_maker_and_by_administrators(both: Installation) -> None:
-    ann, bob = await person(both, "admin"), await person(both, "provide_models", email="bob@b")
+    first, second = await person(both, "admin"), await person(both, "provide_models", email="second@b")
     body = {"router": 1, "type": "openai", "url": "http://127.0.0.1:9/", "model_name": "m", "key": "k" * 30}
-    theirs = await (await both.post(PROVIDERS, body, headers=ann)).json()
+    theirs = await (await both.post(PROVIDERS, body, headers=first)).json()
     path = f"{PROVIDERS}/{theirs['id']}"
     plain = await key_of(both, 2)
 
     assert await refused(await both.patch(path, {"timeout": 5}, headers=plain)) == POOR
     missing = (404, f"Model provider {theirs['id']} not found.")
-    assert await refused(await both.patch(path, {"timeout": 5}, headers=bob)) == missing
-    assert await refused(await both.patch(f"{PROVIDERS}/99", {}, headers=bob)) == (404, "Model provider 99 not found.")
-    await changed(both, path, {"timeout": 5}, headers=ann)
+    assert await refused(await both.patch(path, {"timeout": 5}, headers=second)) == missing
+    assert await refused(await both.patch(f"{PROVIDERS}/99", {}, headers=second)) == (
+        404,
+        "Model provider 99 not found.",
+    )
+    await changed(both, path, {"timeout": 5}, headers=first)
     await changed(both, f"{ROLES}/{(await read(both, f'{USERS}/3'))['role']}", {"permissions": ["provide_models"]})
-    await changed(both, path, {"model_hosting_zone": "FRA"}, headers=ann)
-    assert await refused(await both.get(PROVIDERS, headers=ann)) == (403, "User has no admin rights.")
+    await changed(both, path, {"model_hosting_zone": "FRA"}, headers=first)
+    assert await refused(await both.get(PROVIDERS, headers=first)) == (403, "User has no admin rights.")
     now = await read(both, path)
     assert (now["timeout"], now["model_hosting_zone"], now["key"]) == (5, "FRA", theirs["key"])
 

@@ -74,7 +74,7 @@ async def test_an_event_tells_who_what_and_how_it_was(both: Installation) -> Non
     before, after = event.pop("before"), event.pop("after")
     assert page["total"] == 4
     assert event == {
-        "object": "audit_event", "id": event["id"], "actor": 3, "actor_email": "ann@example.com", "key": 1,
+        "object": "audit_event", "id": event["id"], "actor": 3, "actor_email": "first@example.com", "key": 1,
         "action": "user.update", "object_type": "user", "object_id": "2",
         "request_id": response.headers["x-request-id"], "client_address": "127.0.0.1", "created": event["created"],
     }  # fmt: skip
@@ -138,4 +138,4 @@ async def test_an_event_outlives_its_actor(both: Installation) -> None:
 
     event: dict[str, Any] = (await read(both, f"{AUDIT}?object_type=organization"))["data"][0]
 
-    assert (event["actor"], event["actor_email"]) == (3, "ann@example.com")
+    assert (event["actor"], event["actor_email"]) == (3, "first@example.com")

@@ -38,7 +38,7 @@ TOO_MANY = (429, "Too many failed logins, please try again later.")
 async def test_a_login_gives_a_key_for_an_hour(both: Installation) -> None:
     user = await add_user(both)
 
-    response = await log_in(both, " ann@example.com ")
+    response = await log_in(both, " first@example.com ")
 
     made = await response.json()
     headers = bearer(made["key"])

@@ -42,12 +42,12 @@ async def test_one_sees_one_s_account(both: Installation) -> None:
     rows = [(1, "rpm", 5), (1, "tpd", None), (2, "rpm", 9), (2, "tpd", 0)]
     limits = [{"router": router, "type": kind, "value": value} for router, kind, value in rows]
     role = await create(both, ROLES, name="r", permissions=["read_metric"], limits=limits)
-    user = await add_user(both, name="Ann", role=role["id"], organization=1, budget=2.5, carbon_budget=7, priority=2)
+    user = await add_user(both, name="First", role=role["id"], organization=1, budget=2.5, carbon_budget=7, priority=2)
 
     info = await read(both, INFO, headers=await key_of(both, user["id"]))
 
     assert info == {
-        "object": "userInfo", "id": user["id"], "email": "ann@example.com", "name": "Ann", "organization": 1,
+        "object": "userInfo", "id": user["id"], "email": "first@example.com", "name": "First", "organization": 1,
         "budget": 2.5, "carbon_budget": 7, "permissions": ["read_metric"],
         "limits": [
             {"router": 1, "router_id": 1, "type": "rpm", "value": 5},
@@ -91,17 +91,17 @@ async def test_nothing_but_name_email_and_password_is_one_s_own_to_change(both: 
 
 async def test_rules_of_one_s_own_account(both: Installation) -> None:
     user = await add_user(both)
-    await add_user(both, "bob@example.com")
+    await add_user(both, "second@example.com")
     headers = await key_of(both, user["id"])
 
     for body in ({"name": " "}, {"email": " "}, {"email": "x"}, {"password": "short"}, {"email": f"{'a' * 250}@b.cd"}):
         assert (await both.patch(INFO, body, headers=headers)).status == 422, body
     reserved = await both.patch(INFO, {"email": "master"}, headers=headers)
     assert await refused(reserved) == (403, "Reserved email.")
-    taken = await both.patch(INFO, {"email": "bob@example.com"}, headers=headers)
+    taken = await both.patch(INFO, {"email": "second@example.com"}, headers=headers)
     assert await refused(taken) == (409, "User already exists.")
-    await changed(both, INFO, {"email": " ann@example.org "}, headers=headers)
-    assert (await read(both, INFO, headers=headers))["email"] == "ann@example.org"
+    await changed(both, INFO, {"email": " first@example.org "}, headers=headers)
+    assert (await read(both, INFO, headers=headers))["email"] == "first@example.org"
 
 
 async def test_keys_of_one_s_own(both: Installation) -> None:

@@ -308,7 +308,7 @@ async def test_messages_of_the_request_are_listed_page_by_page(client: AsyncOpen
     messages: Any = [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": [{"type": "text", "text": "Hi"}, {"type": "text", "text": "you"}]},
-        {"role": "user", "name": "ann", "content": "Well?"},
+        {"role": "user", "name": "first", "content": "Well?"},
     ]
     made = await client.chat.completions.create(model="simulator", messages=messages)
 
@@ -317,7 +317,7 @@ async def test_messages_of_the_request_are_listed_page_by_page(client: AsyncOpen
     assert [m.id for m in listed] == [f"{made.id}-{index}" for index in range(3)]
     assert [m.content for m in listed] == ["Be brief.", "Hi\nyou", "Well?"]
     assert [part.text for part in listed[1].content_parts] == ["Hi", "you"]
-    assert listed[2].name == "ann"
+    assert listed[2].name == "first"
 
 
 async def test_models_are_listed_and_retrieved(client: AsyncOpenAI) -> None:
