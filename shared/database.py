@@ -17,6 +17,9 @@ SQLITE_PRAGMAS: Final = ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5
 _SQLITE: Final = "sqlite:///"
 
 
+_CONNECT_S = 5.0
+
+
 def sqlite_path(url: str) -> Path | None:
     """Return the file of a `sqlite:///` URL; None for PostgreSQL."""
     return Path(url.removeprefix(_SQLITE)) if url.startswith(_SQLITE) else None
@@ -32,7 +35,8 @@ def create_engine(url: str) -> AsyncEngine:
     path = sqlite_path(url)
     if path is None:
         dsn = postgres_dsn(url).replace("postgresql://", "postgresql+asyncpg://", 1)
-        return create_async_engine(dsn, pool_size=10, max_overflow=10, pool_pre_ping=True)
+        limits = {"timeout": _CONNECT_S}
+        return create_async_engine(dsn, pool_size=10, max_overflow=10, pool_pre_ping=True, connect_args=limits)
     engine = create_async_engine(f"sqlite+aiosqlite:///{path}", pool_size=5)
 
     @event.listens_for(engine.sync_engine, "connect")

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
@@ -109,6 +110,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return self.redis_url or f"unix://{self.redis_socket}"
 
 
+_MAX_SOCKET_BYTES = 107
+"""Of a path on Linux."""
+
+
 def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     """Return the settings of the `SLUICE_*` variables; raises `SettingsError`.
 
@@ -137,5 +142,13 @@ def _check_urls(settings: Settings) -> None:
         "SLUICE_UPSTREAM_URL": (settings.upstream_url, ("http://", "https://")),
     }
     for name, (url, allowed) in schemes.items():
-        if url is not None and not url.startswith(allowed):
+        if url is None:
+            continue
+        if not url.startswith(allowed):
             raise SettingsError(f"{name}: the URL must start with {' or '.join(allowed)}.")
+        try:
+            _ = urlsplit(url).port
+        except ValueError as error:
+            raise SettingsError(f"{name}: {error}.") from None
+    if settings.redis_url is None and len(str(settings.redis_socket).encode()) > _MAX_SOCKET_BYTES:
+        raise SettingsError(f"SLUICE_DATA_DIR: {settings.data_path} is too long for the socket of Redis in it.")

@@ -15,6 +15,7 @@ import uvloop
 from aiohttp import ClientSession, DummyCookieJar, TCPConnector
 from arq import cron
 from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
 
 from shared.database import Database
 from shared.directory import Directory
@@ -121,7 +122,7 @@ def main() -> int:
     token = sys.argv[1] if len(sys.argv) > 1 else new_token()
     try:
         uvloop.run(serve(settings, token))
-    except (RedisError, OSError) as error:
+    except (RedisError, SQLAlchemyError, OSError) as error:
         log.error("worker_failed", error=repr(error))  # noqa: TRY400  # an outage needs no traceback
         return 1
     return 0

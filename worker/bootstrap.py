@@ -8,6 +8,7 @@ from typing import Final
 import structlog
 from aiohttp import ClientError, ClientSession, ClientTimeout
 from msgspec import DecodeError, Struct, json
+from sqlalchemy import text
 from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -25,7 +26,8 @@ from shared.settings import Settings
 from shared.users.tables import UserRow
 
 log = structlog.get_logger()
-_UPSTREAM_TIMEOUT_S: Final = 10.0
+_UPSTREAM_TIMEOUT_S: Final = 5.0
+_LOCK: Final = text("SELECT pg_advisory_xact_lock(7305804)")
 SIMULATOR: Final = "simulator"
 
 
@@ -52,6 +54,8 @@ async def prepare(settings: Settings) -> None:
         await migrate(database.engine)
         models = await list_upstream_models(settings) if settings.upstream_url else []
         async with database.transaction() as session:
+            if path is None:  # machines may start at once
+                await (await session.connection()).execute(_LOCK)
             await _insert_first_rows(session)
             if models:
                 await _register_upstream(session, settings, models)

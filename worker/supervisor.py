@@ -128,9 +128,11 @@ def _send_signal(process: asyncio.subprocess.Process, signum: signal.Signals) ->
 
 def lock_data_folder(settings: Settings) -> IO[str]:
     """Return the locked file; raises `StartError` if another supervisor has it."""
-    path = settings.data_path / "lock"
-    settings.data_path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    file = path.open("a+")
+    try:
+        settings.data_path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = (settings.data_path / "lock").open("a+")
+    except OSError as error:
+        raise StartError(f"SLUICE_DATA_DIR: {settings.data_path} cannot be used: {error.strerror}.") from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -275,7 +277,9 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     except (SQLAlchemyError, OSError) as error:
-        sys.stderr.write(f"The database cannot be used: {error}\n")
+        cause = getattr(error, "orig", None) or error
+        reason = str(cause) or "it does not answer"
+        sys.stderr.write(f"The database cannot be used: {reason}\n")
         return 1
     return 0
 

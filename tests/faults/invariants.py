@@ -10,7 +10,7 @@ from aiohttp import ClientSession
 from msgspec import Struct
 
 from shared.clock import month_start_ms, now_ms
-from shared.jobs.schemas import TERMINAL
+from shared.jobs.schemas import CANCELLED, TERMINAL
 from shared.jobs.tables import JobEventRow, JobResultRow, JobRow
 from shared.replies.entries import Kind
 from shared.replies.frames import decode_frames
@@ -75,6 +75,12 @@ async def read_ledger(processes: Processes) -> Ledger:
         attempts,
         records,
     )
+
+
+def statuses_of(ledger: Ledger, accepted: Iterable[str]) -> set[str]:
+    """Return how the jobs ended, but for those that were withdrawn: their callers were told 503."""
+    ids = {bare(job_id) for job_id in accepted}
+    return {job.status for job_id, job in ledger.jobs.items() if job_id in ids or job.status != CANCELLED}
 
 
 def check_jobs(ledger: Ledger, accepted: Iterable[str]) -> None:
