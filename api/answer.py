@@ -109,7 +109,7 @@ async def _events(call: Call, job: NewJob, waiter: Waiter) -> AsyncIterator[byte
     """Yield the events of the route's own stream; raises `ReplayedError` if there is an error before the first one."""
     is_over = False
     try:
-        with call.state.readers.reading(job.id):
+        with call.state.readers.reading(job.id, counts=job.cancel_when_unread):
             async for event in _follow(call, job, waiter):
                 yield event
             is_over = True

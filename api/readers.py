@@ -31,8 +31,14 @@ class Readers:
         self._task = asyncio.get_running_loop().create_task(self._repeat())
 
     @contextmanager
-    def reading(self, job_id: str) -> Iterator[None]:
-        """Count as a reader of the job; afterwards it may stay unread for the grace period."""
+    def reading(self, job_id: str, *, counts: bool) -> Iterator[None]:
+        """Count as a reader of the job; afterwards it may stay unread for the grace period.
+
+        A job that runs whether it is read or not has no readers that count: once known, it would be cancelled.
+        """
+        if not counts:
+            yield
+            return
         self._reading[job_id] += 1
         try:
             yield

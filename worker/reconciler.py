@@ -4,6 +4,7 @@ The database is the truth.  A job that is not over and not in the queue is put t
 enforced; what has been kept long enough is removed.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
@@ -11,7 +12,8 @@ from typing import Any, Final
 import structlog
 from msgspec import Struct, msgpack
 from redis.asyncio import Redis
-from redis.exceptions import LockError
+from redis.asyncio.lock import Lock
+from redis.exceptions import LockError, RedisError
 from sqlalchemy import delete, text
 from sqlmodel import col, select
 
@@ -28,6 +30,7 @@ from shared.queue.jobs import NewJob
 from shared.queue.lanes import RUN_JOB, group_of
 from shared.readers import take_unread
 from shared.request_logs.tables import RequestLogRow
+from shared.tasks import end_tasks
 from worker.context import Runtime
 from worker.failures import job_cancelled, job_expired
 from worker.takeover import end_without_attempt
@@ -37,8 +40,7 @@ log = structlog.get_logger()
 _SETTLED_MS: Final = 4000
 """A younger job may still be on its way into the queue, or to be withdrawn: longer than the longest commit."""
 _OVERLAP_MS: Final = 9000
-_LONGEST_RECONCILE_S: Final = 120.0
-_LONGEST_RETAIN_S: Final = 600.0
+_LOCK_S: Final = 3.0
 _PROGRESS_KEY: Final = "sluice:reconciler"
 _FULL_SWEEP_MS: Final = 60_000
 _PAGE: Final = 500
@@ -77,16 +79,27 @@ class _Progress(Struct):
 
 
 @asynccontextmanager
-async def _alone(reconciler: Reconciler, name: str, lifetime_s: float) -> AsyncIterator[bool]:
-    """Yield whether this run is the only one of its name; it counts as dead after `lifetime_s`."""
-    lock = reconciler.redis.lock(f"sluice:lock:{name}", timeout=lifetime_s, blocking=False)
-    is_alone = await lock.acquire()
+async def _alone(reconciler: Reconciler, name: str) -> AsyncIterator[bool]:
+    """Yield whether this run is the only one of its name; a killed one blocks the next for a few seconds."""
+    lock = reconciler.redis.lock(f"sluice:lock:{name}", timeout=_LOCK_S, blocking=False)
+    if not await lock.acquire():
+        yield False
+        return
+    keeping = asyncio.get_running_loop().create_task(_keep(lock))
     try:
-        yield is_alone
+        yield True
     finally:
-        if is_alone:
-            with suppress(LockError):
-                await lock.release()
+        await end_tasks(keeping)
+        with suppress(LockError, RedisError, OSError):
+            await lock.release()
+
+
+async def _keep(lock: Lock) -> None:
+    """Extend the lock until cancelled."""
+    while True:
+        await asyncio.sleep(_LOCK_S / 3)
+        with suppress(LockError, RedisError, OSError):  # a second runner does no harm
+            await lock.reacquire()
 
 
 async def reconcile(ctx: dict[str, Any]) -> None:
@@ -95,7 +108,7 @@ async def reconcile(ctx: dict[str, Any]) -> None:
     When Redis has lost its data, all are looked at as soon as the workers have taken back what they run.
     """
     reconciler: Reconciler = ctx["reconciler"]
-    async with _alone(reconciler, "reconcile", _LONGEST_RECONCILE_S) as is_alone:
+    async with _alone(reconciler, "reconcile") as is_alone:
         if is_alone:
             await _restore_lost(reconciler)
             await _cancel_unread(reconciler)
@@ -195,7 +208,7 @@ async def retain(ctx: dict[str, Any]) -> None:
     Page by page, so that nobody who writes has to wait; ids sort by time, so no index is needed for age.
     """
     reconciler: Reconciler = ctx["reconciler"]
-    async with _alone(reconciler, "retain", _LONGEST_RETAIN_S) as is_alone:
+    async with _alone(reconciler, "retain") as is_alone:
         if is_alone:
             await _remove_old(reconciler)
 

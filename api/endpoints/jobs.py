@@ -144,7 +144,7 @@ async def _job_events(call: Call, row: JobRow, after: Position) -> AsyncIterator
     keep_alive_s, silent_s, is_over = call.state.settings.keep_alive_s, 0.0, False
     loop = asyncio.get_running_loop()
     try:
-        with call.state.readers.reading(row.id):
+        with call.state.readers.reading(row.id, counts=row.cancel_when_unread):
             yield b"retry: 2000\n\n"
             since = loop.time()
             async for frame in follow_frames(call, row.id, after):
