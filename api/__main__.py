@@ -15,6 +15,7 @@ from aiohttp import web
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
+from api.admissions import Admissions
 from api.answer import deliver_from_database
 from api.app import create_app
 from api.done import DoneWatch
@@ -25,6 +26,7 @@ from api.passwords import Passwords
 from api.readers import Readers
 from api.state import State
 from api.withdrawals import Withdrawals
+from shared.admission.gate import Gate
 from shared.database import Database
 from shared.directory import Directory
 from shared.group_commit import open_impatient_writer
@@ -61,6 +63,8 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         load = QueueLoad(queue, settings.max_queued)
         load.start()
         stack.push_async_callback(load.close)
+        admissions = Admissions(Gate(redis, settings.rate_limiting_strategy), database, settings.accept_patience_s)
+        stack.push_async_callback(admissions.close)
         directory = Directory(database)
         await directory.start()
         stack.push_async_callback(directory.close)
@@ -78,6 +82,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         stack.push_async_callback(done.close)
         yield State(
             settings=settings, database=database, writer=writer, redis=redis, queue=queue, load=load,
+            admissions=admissions,
             withdrawals=withdrawals, inbox=inbox, reader=reader, readers=readers, done=done, directory=directory,
             keys=KeyRing(database, directory, admin_key(settings), last_used), last_used=last_used,
             passwords=Passwords(redis), box=SecretBox(encryption_secret(settings)),

@@ -1,5 +1,6 @@
 """Who is calling: API keys of the database, kept in memory until something about keys or users changes."""
 
+import asyncio
 import hmac
 from typing import Final
 
@@ -13,6 +14,7 @@ from shared.database import Database
 from shared.directory import Directory
 from shared.errors import AuthenticationError
 from shared.keys.tables import KeyRow
+from shared.organizations.tables import OrganizationRow
 from shared.roles.queries import get_router_limits
 from shared.roles.schemas import PERMISSIONS, RouterLimits
 from shared.roles.tables import RoleRow
@@ -23,6 +25,15 @@ from shared.users.tables import UserRow
 ADMIN: Final = "admin"
 MASTER_ID: Final = 0
 _MAX_CACHED: Final = 100_000
+
+
+class CallerBudgets(Struct, frozen=True, kw_only=True):
+    """Which budgets limit the caller; carbon in µg per month."""
+
+    user_has_money: bool = False
+    organization_has_money: bool = False
+    user_carbon_ug: int | None = None
+    organization_carbon_ug: int | None = None
 
 
 class Caller(Struct, frozen=True, kw_only=True):
@@ -38,6 +49,7 @@ class Caller(Struct, frozen=True, kw_only=True):
     """What the key reaches; None is everything."""
     limits: dict[int, RouterLimits]
     """Of the role, by router; shared by all its callers."""
+    budgets: CallerBudgets
     priority: int
     key_expires_ms: int | None
     account_expires_ms: int | None
@@ -60,7 +72,7 @@ class Caller(Struct, frozen=True, kw_only=True):
 
 MASTER: Final = Caller(
     user_id=MASTER_ID, email=MASTER_EMAIL, organization_id=None, key_id=None, permissions=frozenset(PERMISSIONS),
-    scopes=None, limits={}, priority=0, key_expires_ms=None, account_expires_ms=None,
+    scopes=None, limits={}, budgets=CallerBudgets(), priority=0, key_expires_ms=None, account_expires_ms=None,
 )  # fmt: skip
 
 
@@ -74,6 +86,7 @@ class KeyRing:
         self._last_used = last_used
         self._callers: dict[str, Caller] = {}
         self._limits: dict[int, dict[int, RouterLimits]] = {}
+        self._reading: dict[str, asyncio.Task[Caller | None]] = {}
         self._revision = -1
 
     def is_master_key(self, key: str) -> bool:
@@ -100,32 +113,43 @@ class KeyRing:
             self._limits.clear()
             self._revision = self._directory.revision
         digest = hash_key(key)
-        return self._callers.get(digest) or await self._read(digest)
+        return self._callers.get(digest) or await self._read_once(digest)
+
+    async def _read_once(self, digest: str) -> Caller | None:
+        """Read a key; requests of the same moment share it, since each read takes a connection."""
+        reading = self._reading.get(digest)
+        if reading is None:
+            reading = self._reading[digest] = asyncio.get_running_loop().create_task(self._read(digest))
+            reading.add_done_callback(lambda _: self._reading.pop(digest, None))
+        return await asyncio.shield(reading)
 
     async def _read(self, digest: str) -> Caller | None:
         revision = self._revision
         async with self._database.read() as session:
             statement = (
-                select(KeyRow, UserRow, RoleRow)
+                select(KeyRow, UserRow, RoleRow, OrganizationRow)
                 .join(UserRow, UserRow.id == KeyRow.user_id)  # type: ignore[arg-type]  # a column expression
                 .join(RoleRow, RoleRow.id == UserRow.role_id)  # type: ignore[arg-type]
+                .join(OrganizationRow, OrganizationRow.id == UserRow.organization_id, isouter=True)  # type: ignore[arg-type]
                 .where(KeyRow.hash == digest)
             )
             found = (await session.exec(statement)).first()
             if found is None:
                 return None
-            key, user, role = found
+            key, user, role, organization = found
             limits = self._limits.get(user.role_id)
             if limits is None:
                 limits = await get_router_limits(session, user.role_id)
-        caller = _caller(key, user, role, limits)
+        caller = _caller(key, user, role, organization, limits)
         if revision == self._revision:
             self._callers[digest] = caller
             self._limits[user.role_id] = limits
         return caller
 
 
-def _caller(key: KeyRow, user: UserRow, role: RoleRow, limits: dict[int, RouterLimits]) -> Caller:
+def _caller(
+    key: KeyRow, user: UserRow, role: RoleRow, organization: OrganizationRow | None, limits: dict[int, RouterLimits]
+) -> Caller:
     scopes: frozenset[str] | None = None if key.scopes is None else frozenset(json.decode(key.scopes))
     permissions: frozenset[str] = frozenset(json.decode(role.permissions))
     return Caller(
@@ -136,10 +160,24 @@ def _caller(key: KeyRow, user: UserRow, role: RoleRow, limits: dict[int, RouterL
         permissions=permissions if scopes is None or ADMIN in scopes else permissions - {ADMIN},
         scopes=scopes,
         limits=limits,
+        budgets=_budgets(user, organization),
         priority=user.priority,
         key_expires_ms=key.expires_ms,
         account_expires_ms=user.expires_ms,
     )
+
+
+def _budgets(user: UserRow, organization: OrganizationRow | None) -> CallerBudgets:
+    return CallerBudgets(
+        user_has_money=user.budget_micros is not None,
+        organization_has_money=organization is not None and organization.budget_micros is not None,
+        user_carbon_ug=_to_ug(user.carbon_budget_mg),
+        organization_carbon_ug=None if organization is None else _to_ug(organization.carbon_budget_mg),
+    )
+
+
+def _to_ug(milligrams: int | None) -> int | None:
+    return None if milligrams is None else milligrams * 1000
 
 
 def _bearer(header: str | None) -> str:

@@ -9,6 +9,7 @@ from redis.exceptions import RedisError
 
 from api.call import Call
 from api.render import error_of, gone, polling_headers
+from shared.admission.records import decode_admission
 from shared.clock import now_ms
 from shared.errors import JobNotFinishedError, NotFoundError, ReplayedError, StorageUnavailableError, StoredError
 from shared.group_commit.units import CommitError, StaleError
@@ -116,6 +117,8 @@ async def _end_waiting(call: Call, row: JobRow) -> None:
         insert_event(event),
     )
     await call.state.writer.execute_many(unit)
+    if (admission := decode_admission(row.admission)) is not None:
+        await call.state.admissions.release(row.id, admission)
     ending = Ending(CANCELLED, error.status, "application/json", json.encode(error))
     call.state.inbox.deliver(row.id, Entry(0, 1, Kind.END, encode_ending(ending, with_body=True)))
 

@@ -4,6 +4,7 @@ from aiohttp import web
 from msgspec import Struct
 from redis.asyncio import Redis
 
+from api.admissions import Admissions
 from api.done import DoneWatch
 from api.keys import KeyRing
 from api.last_used import LastUsed
@@ -30,6 +31,7 @@ class State(Struct, frozen=True, kw_only=True):
     redis: Redis
     queue: JobQueue
     load: QueueLoad
+    admissions: Admissions
     withdrawals: Withdrawals
     inbox: Inbox
     reader: ReplyReader

@@ -12,9 +12,11 @@ from msgspec import Struct, json
 
 from api.access import check_access
 from api.call import Call
+from api.limits import Estimate, admit, admit_unseen
 from api.prefer import NO_PREFERENCE, Prefer, parse_prefer
 from api.refusals import retry_count
 from shared import fault_points
+from shared.admission.records import Admission
 from shared.clock import now_ms
 from shared.directory import Router
 from shared.errors import (
@@ -39,7 +41,6 @@ MAX_ATTEMPTS: Final = 3
 _TOKENS_PER_TURN: Final = 1000
 _MAX_TURNS: Final = 1000.0
 """No job uses up more of its tenant's share at once, whatever it asks for."""
-_BYTES_PER_TOKEN: Final = 4
 _TRACEPARENT_PARTS: Final = 4
 
 
@@ -55,7 +56,8 @@ class Submission(Struct, frozen=True, kw_only=True):
     store: bool | None = None
     metadata: dict[str, str] | None = None
     end_user: str | None = None
-    max_output_tokens: int = 0
+    estimate: Estimate
+    """What it may use."""
     is_flex: bool = False
     """The caller waits, but is not in a hurry."""
 
@@ -93,19 +95,21 @@ async def submit(call: Call, submission: Submission) -> Submitted:
 
     """
     state = call.state
-    if not state.inbox.is_connected:
-        raise QueueUnavailableError
     header = call.request.headers.getall("Prefer", None)
     prefer = NO_PREFERENCE if header is None else parse_prefer(header)
     waits = prefer.waits and not (submission.stream and prefer.respond_async)  # the events of a stream are read later
     if state.load.is_full or (waits and state.inbox.waiting >= state.settings.max_waiting):
         raise OverloadedError
-    job = _new_job(call, submission, prefer, waits=waits)
+    job_id = new_ulid()
+    admission = await _admit(call, submission, job_id, waits=waits)
+    job = _new_job(call, submission, prefer, job_id, admission, waits=waits)
     waiter = state.inbox.wait_for(job.id) if waits else None
     try:
         await state.writer.execute_many((insert_job(job),))
     except CommitError as error:
         state.inbox.forget(job.id)
+        if admission is not None:
+            await state.admissions.give_back(job.id, admission)
         if isinstance(error, StoreUnavailableError):
             state.withdrawals.add(job.id)
         log.warning("job_not_stored", error=repr(error), request_id=call.request_id)
@@ -120,14 +124,29 @@ async def submit(call: Call, submission: Submission) -> Submitted:
     return Submitted(job=job, prefer=prefer, waiter=waiter)
 
 
-def _new_job(call: Call, submission: Submission, prefer: Prefer, *, waits: bool) -> NewJob:
+async def _admit(call: Call, submission: Submission, job_id: str, *, waits: bool) -> Admission | None:
+    """Return what limits the job; raises the refusals of `api.limits.admit`."""
+    state = call.state
+    if state.inbox.is_connected:
+        state.admissions.unseen = 0
+        return await admit(call, submission.router, submission.estimate, job_id)
+    is_open = state.settings.redis_lost == "open" and submission.router.is_free and not waits
+    if not is_open or state.admissions.unseen >= state.settings.accept_backlog:
+        raise QueueUnavailableError
+    state.admissions.unseen += 1
+    return admit_unseen(call, submission.router, submission.estimate)
+
+
+def _new_job(  # what is known of a job
+    call: Call, submission: Submission, prefer: Prefer, job_id: str, admission: Admission | None, *, waits: bool
+) -> NewJob:
     settings, caller, request, now = call.state.settings, call.caller, call.request, now_ms()
     traceparent = _header(request, "traceparent")
     runs_unread = prefer.respond_async or submission.store is True
     ttl_s = settings.unstored_result_ttl_s if submission.store is False else settings.result_ttl_s
-    tokens = len(call.body) / _BYTES_PER_TOKEN + submission.max_output_tokens
+    tokens = submission.estimate.prompt_tokens + submission.estimate.output_tokens
     return NewJob(
-        id=new_ulid(),
+        id=job_id,
         kind=submission.kind,
         endpoint=submission.endpoint,
         status=QUEUED,
@@ -163,6 +182,7 @@ def _new_job(call: Call, submission: Submission, prefer: Prefer, *, waits: bool)
         retry_count=retry_count(call),
         request_headers=redact_headers(request.headers.items()),
         inbox=call.state.inbox.key if waits else None,
+        admission=None if admission is None else admission.encode(),
         request=call.body,
     )
 
@@ -180,6 +200,7 @@ def _queued(call: Call, job: NewJob) -> QueuedJob:
         tenant=call.caller.tenant,
         group=group_of(job.router_id),
         band=job.band,
+        priority=job.priority,
         cost=job.cost_estimate,
     )
 

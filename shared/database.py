@@ -36,7 +36,7 @@ def create_engine(url: str) -> AsyncEngine:
     if path is None:
         dsn = postgres_dsn(url).replace("postgresql://", "postgresql+asyncpg://", 1)
         limits = {"timeout": _CONNECT_S}
-        return create_async_engine(dsn, pool_size=10, max_overflow=10, pool_pre_ping=True, connect_args=limits)
+        return create_async_engine(dsn, pool_size=5, max_overflow=5, pool_pre_ping=True, connect_args=limits)
     engine = create_async_engine(f"sqlite+aiosqlite:///{path}", pool_size=5)
 
     @event.listens_for(engine.sync_engine, "connect")

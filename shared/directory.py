@@ -57,6 +57,11 @@ class Router(Struct, frozen=True, kw_only=True):
     created_ms: int
     providers: tuple[Provider, ...]
 
+    @property
+    def is_free(self) -> bool:
+        """Return whether nobody pays for it."""
+        return not self.price_prompt and not self.price_completion
+
 
 class Directory:
     """The routers of the installation."""

@@ -1,11 +1,12 @@
 """Errors a caller can see.  Class names are those of the OpenAI SDK where it has one; one `code` per class.
 
-Those of accounts and passwords are in `shared.account_errors`.
+Those of accounts and passwords are in `shared.account_errors`, those of budgets in `shared.admission.errors`.
 
 ApiError                            500  internal_error
 ├── BadRequestError                 400  a well-formed request that cannot be served
 │   ├── InvalidJsonError            400  the body is not JSON
 │   ├── InvalidCursorError          400  a cursor nobody gave out
+│   ├── InsufficientBudgetError     400  no money is left
 │   ├── ProviderTypeError           400  this provider type cannot serve this router type
 │   └── ExpirationTooFarError       400  keys may not live that long
 ├── AuthenticationError             401  no usable bearer key
@@ -29,6 +30,8 @@ ApiError                            500  internal_error
 │   ├── InvalidFieldError           422  a rule between fields is broken
 │   └── WrongModelTypeError         422  the router does not serve this kind of request
 ├── RateLimitError                  429  ask again later
+│   ├── CarbonBudgetExceededError   429  the month's CO2e is used up
+│   └── QueueFullError              429  the tenant has too many unfinished jobs
 ├── StorageUnavailableError         503  the database takes no writes
 ├── QueueUnavailableError           503  Redis is away
 ├── ProviderUnavailableError        503  every provider of the router failed

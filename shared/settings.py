@@ -64,6 +64,18 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Jobs in the queue; above, new ones are answered with 503."""
     max_waiting: Count = 20_000
     """Callers one api process keeps waiting; above, 503."""
+    tenant_max_jobs: Count | None = None
+    """Unfinished jobs of one organization, or of a user without one; above, 429 `queue_full`.  Unset: no maximum."""
+    tenant_max_tokens: Count | None = None
+    """The same for the tokens of these jobs: prompts and largest answers."""
+    rate_limiting_strategy: Literal["fixed_window", "moving_window", "sliding_window"] = "fixed_window"
+    """How requests and tokens per minute and day are counted; the moving window has a resolution of 1/60."""
+    assumed_output_tokens: Count = 16_384
+    """Longest answer to expect without `max_tokens` and `max_context_length`: so much of a budget is held."""
+    redis_lost: Literal["closed", "open"] = "closed"
+    """`open`: while Redis is away, asynchronous requests to free models are accepted and counted when they start."""
+    accept_backlog: Count = 10_000
+    """Jobs one api process accepts so."""
     lease_s: Annotated[float, Meta(ge=1)] = 3.0
     """A job runs elsewhere this long after its worker fell silent; must exceed any stall of the worker's event loop."""
     drain_s: Positive = 30.0

@@ -2,6 +2,7 @@
 
 from sqlmodel import SQLModel
 
+from shared.admission.tables import CarbonAccountRow
 from shared.audit.tables import AuditEventRow
 from shared.jobs.tables import JobEventRow, JobResultRow, JobRow
 from shared.keys.tables import KeyRow
@@ -16,6 +17,6 @@ from shared.users.tables import UserRow
 
 TABLES: tuple[type[SQLModel], ...] = (
     RevisionRow, OrganizationRow, RoleRow, UserRow, KeyRow, RouterRow, RouterNameRow, ProviderRow, LimitRow,
-    JobRow, JobResultRow, JobEventRow, RequestLogRow, UsageRecordRow, ChargeRow, AuditEventRow,
+    JobRow, JobResultRow, JobEventRow, RequestLogRow, UsageRecordRow, ChargeRow, AuditEventRow, CarbonAccountRow,
 )  # fmt: skip
 METADATA = SQLModel.metadata

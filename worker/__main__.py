@@ -17,6 +17,7 @@ from arq import cron
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
+from shared.admission.gate import Gate
 from shared.database import Database
 from shared.directory import Directory
 from shared.group_commit import open_writer
@@ -57,7 +58,8 @@ async def open_runtime(settings: Settings, redis: Any, name: str) -> AsyncIterat
         replies = ReplyWriter(redis)
         stack.push_async_callback(replies.close)
         yield Runtime(
-            name=name, settings=settings, database=database, writer=writer, replies=replies, directory=directory,
+            name=name, settings=settings, database=database, writer=writer, replies=replies,
+            gate=Gate(redis, settings.rate_limiting_strategy), directory=directory,
             adapters=build_adapters(http),
         )  # fmt: skip
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from shared.admission.gate import Gate
 from shared.database import Database
 from shared.directory import Directory, Provider, Router
 from shared.group_commit.writer import GroupCommit
@@ -23,6 +24,7 @@ class Runtime(Struct, frozen=True, kw_only=True):
     database: Database
     writer: GroupCommit
     replies: ReplyWriter
+    gate: Gate
     directory: Directory
     adapters: dict[str, ChatAdapter]
 

@@ -31,6 +31,11 @@ class Meter(Struct, frozen=True, kw_only=True):
     footprint: Footprint | None
     """None if no provider was called."""
 
+    @property
+    def carbon_ug(self) -> int:
+        """Return what budgets of CO2e are charged, in µg."""
+        return round((self.operational_ng + self.embodied_ng) / 1000)
+
 
 def meter(message: JobMessage, profile: Profile | None, tokens: TokenCount, latency_ms: int | None) -> Meter:
     """Return what these tokens consumed at a provider with this profile."""
@@ -64,6 +69,12 @@ def cost_micros(message: JobMessage, tokens: TokenCount) -> int:
         return 0
     exact = tokens.prompt * Decimal(message.price_prompt) + tokens.completion * Decimal(message.price_completion)
     return int(exact.to_integral_value(ROUND_HALF_EVEN))
+
+
+def charge_micros(message: JobMessage, metered: Meter) -> int:
+    """Return what the caller pays: the cost, but not more than was held of his budget."""
+    held = None if message.admission is None else message.admission.held_micros
+    return metered.cost_micros if held is None else min(metered.cost_micros, held)
 
 
 def to_usage(metered: Meter, charge_micros: int, *, requests: int) -> Usage:

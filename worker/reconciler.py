@@ -171,6 +171,7 @@ def queue_entry(message: JobMessage, row: JobRow) -> NewJob:
         tenant=str(row.organization_id or f"u{row.user_id}"),
         group=group_of(row.router_id),
         band=row.band,
+        priority=row.priority,
         cost=row.cost_estimate,
         due_ms=row.next_attempt_ms or row.not_before_ms or 0,
     )

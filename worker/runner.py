@@ -29,10 +29,10 @@ from shared.request_logs.statements import StartedAttempt, insert_attempt
 from worker.context import JobContext, Produced, Runtime, TokenCount
 from worker.failures import Failure, crash, job_cancelled, job_timeout, judge, too_deep
 from worker.jobs import KINDS
-from worker.metering import meter, to_usage
+from worker.metering import charge_micros, meter, to_usage
 from worker.providers.base import ProviderError
 from worker.routing import pick_provider
-from worker.settle import AttemptEnd, JobEnd, commit, job_end_unit, retry_unit
+from worker.settle import AttemptEnd, JobEnd, commit, count_unseen, finish, retry_unit
 from worker.takeover import end_without_attempt, lose_earlier_attempts, read_message, read_request, resume_or_end
 
 log = structlog.get_logger()
@@ -88,6 +88,8 @@ async def _run_attempt(
         return _RETRY_STORAGE_S
     if start.attempt > 1:
         await lose_earlier_attempts(runtime, message, start.attempt)
+    elif message.admission is not None and not message.admission.is_counted:
+        await count_unseen(runtime, message, message.admission)
     ctx = await _open_context(runtime, message, router, provider, start)
     return await _run_and_settle(ctx, start, tried, cancel_reason)
 
@@ -160,7 +162,7 @@ async def _end_completed(ctx: JobContext, produced: Produced) -> float | None:
     attempt = _attempt_end(
         ctx, "succeeded", produced.tokens, http_status=200, provider_request_id=produced.provider_request_id
     )
-    charge = attempt.meter.cost_micros
+    charge = charge_micros(ctx.message, attempt.meter)
     usage = to_usage(attempt.meter, charge, requests=1)
     body = produced.render(usage)
     last_chunk = None
@@ -168,7 +170,7 @@ async def _end_completed(ctx: JobContext, produced: Produced) -> float | None:
         last_chunk = ctx.reply.prepare(produced.render_last_chunk(usage))
     end = JobEnd(status=COMPLETED, usage=usage, charge_micros=charge, body=body, frames=_frames(ctx))
     fault_points.reach(ctx.runtime.settings, "before_finish")
-    if not await commit(ctx.runtime.writer, job_end_unit(ctx.message, ctx.attempt, end, attempt)):
+    if not await finish(ctx.runtime, ctx.message, ctx.attempt, end, attempt):
         return await resume_or_end(ctx.runtime, ctx.message)
     fault_points.reach(ctx.runtime.settings, "after_finish")
     if last_chunk is not None:
@@ -188,7 +190,7 @@ async def _end_cancelled(ctx: JobContext, reason: CancelReason) -> float | None:
         return _GIVE_BACK_S
     error = job_cancelled()
     attempt = _attempt_end(ctx, "cancelled", tokens, error=error)
-    charge = attempt.meter.cost_micros
+    charge = charge_micros(ctx.message, attempt.meter)
     end = JobEnd(
         status=CANCELLED, usage=to_usage(attempt.meter, charge, requests=1), charge_micros=charge, error=error,
         frames=_frames(ctx),
@@ -206,7 +208,7 @@ async def _end_failed(ctx: JobContext, failure: Failure, tried: set[int]) -> flo
         next_ms = now_ms() + int(failure.delay_s * 1000)
         tried.add(ctx.provider.id)
         ctx.reply.retry(_retry_frame(ctx, failure.error, next_ms))
-        if await commit(ctx.runtime.writer, retry_unit(ctx.message, attempt, next_ms)):
+        if await commit(ctx.runtime.writer, retry_unit(ctx.message, attempt, next_ms)) is not None:
             return failure.delay_s
         await resume_or_end(ctx.runtime, ctx.message)
         return None
@@ -218,7 +220,7 @@ async def _end_failed(ctx: JobContext, failure: Failure, tried: set[int]) -> flo
 
 
 async def _store_failed_end(ctx: JobContext, end: JobEnd, attempt: AttemptEnd) -> None:
-    if not await commit(ctx.runtime.writer, job_end_unit(ctx.message, ctx.attempt, end, attempt)):
+    if not await finish(ctx.runtime, ctx.message, ctx.attempt, end, attempt):
         await resume_or_end(ctx.runtime, ctx.message)
     elif end.error is not None:
         await ctx.reply.end(Ending(end.status, end.error.status, "application/json", json.encode(end.error)))

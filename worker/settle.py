@@ -2,23 +2,28 @@
 
 One unit of the group-commit writer is one transaction:
 
-    a job ends:      state · result · attempt · usage record · charge · terminal event
-    it runs again:   state · attempt · usage record
+    a job ends:      state · result · attempt · usage record · charge · terminal event · budgets
+    it runs again:   state · attempt · usage record · carbon budgets
 
 Each unit begins with a compare-and-set on the attempt, so a run that was overtaken changes nothing.
 """
 
 import asyncio
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from msgspec import Struct, json
+from redis.exceptions import RedisError
 
+from shared.admission.gate import Released
+from shared.admission.records import CARBON, MONEY, Admission
+from shared.admission.statements import emit, spend
 from shared.carbon.method import METHOD
 from shared.carbon.zones import FACTORS_VERSION
 from shared.clock import now_ms
 from shared.errors import StoredError
 from shared.group_commit.units import (
+    Result,
     StaleError,
     Statement,
     StoreUnavailableError,
@@ -40,6 +45,7 @@ from shared.jobs.statements import (
 from shared.request_logs.statements import EndedAttempt, end_attempt
 from shared.usage.schemas import Usage
 from shared.usage.statements import NewCharge, NewUsageRecord, insert_charge, insert_usage_record
+from worker.context import Runtime
 from worker.metering import Meter
 
 log = structlog.get_logger()
@@ -119,6 +125,7 @@ def job_end_unit(message: JobMessage, attempt_number: int, end: JobEnd, attempt:
             )
         ),
         insert_event(NewJobEvent(job_id=message.job_id, id=new_id("evt_"), type=f"job.{end.status}", created_ms=now)),
+        *_account_statements(message, end, attempt),
     ]
     return tuple(statements)
 
@@ -128,6 +135,7 @@ def retry_unit(message: JobMessage, attempt: AttemptEnd, next_attempt_ms: int, *
     return (
         retry_job(message.job_id, attempt.number, next_attempt_ms, does_count=does_count),
         *_attempt_statements(message, attempt, now_ms()),
+        *_account_statements(message, None, attempt),
     )
 
 
@@ -199,8 +207,68 @@ def to_usage_record(message: JobMessage, attempt: AttemptEnd, now: int) -> NewUs
     )
 
 
-async def commit(writer: GroupCommit, unit: Unit) -> bool:
-    """Write the unit however long the database is away; returns False if somebody else changed the job first.
+async def finish(runtime: Runtime, message: JobMessage, number: int, end: JobEnd, attempt: AttemptEnd | None) -> bool:
+    """Store how a job ended and release what it held; returns False if somebody else ended it first."""
+    unit = job_end_unit(message, number, end, attempt)
+    results = await commit(runtime.writer, unit)
+    if results is None:
+        return False
+    if message.admission is not None:
+        accounts = _changed_accounts(message.admission, end, attempt)
+        rows = [result.rows for result in results[len(results) - len(accounts) :]]
+        await release(runtime, message, _released(message.admission, accounts, rows), end.usage.total_tokens)
+    return True
+
+
+def _changed_accounts(admission: Admission, end: JobEnd | None, attempt: AttemptEnd | None) -> list[str]:
+    """Return the accounts that the transaction changes."""
+    accounts = [] if end is None or not end.charge_micros else admission.names(MONEY)
+    return accounts + ([] if attempt is None or not attempt.meter.carbon_ug else admission.names(CARBON))
+
+
+def _account_statements(message: JobMessage, end: JobEnd | None, attempt: AttemptEnd | None) -> list[Statement]:
+    """Return the statements on the accounts; they come last in their unit."""
+    if message.admission is None:
+        return []
+    micros, ug = 0 if end is None else end.charge_micros, 0 if attempt is None else attempt.meter.carbon_ug
+    accounts = _changed_accounts(message.admission, end, attempt)
+    return [spend(name, micros) if name.startswith(MONEY) else emit(name, ug) for name in accounts]
+
+
+def _released(admission: Admission, accounts: list[str], rows: list[list[tuple[Any, ...]]]) -> list[Released]:
+    """Return what became of all accounts of a job, given the rows that the changed ones returned."""
+    changed = {name: found[0] for name, found in zip(accounts, rows, strict=True) if found}
+    return [Released(name, *changed.get(name, ())) for name in admission.accounts]
+
+
+async def release(runtime: Runtime, message: JobMessage, released: list[Released], total_tokens: int) -> None:
+    """Tell the admission that a job is over; what does not arrive is mended when the accounts are read again."""
+    admission = message.admission
+    if admission is None:
+        return
+    try:
+        await runtime.gate.settle(message.job_id, admission, released, tokens=total_tokens - admission.tokens)
+    except (RedisError, OSError) as error:
+        log.warning("holds_released_later", job_id=message.job_id, error=repr(error))
+
+
+async def release_again(runtime: Runtime, message: JobMessage) -> None:
+    """Release what a job held that is over already: whoever ended it may have died before."""
+    if message.admission is not None:
+        released = [Released(name) for name in message.admission.accounts]
+        await release(runtime, message, released, message.admission.tokens)
+
+
+async def count_unseen(runtime: Runtime, message: JobMessage, admission: Admission) -> None:
+    """Count a job that was accepted while Redis was away."""
+    try:
+        await runtime.gate.settle(message.job_id, admission, [], requests=1, tokens=admission.tokens)
+    except (RedisError, OSError) as error:
+        log.warning("job_not_counted", job_id=message.job_id, error=repr(error))
+
+
+async def commit(writer: GroupCommit, unit: Unit) -> list[Result] | None:
+    """Write the unit however long the database is away; returns None if somebody else changed the job first.
 
     After an outage it is not known whether the unit was written; then its compare-and-set finds itself beaten by its
     own first try, which the caller learns from the row.
@@ -208,12 +276,10 @@ async def commit(writer: GroupCommit, unit: Unit) -> bool:
     pause_s = _PAUSE_S
     while True:
         try:
-            await writer.execute_many(unit)
+            return await writer.execute_many(unit)
         except StaleError:
-            return False
+            return None
         except (StoreUnavailableError, WriterBusyError) as error:
             log.warning("database_away", error=repr(error))
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
-        else:
-            return True

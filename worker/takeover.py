@@ -18,7 +18,7 @@ from shared.usage.statements import insert_lost_records
 from worker.context import Runtime, TokenCount
 from worker.failures import job_cancelled, job_expired, job_interrupted
 from worker.metering import meter, to_usage
-from worker.settle import JobEnd, commit, job_end_unit
+from worker.settle import JobEnd, commit, finish, release_again
 
 log = structlog.get_logger()
 _RACE_PAUSE_S = 0.5
@@ -62,7 +62,7 @@ async def end_without_attempt(runtime: Runtime, message: JobMessage, status: str
         entries = await runtime.replies.read_before(message.job_id, row.attempt + 1)
         frames = encode_frames([entry for entry in entries if entry.kind is not Kind.END])
     end = JobEnd(status=status, usage=usage, charge_micros=0, error=error, frames=frames)
-    await commit(runtime.writer, job_end_unit(message, row.attempt, end, None))
+    await finish(runtime, message, row.attempt, end, None)
     row = await _find_row(runtime, message.job_id)
     if row is not None and row.status in TERMINAL:
         await _send_again(runtime, message, row)
@@ -93,6 +93,7 @@ async def _find_row(runtime: Runtime, job_id: str) -> JobRow | None:
 
 async def _send_again(runtime: Runtime, message: JobMessage, row: JobRow) -> None:
     """Send the reply of a job that is over: the worker that ended it may have died before it could."""
+    await release_again(runtime, message)
     async with runtime.database.read() as session:
         result = await session.get(JobResultRow, row.id)
     reply = runtime.replies.open(row.id, attempt=max(row.attempt, 1), inbox=message.inbox, is_stream=message.stream)

@@ -9,11 +9,12 @@ from api.audit import audit
 from api.call import Call
 from api.http import Routes
 from api.trim import trimmed
+from shared.admission.records import money_account, organization_of
 from shared.clock import now_ms
 from shared.errors import ConflictError, InUseError, NotFoundError
 from shared.lists import ListPage, ListQuery, RowId
 from shared.money import MG_PER_G, MICROS_PER_UNIT, from_integer, to_integer
-from shared.organizations.queries import count_members, save_organization
+from shared.organizations.queries import count_members, lock_organization, save_organization
 from shared.organizations.queries import delete_organization as remove_organization
 from shared.organizations.queries import get_organization as query_organization
 from shared.organizations.queries import list_organizations as query_organizations
@@ -66,13 +67,17 @@ async def update_organization(call: Call, organization: RowId, body: UpdateOrgan
     """Rename an organization or change its budgets."""
     changes = _changes(body)
     async with call.state.database.transaction() as session:
+        row = await lock_organization(session, organization)
         before = await _read(session, organization)
-        row = await query_organization(session, organization)
         for name, value in changes.items():
             setattr(row, name, value)
+        if "budget_micros" in changes:
+            row.budget_version += 1
         await save_organization(session, row, "Organization name already taken. Please, choose another one.")
         after = _to_organization(row, before.users)
         audit(session, call, "organization.update", "organization", organization, before, after)
+    if "budget_micros" in changes:
+        await call.state.admissions.forget(money_account(organization_of(organization)))
     await call.state.directory.refresh()
 
 

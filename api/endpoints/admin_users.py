@@ -12,6 +12,7 @@ from api.expiry import to_expires_ms
 from api.http import Routes
 from api.trim import trimmed
 from shared.account_errors import InvalidPasswordError, PasswordNotSetError, ReservedEmailError
+from shared.admission.records import money_account, user_of
 from shared.clock import now_ms
 from shared.errors import ConflictError, NotFoundError, OverloadedError, QueueUnavailableError, RateLimitError
 from shared.lists import ListPage, RowId
@@ -95,10 +96,14 @@ async def update_user(call: Call, user: RowId, body: UpdateUserRequest) -> None:
         before = to_user(row)
         for name, value in changes.items():
             setattr(row, name, value)
+        if "budget_micros" in changes:
+            row.budget_version += 1
         await save_user(session, row)
         if password_hash is not None:
             await store_password(session, call, row, password_hash)
         audit(session, call, "user.update", "user", user, before, to_user(row))
+    if "budget_micros" in changes:
+        await call.state.admissions.forget(money_account(user_of(user)))
     await call.state.directory.refresh()
 
 

@@ -8,9 +8,11 @@ from msgspec import UNSET, Raw, Struct, json
 from api.answer import answer, answer_stream
 from api.call import Call
 from api.http import EventStream, Reply, Routes
+from api.limits import REFUSALS, Estimate
 from api.own_jobs import find_own_job, read_result, remove, wait_until_over
 from api.render import metadata_of
 from api.submit import Submission, find_router, submit
+from shared.chat.estimates import estimate_prompt
 from shared.chat.schemas import (
     ChatCompletion,
     ChatCompletionChunk,
@@ -61,6 +63,7 @@ PATH = "/v1/chat/completions"
         QueueUnavailableError,
         OverloadedError,
         WaitExceededError,
+        *REFUSALS,
     ),
     accepted=Job,
     is_inference=True,
@@ -87,13 +90,19 @@ async def create_chat_completion(
             store=body.store,
             metadata=body.metadata,
             end_user=body.user,
-            max_output_tokens=(body.max_completion_tokens or body.max_tokens or 0) * (body.n or 1),
+            estimate=_estimate(body),
             is_flex=body.service_tier == "flex",
         ),
     )
     if body.stream and submitted.waiter is not None:
         return answer_stream(call, submitted)
     return await answer(call, submitted)
+
+
+def _estimate(body: ChatCompletionRequest) -> Estimate:
+    answers = body.n or 1
+    output_tokens = (body.max_completion_tokens or body.max_tokens or 0) * answers
+    return Estimate(prompt_tokens=estimate_prompt(body), output_tokens=output_tokens, answers=answers)
 
 
 @routes.get(PATH, raises=(InvalidCursorError,))

@@ -7,6 +7,7 @@ of 5 statements costs 5 round trips instead of 500.
 
 import re
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any, Final
 
 import asyncpg
@@ -92,13 +93,22 @@ class PostgresStore:
         """Run all units; those of one shape side by side, which is allowed since units are independent."""
         results: list[list[Result]] = [[] for _ in units]
         shapes: dict[tuple[str, ...], list[int]] = {}
+        shared: list[tuple[str, str, int, Statement]] = []
         for index, unit in enumerate(units):
-            shapes.setdefault(tuple(statement.sql for statement in unit), []).append(index)
+            own = tuple(statement.sql for statement in unit if not statement.is_shared)
+            shapes.setdefault(own, []).append(index)
+            shared += [(one.sql, str(one.parameters[0]), index, one) for one in unit[len(own) :]]
         for shape, indexes in shapes.items():
             for position, sql in enumerate(shape):
                 statements = [units[index][position] for index in indexes]
                 for index, result in zip(indexes, await self._run_each(connection, sql, statements), strict=True):
                     results[index].append(result)
+        shared.sort(key=lambda one: one[:3])
+        for sql, group in groupby(shared, key=lambda one: one[0]):
+            members = list(group)
+            found = await self._run_each(connection, sql, [statement for *_, statement in members])
+            for (_, _, index, _), result in zip(members, found, strict=True):
+                results[index].append(result)
         return results
 
     async def _run_each(

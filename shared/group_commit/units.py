@@ -24,6 +24,10 @@ class Statement(Struct, frozen=True):
     parameters: tuple[Parameter, ...] = ()
     expects: int | None = None
     """Rows it must insert or change, else its whole unit is undone: how a compare-and-set guards its neighbours."""
+    is_shared: bool = False
+    """It changes a row that units of other processes change, too, named by its first parameter.  It comes last in its
+    unit and runs after all other statements of a batch, in the order of those names: so writers cannot wait for one
+    another in a circle."""
 
 
 class Result(Struct, frozen=True):

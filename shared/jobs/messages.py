@@ -4,6 +4,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from shared.admission.records import Admission, decode_admission
 from shared.jobs.schemas import BACKGROUND, BATCH, INTERACTIVE
 from shared.jobs.statements import NewJob
 from shared.jobs.tables import JobRow
@@ -37,6 +38,7 @@ class JobMessage(Struct, array_like=True, frozen=True, kw_only=True):
     on_worker_lost: str
     inbox: str | None
     """Stream of the api process whose caller waits for the reply."""
+    admission: Admission | None
     request: bytes | None
     """None if it has to be read from the row."""
 
@@ -68,5 +70,6 @@ def message_of(row: JobRow | NewJob, request: bytes | None = None) -> JobMessage
         traceparent=row.traceparent,
         on_worker_lost=row.on_worker_lost,
         inbox=row.inbox,
+        admission=decode_admission(row.admission),
         request=None if request is None or len(request) > INLINE_BYTES_OF_BAND[row.band] else request,
     )

@@ -48,6 +48,7 @@ class NewJob(Struct, kw_only=True):
     retry_count: int
     request_headers: str | None
     inbox: str | None
+    admission: str | None
     request: bytes
     batch_id: str | None = None
     custom_id: str | None = None

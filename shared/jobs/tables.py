@@ -21,6 +21,13 @@ class JobRow(SQLModel, table=True):
         ),
         Index("ix_jobs_user", "user_id", "id"),
         Index(
+            "ix_jobs_admitted",
+            "organization_id",
+            "user_id",
+            sqlite_where=text("finished_ms IS NULL AND admission IS NOT NULL"),
+            postgresql_where=text("finished_ms IS NULL AND admission IS NOT NULL"),
+        ),
+        Index(
             "ix_jobs_removal",
             "result_expires_ms",
             sqlite_where=text("removed_ms IS NULL AND result_expires_ms IS NOT NULL"),
@@ -73,6 +80,8 @@ class JobRow(SQLModel, table=True):
     retry_count: int = 0
     request_headers: str | None = None
     inbox: str | None = None
+    admission: str | None = None
+    """What it may use, see `shared.admission.records`; None if nothing limits its caller."""
     attempt: int = 0
     started_ms: int | None = bigint(default=None)
     next_attempt_ms: int | None = bigint(default=None)

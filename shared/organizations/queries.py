@@ -21,6 +21,14 @@ async def get_organization(session: AsyncSession, organization_id: int) -> Organ
     return row
 
 
+async def lock_organization(session: AsyncSession, organization_id: int) -> OrganizationRow:
+    """Return the organization and keep other transactions from changing it until the end of this one."""
+    row = await session.get(OrganizationRow, organization_id, with_for_update=True)
+    if row is None:
+        raise NotFoundError("Organization not found.")
+    return row
+
+
 async def list_organizations(session: AsyncSession, query: ListQuery) -> tuple[list[OrganizationRow], int]:
     """Return one page of organizations and the number of all."""
     columns = {

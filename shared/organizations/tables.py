@@ -13,6 +13,8 @@ class OrganizationRow(SQLModel, table=True):
     name: str = Field(unique=True)
     budget_micros: int | None = bigint(default=None)
     """Money that is left; null is unlimited."""
+    budget_version: int = bigint(default=0)
+    """Grows with every change of the budget."""
     carbon_budget_mg: int | None = bigint(default=None)
     """CO2e per calendar month, UTC; null is unlimited."""
     created_ms: int = bigint()

@@ -11,7 +11,7 @@ from redis.exceptions import NoScriptError
 
 from shared.clock import now_ms
 from shared.queue.jobs import Aborted, Enqueued, NewJob, QueueStats
-from shared.queue.keys import BAND_WIDTH, BANDS, DUE_FROM, PARKED_FROM, control_channel
+from shared.queue.keys import BAND_WIDTH, BANDS, DUE_FROM, HEAD_START, MAX_HEAD_START, PARKED_FROM, control_channel
 from shared.queue.lua import QueueScripts
 
 log = structlog.get_logger()
@@ -166,7 +166,8 @@ class JobQueue:
         now = now_ms()
         payload = serialize_job(job.function, job.args, {}, None, now, serializer=self._redis.job_serializer)
         lifetime_ms = max(job.due_ms - now, 0) + PAYLOAD_LIFETIME_MS
-        return [job.job_id, payload, lifetime_ms, job.due_ms, job.band, job.tenant, job.cost, job.group]
+        head_start = min(job.priority * HEAD_START, MAX_HEAD_START)
+        return [job.job_id, payload, lifetime_ms, job.due_ms, job.band, job.tenant, job.cost, job.group, head_start]
 
 
 def _log_failure(job_id: str, answer: "asyncio.Future[Enqueued]") -> None:

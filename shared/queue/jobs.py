@@ -18,6 +18,8 @@ class NewJob(Struct, frozen=True, kw_only=True):
     """What the job keeps busy, its router for example.  Groups share the slots: none can take the last ones."""
     band: int = 0
     """Priority, 0 is the most urgent."""
+    priority: int = 0
+    """Head start within the band, see `shared.queue.keys`."""
     cost: float = 1.0
     """Share of the tenant's turn this job uses up; for example its estimated tokens / 1000."""
     due_ms: int = 0

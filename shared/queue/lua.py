@@ -12,13 +12,13 @@ from redis.commands.core import AsyncScript
 from redis.exceptions import NoScriptError
 
 from shared.queue.jobs import Claim, Claimed
-from shared.queue.keys import BAND_WIDTH, DUE_FROM, PARKED_FROM, wake_key
+from shared.queue.keys import BAND_WIDTH, DUE_FROM, FIRST_TAG, PARKED_FROM, wake_key
 
 MAX_CLAIMS: Final = 1000
 """Most jobs one claim may ask for: Lua returns at most 8,000 values."""
 
 _FOLDER = Path(__file__).parent / "scripts"
-_LAYOUT = f"local BAND_WIDTH, DUE_FROM, PARKED_FROM = {BAND_WIDTH}, {DUE_FROM}, {PARKED_FROM}\n"
+_LAYOUT = f"local BAND_WIDTH, DUE_FROM, PARKED_FROM, FIRST_TAG = {BAND_WIDTH}, {DUE_FROM}, {PARKED_FROM}, {FIRST_TAG}\n"
 
 
 def script_source(name: str) -> str:

@@ -23,6 +23,11 @@ class RouterLimits(Struct, frozen=True, kw_only=True):
     tpd: int | None = None
 
     @property
+    def is_open(self) -> bool:
+        """Return whether nothing is limited."""
+        return self.rpm is self.rpd is self.tpm is self.tpd is None
+
+    @property
     def is_closed(self) -> bool:
         """Return whether a limit of 0 forbids the router altogether."""
         return 0 in (self.rpm, self.rpd, self.tpm, self.tpd)

@@ -22,6 +22,8 @@ class UserRow(SQLModel, table=True):
     priority: int = 0
     budget_micros: int | None = bigint(default=None)
     """Money that is left; null is unlimited."""
+    budget_version: int = bigint(default=0)
+    """Grows with every change of the budget."""
     carbon_budget_mg: int | None = bigint(default=None)
     """CO2e per calendar month, UTC; null is unlimited."""
     expires_ms: int | None = bigint(default=None)

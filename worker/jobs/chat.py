@@ -14,10 +14,10 @@ from shared.chat.schemas import AssistantMessage, Choice, ChunkChoice
 from shared.clock import now_ms
 from shared.jobs.schemas import alias_of
 from shared.request_logs.redaction import clean
+from shared.tokens import count_message_tokens, count_tokens
 from shared.usage.schemas import Usage
 from worker.context import JobContext, Produced, TokenCount
 from worker.providers.base import ProviderCall, ProviderError
-from worker.tokens import count_message_tokens, count_tokens
 
 _NULL, _EMPTY_LIST = Raw(b"null"), Raw(b"[]")
 _COMPLETION, _CHUNK = Raw(b'"chat.completion"'), Raw(b'"chat.completion.chunk"')

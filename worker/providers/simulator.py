@@ -12,8 +12,8 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta, Struct, json
 
+from shared.tokens import count_message_tokens
 from worker.providers.base import ProviderCall, ProviderError, ProviderReply
-from worker.tokens import count_message_tokens
 
 _WORDS: Final = (
     "a river that meets the sea carries every stone it moved along the way and leaves behind a quiet field where"

@@ -58,7 +58,7 @@ local function take(zone, id, score)
   redis.call('SADD', busy, id)
   lease(id, token, now + lease_ms, lease_ms)
   local tag = tonumber(score) - zone.low
-  if tag > tonumber(redis.call('HGET', clock, zone.band) or '0') then redis.call('HSET', clock, zone.band, tag) end
+  if tag > tonumber(redis.call('HGET', clock, zone.band) or FIRST_TAG) then redis.call('HSET', clock, zone.band, tag) end
   local n = #claimed
   claimed[n + 1], claimed[n + 2], claimed[n + 3] = id, score, redis.call('HGET', places, id) or '0:'
   claimed[n + 4] = redis.call('GET', payload_key(id)) or ''

@@ -1,5 +1,5 @@
 -- prelude: names, time, and the moves that more than one script makes.  Prepended to every script.
--- BAND_WIDTH, DUE_FROM and PARKED_FROM come from keys.py, which explains the layout.
+-- BAND_WIDTH, DUE_FROM, PARKED_FROM and FIRST_TAG come from keys.py, which explains the layout.
 -- Only the queue is passed as a key; the rest derives from it, so the scripts need a single primary, as arq does.
 local queue = KEYS[1]
 local clock, tags, credits = queue .. ':clock', queue .. ':tags', queue .. ':credit'
@@ -33,17 +33,22 @@ end
 
 -- Where the next job of a band is taken from: a job put there is before all that come later.
 local function head_of(band)
-  return band * BAND_WIDTH + tonumber(redis.call('HGET', clock, band) or '1')
+  return band * BAND_WIDTH + tonumber(redis.call('HGET', clock, band) or FIRST_TAG)
 end
 
 -- Start-time fair queueing: the score of the next job of this tenant in this band.
-local function fair_score(band, tenant, cost)
+local function fair_score(band, tenant, cost, head_start)
+  local band_clock = tonumber(redis.call('HGET', clock, band) or FIRST_TAG)
+  local function next_tag(field)
+    local tag = math.max(band_clock, tonumber(redis.call('HGET', tags, field) or '0'))
+    tag = math.min(tag, BAND_WIDTH - 1)  -- whatever was charged, a job stays in its band
+    redis.call('HSET', tags, field, tag + cost)
+    return tag
+  end
   local field = band .. ':' .. tenant
-  local band_clock = tonumber(redis.call('HGET', clock, band) or '1')
-  local tag = math.max(band_clock, tonumber(redis.call('HGET', tags, field) or '0'))
-  tag = math.min(tag, BAND_WIDTH - 1)  -- whatever was charged, a job stays in its band
-  redis.call('HSET', tags, field, tag + cost)
-  return band * BAND_WIDTH + tag
+  local tag = next_tag(field)
+  if head_start > 0 then tag = next_tag(field .. ':' .. head_start) end  -- a sequence of its own, paid by both
+  return band * BAND_WIDTH + math.max(tag - head_start, 0)
 end
 
 -- Name the holder of a job; from now on its score is the deadline of the lease.

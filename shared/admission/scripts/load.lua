@@ -1,0 +1,35 @@
+-- load: tell what the database knows of an account.
+-- ARGV     1 name   2 value   3 version of the value   4 seq that `admit` gave   5 jobs before this id cannot be on their
+--          way to the database any more   6.. holds of unfinished jobs: id, amount
+-- returns  1, or 0 if the account changed meanwhile: read it again
+-- keeps    a value is never replaced by an older one; a hold belongs to a job that is unfinished or on its way
+local name, holds = ARGV[1], holds_key(ARGV[1])
+if (redis.call('HGET', holds, '#') or '0') ~= ARGV[4] then return 0 end
+local known = redis.call('HGET', account_key(name), 'n')
+if not known or tonumber(ARGV[3]) >= tonumber(known) then
+  redis.call('HSET', account_key(name), 'v', ARGV[2], 'n', ARGV[3])
+end
+redis.call('EXPIRE', account_key(name), ACCOUNT_S)
+
+local open = {}
+for i = 6, #ARGV, 2 do open[ARGV[i]] = ARGV[i + 1] end
+local sum, jobs = 0, 0
+local found = redis.call('HGETALL', holds)
+for i = 1, #found, 2 do
+  local job, amount = found[i], found[i + 1]
+  if job ~= '#' and job ~= '=' and job ~= '*' then
+    if job < ARGV[5] and not open[job] then
+      redis.call('HDEL', holds, job)
+    else
+      sum, jobs = sum + tonumber(amount), jobs + 1
+      open[job] = nil
+    end
+  end
+end
+for job, amount in pairs(open) do
+  redis.call('HSET', holds, job, amount)
+  sum, jobs = sum + tonumber(amount), jobs + 1
+end
+redis.call('HSET', holds, '=', whole(sum), '*', whole(jobs), '#', ARGV[4])
+redis.call('EXPIRE', holds, HOLDS_S)
+return 1
