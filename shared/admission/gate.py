@@ -14,8 +14,8 @@ Strategy = Literal["fixed_window", "moving_window", "sliding_window"]
 Dimension = Literal["rpm", "rpd", "tpm", "tpd"]
 Verdict = Literal["ok", "budget", "carbon", "queue", "rpm", "rpd", "tpm", "tpd"]
 DIMENSIONS: Final[tuple[Dimension, ...]] = ("rpm", "rpd", "tpm", "tpd")
-_HOLDS_S: Final = 3600
-"""Of an account without holds; the scripts prolong it."""
+_HOLDS_S: Final = 21 * 24 * 3600
+"""Longer than a job can wait and run, as in the scripts."""
 _FOLDER: Final = Path(__file__).parent / "scripts"
 
 
@@ -140,7 +140,7 @@ class Gate:
             for name in accounts:
                 pipeline.delete(f"sluice:account:{name}")
                 pipeline.hincrby(f"sluice:holds:{name}", "#", 1)  # what is being loaded now is too old
-                pipeline.expire(f"sluice:holds:{name}", _HOLDS_S, nx=True)
+                pipeline.expire(f"sluice:holds:{name}", _HOLDS_S)
             await pipeline.execute()
 
 

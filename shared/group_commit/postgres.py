@@ -8,6 +8,7 @@ of 5 statements costs 5 round trips instead of 500.
 import re
 from collections.abc import Sequence
 from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final
 
 import asyncpg
@@ -27,6 +28,7 @@ from shared.group_commit.units import (
 _CHANGES_ROWS: Final = re.compile(r"\s*(INSERT|UPDATE|DELETE)\b", re.IGNORECASE)
 _RETURNING: Final = re.compile(r"\bRETURNING\b", re.IGNORECASE)
 _MAX_PREPARED: Final = 256
+_NOTHING: Final = Result([], -1)
 _CONNECT_S: Final = 2.0
 _COMMAND_S: Final = 3.0
 """A server that is silent for longer is taken for lost."""
@@ -90,30 +92,16 @@ class PostgresStore:
         return self._connection
 
     async def _run_all(self, connection: "asyncpg.Connection[Any]", units: Sequence[Unit]) -> list[list[Result]]:
-        """Run all units; those of one shape side by side, which is allowed since units are independent."""
-        results: list[list[Result]] = [[] for _ in units]
-        shapes: dict[tuple[str, ...], list[int]] = {}
-        shared: list[tuple[str, str, int, Statement]] = []
-        for index, unit in enumerate(units):
-            own = tuple(statement.sql for statement in unit if not statement.is_shared)
-            shapes.setdefault(own, []).append(index)
-            shared += [(one.sql, str(one.parameters[0]), index, one) for one in unit[len(own) :]]
-        for shape, indexes in shapes.items():
-            for position, sql in enumerate(shape):
-                statements = [units[index][position] for index in indexes]
-                for index, result in zip(indexes, await self._run_each(connection, sql, statements), strict=True):
-                    results[index].append(result)
-        shared.sort(key=lambda one: one[:3])
-        for sql, group in groupby(shared, key=lambda one: one[0]):
-            members = list(group)
-            found = await self._run_each(connection, sql, [statement for *_, statement in members])
-            for (_, _, index, _), result in zip(members, found, strict=True):
-                results[index].append(result)
+        """Run all units; statements of one kind side by side, which is allowed since units are independent."""
+        results = [[_NOTHING] * len(unit) for unit in units]
+        for places in _steps(units):
+            statements = [units[index][position] for index, position in places]
+            for (index, position), result in zip(places, await self._run_each(connection, statements), strict=True):
+                results[index][position] = result
         return results
 
-    async def _run_each(
-        self, connection: "asyncpg.Connection[Any]", sql: str, statements: list[Statement]
-    ) -> list[Result]:
+    async def _run_each(self, connection: "asyncpg.Connection[Any]", statements: list[Statement]) -> list[Result]:
+        sql = statements[0].sql
         if len(statements) == 1 or not _CHANGES_ROWS.match(sql):
             results = [await self._run(connection, statement) for statement in statements]
         elif all(statement.expects is None for statement in statements) and not _RETURNING.search(sql):
@@ -132,6 +120,21 @@ class PostgresStore:
         rows = [tuple(row) for row in await prepared.fetch(*statement.parameters)]
         count = (prepared.get_statusmsg() or "").rpartition(" ")[2]  # of "UPDATE 3", "INSERT 0 1", "CREATE TABLE"
         return Result(rows, int(count) if count.isdigit() else 0)
+
+
+def _steps(units: Sequence[Unit]) -> list[list[tuple[int, int]]]:
+    """Return the order in which statements run: groups of one SQL text, each statement given by unit and position.
+
+    Units of one shape go statement by statement; the shared statements of all units come last, sorted.
+    """
+    shapes: dict[tuple[str, ...], list[int]] = {}
+    shared: list[tuple[str, str, int, int]] = []
+    for index, unit in enumerate(units):
+        own = tuple(statement.sql for statement in unit if not statement.is_shared)
+        shapes.setdefault(own, []).append(index)
+        shared += [(unit[at].sql, str(unit[at].parameters[0]), index, at) for at in range(len(own), len(unit))]
+    steps = [[(index, at) for index in indexes] for shape, indexes in shapes.items() for at in range(len(shape))]
+    return steps + [[one[2:] for one in group] for _, group in groupby(sorted(shared), key=itemgetter(0))]
 
 
 async def _run_together(connection: "asyncpg.Connection[Any]", sql: str, statements: list[Statement]) -> list[Result]:

@@ -1,0 +1,334 @@
+"""Money and CO2e: held at admission, settled with the result, never overspent."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest_asyncio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from shared.admission.records import money_account, user_of
+from shared.admission.tables import CarbonAccountRow
+from shared.jobs.tables import JobRow
+from shared.organizations.tables import OrganizationRow
+from shared.usage.tables import ChargeRow, UsageRecordRow
+from shared.users.tables import UserRow
+from tests.conftest import make_settings
+from tests.installation import Installation, open_installation
+from tests.people import INFO, ORGANIZATIONS, USERS, add_user, changed, create, key_of, read, refused
+from tests.providers import ScriptedProvider, says, usage
+from tests.servers import RedisServer
+from tests.waiting import eventually
+
+PRICES = (1, 1)
+POOR = (400, "Insufficient budget.")
+
+
+@pytest_asyncio.fixture
+async def both(tmp_path: Path, redis_server: RedisServer, database_url: str) -> AsyncIterator[Installation]:
+    """An installation with a model that costs one micro-unit per token, on each database in turn."""
+    options = make_settings(tmp_path, redis_server, database_url=database_url, accept_patience_s=0.5)
+    async with open_installation(options) as installation:
+        await installation.add_model("paid", prices=PRICES, model_total_params=70, model_hosting_zone="FRA")
+        yield installation
+
+
+async def payer(
+    installation: Installation, micros: int | None, email: str = "payer@example.com", **members: Any
+) -> Any:
+    """Return id and headers of a user with this budget."""
+    budget = None if micros is None else micros / 10**6
+    user = await add_user(installation, email, budget=budget, **members)
+    return user["id"], await key_of(installation, user["id"])
+
+
+async def buy(installation: Installation, me: dict[str, str], tokens: int = 10, **members: Any) -> Any:
+    """Send a chat that costs its prompt and so many tokens."""
+    return await installation.chat(model="paid", max_tokens=tokens, simulator={"tokens": tokens}, headers=me, **members)
+
+
+async def left(installation: Installation, user_id: int) -> int | None:
+    row = (await installation.rows(UserRow, UserRow.id == user_id))[0]
+    return row.budget_micros
+
+
+async def spent(installation: Installation) -> int:
+    return sum(row.amount_micros for row in await installation.rows(ChargeRow))
+
+
+async def holds(installation: Installation, account: str) -> dict[bytes, bytes]:
+    """Return the open holds of an account."""
+    found = await installation.state.redis.hgetall(f"sluice:holds:{account}")
+    return {job: amount for job, amount in found.items() if job not in (b"=", b"*", b"#")}
+
+
+async def test_a_charge_lowers_the_budget_in_the_transaction_of_the_result(both: Installation) -> None:
+    user_id, me = await payer(both, 10_000)
+
+    answer = await buy(both, me, 10)
+
+    cost = round((await answer.json())["usage"]["cost"] * 10**6)
+    assert cost == (await answer.json())["usage"]["total_tokens"]
+    assert await left(both, user_id) == 10_000 - cost
+    assert (await read(both, INFO, headers=me))["budget"] == (10_000 - cost) / 10**6
+    assert await holds(both, money_account(user_of(user_id))) == {}
+    next_answer = await buy(both, me, 10)
+    assert float(next_answer.headers["x-budget-remaining"]) < (10_000 - cost) / 10**6
+
+
+async def test_an_empty_budget_buys_nothing_but_free_models(both: Installation) -> None:
+    _, me = await payer(both, 0)
+
+    paid, free = await buy(both, me), await both.chat(headers=me)
+
+    assert await refused(paid) == POOR
+    assert (await paid.json())["error"]["code"] == "insufficient_budget"
+    assert free.status == 200
+
+
+async def test_a_budget_for_one_request_pays_for_one_of_fifty(both: Installation) -> None:
+    user_id, me = await payer(both, 1)
+
+    answers = await asyncio.gather(*(buy(both, me, 50) for _ in range(50)))
+
+    statuses = [answer.status for answer in answers]
+    assert (statuses.count(200), statuses.count(400)) == (1, 49)
+    assert await spent(both) == 1
+    assert await left(both, user_id) == 0
+
+
+async def test_the_charge_is_never_more_than_what_was_left(both: Installation, provider: ScriptedProvider) -> None:
+    provider.default = says("Long.", reported=usage(5000, 5000))
+    await both.add_provider((await read(both, "/v1/admin/routers"))["data"][-1]["id"], provider.url)
+    user_id, me = await payer(both, 70)
+
+    statuses = [(await buy(both, me)).status for _ in range(4)]
+
+    assert statuses[0] == 200
+    assert statuses[-1] == 400
+    assert await spent(both) == 70
+    assert await left(both, user_id) == 0
+    assert sum(row.cost_micros for row in await both.rows(UsageRecordRow)) >= 70
+
+
+async def test_organization_and_user_pay_together_and_the_tighter_one_decides(both: Installation) -> None:
+    tenant = await create(both, ORGANIZATIONS, name="tenant", budget=0.000_05)
+    first, me = await payer(both, 10_000, organization=tenant["id"])
+    _, other = await payer(both, None, "other@example.com", organization=tenant["id"])
+
+    one = await buy(both, me, 10)
+    two = await buy(both, other, 200)
+    three = await buy(both, me, 10)
+
+    row = (await both.rows(OrganizationRow, OrganizationRow.id == tenant["id"]))[0]
+    assert (one.status, two.status) == (200, 200)
+    assert await refused(three) == POOR
+    assert row.budget_micros == 0
+    assert await spent(both) == 50
+    assert await left(both, first) == 10_000 - round((await one.json())["usage"]["cost"] * 10**6)
+
+
+async def test_a_failed_and_a_cancelled_job_release_what_they_held(both: Installation) -> None:
+    user_id, me = await payer(both, 100_000)
+
+    failed = await both.chat(model="paid", simulator={"fail": "400"}, max_tokens=10, headers=me)
+    later = await both.chat(
+        model="paid", max_tokens=10, simulator={"delay_ms": 20_000}, headers=me | {"Prefer": "respond-async"}
+    )
+    job_id = (await later.json())["id"]
+    assert len(await holds(both, money_account(user_of(user_id)))) == 1
+    await both.post(f"/v1/jobs/{job_id}/cancel", headers=me)
+
+    assert failed.status == 400
+    await eventually(lambda: is_empty(both, user_id))
+    assert await left(both, user_id) == 100_000
+    assert await spent(both) == 0
+
+
+async def is_empty(installation: Installation, user_id: int) -> bool:
+    return await holds(installation, money_account(user_of(user_id))) == {}
+
+
+async def test_a_new_budget_holds_at_once(both: Installation) -> None:
+    user_id, me = await payer(both, 0)
+    assert (await buy(both, me)).status == 400
+
+    await changed(both, f"{USERS}/{user_id}", {"budget": 1})
+    richer = await buy(both, me)
+    await changed(both, f"{USERS}/{user_id}", {"budget": 0})
+    poorer = await buy(both, me)
+
+    assert (richer.status, poorer.status) == (200, 400)
+
+
+async def test_a_redis_that_lost_everything_knows_budget_and_holds_again(both: Installation) -> None:
+    user_id, me = await payer(both, 1000)
+    await both.chat(model="paid", max_tokens=10, simulator={"delay_ms": 3000}, headers=me | {"Prefer": "respond-async"})
+    before = await holds(both, money_account(user_of(user_id)))
+    assert len(before) == 1
+
+    await both.state.redis.flushall()
+    answer = await buy(both, me, 10)
+
+    after = await holds(both, money_account(user_of(user_id)))
+    assert before.items() <= after.items() or answer.status == 400
+    await eventually(lambda: all_over(both), within_s=20)
+    assert await spent(both) + (await left(both, user_id) or 0) == 1000
+
+
+async def all_over(installation: Installation) -> bool:
+    return all(row.finished_ms is not None for row in await installation.rows(JobRow))
+
+
+async def test_a_hold_of_a_job_that_is_long_over_ends_when_the_account_is_read_again(both: Installation) -> None:
+    user_id, me = await payer(both, 10_000)
+    account = money_account(user_of(user_id))
+    assert (await buy(both, me)).status == 200
+    redis = both.state.redis
+    await redis.hset(f"sluice:holds:{account}", mapping={"0" * 26: 9000, "=": 9000, "*": 1})  # left by a killed process
+    await redis.delete(f"sluice:account:{account}")
+
+    answer = await buy(both, me)
+
+    assert answer.status == 200
+    assert float(answer.headers["x-budget-remaining"]) > 0
+    assert await holds(both, account) == {}
+
+
+async def test_a_job_that_could_not_be_stored_holds_and_counts_nothing(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    options = make_settings(tmp_path, redis_server, accept_patience_s=0.2)
+    async with open_installation(options) as installation:
+        await installation.add_model("paid", prices=PRICES)
+        user_id, me = await payer(installation, 100_000)
+        await installation.grant(2, rpm=10)
+        assert (await buy(installation, me)).status == 200
+        locker = sqlite3.connect(tmp_path / "data" / "sluice.db", isolation_level=None)
+        locker.execute("BEGIN IMMEDIATE")
+
+        refusal = await buy(installation, me)
+
+        assert refusal.status == 503
+        assert await holds(installation, money_account(user_of(user_id))) == {}
+        assert await installation.state.redis.hget(f"sluice:limits:{user_id}:2", "mr") == b"1"
+        locker.execute("ROLLBACK")
+        locker.close()
+
+
+async def test_emissions_of_the_month_count_even_before_the_budget_was_set(both: Installation) -> None:
+    user_id, me = await payer(both, None)
+    await buy(both, me, 100)
+    emitted_ng = sum(row.operational_ng + row.embodied_ng for row in await both.rows(UsageRecordRow))
+    grams = emitted_ng / 10**9
+
+    await changed(both, f"{USERS}/{user_id}", {"carbon_budget": round(grams * 1.5, 3)})
+    refusal = await eventually(lambda: refused_for_carbon(both, me))
+
+    answer = await refusal.json()
+    assert answer["error"]["code"] == "carbon_budget_exceeded"
+    assert int(refusal.headers["retry-after"]) > 0
+    assert (await buy(both, me, 1)).status == 200
+    account = (await both.rows(CarbonAccountRow))[0]
+    total_ng = sum(row.operational_ng + row.embodied_ng for row in await both.rows(UsageRecordRow))
+    assert abs(account.emitted_ug * 1000 - total_ng) < 2000
+
+
+async def refused_for_carbon(installation: Installation, me: dict[str, str]) -> Any:
+    answer = await buy(installation, me, 100)
+    return answer if answer.status == 429 else None
+
+
+async def test_parallel_requests_never_exceed_a_carbon_budget(both: Installation) -> None:
+    _, me = await payer(both, None, carbon_budget=0.1)
+
+    answers = await asyncio.gather(*(buy(both, me, 40) for _ in range(60)))
+
+    emitted_ng = sum(row.operational_ng + row.embodied_ng for row in await both.rows(UsageRecordRow))
+    statuses = {answer.status for answer in answers}
+    assert statuses == {200, 429}
+    assert emitted_ng <= 0.1 * 10**9
+    shown = [answer.headers["x-carbon-budget-remaining"] for answer in answers if answer.status == 200]
+    assert all(0 <= float(grams) <= 0.1 for grams in shown)
+
+
+async def test_a_tenant_has_only_so_many_unfinished_jobs(tmp_path: Path, redis_server: RedisServer) -> None:
+    options = make_settings(tmp_path, redis_server, accept_patience_s=0.5, tenant_max_jobs=3)
+    async with open_installation(options, workers=False) as installation:
+        tenant = await create(installation, ORGANIZATIONS, name="tenant")
+        _, me = await payer(installation, None, organization=tenant["id"])
+        _, colleague = await payer(installation, None, "colleague@example.com", organization=tenant["id"])
+        _, stranger = await payer(installation, None, "stranger@example.com")
+        later = {"Prefer": "respond-async"}
+
+        mine = [await installation.chat(headers=me | later) for _ in range(3)]
+        fourth = await installation.chat(headers=colleague | later)
+        other = await installation.chat(headers=stranger | later)
+        await installation.post(f"/v1/jobs/{mine[0].headers['x-job-id']}/cancel", headers=me)
+        fifth = await installation.chat(headers=colleague | later)
+
+        assert [answer.status for answer in mine] == [202, 202, 202]
+        assert (fourth.status, (await fourth.json())["error"]["code"]) == (429, "queue_full")
+        assert int(fourth.headers["retry-after"]) >= 1
+        assert (other.status, fifth.status) == (202, 202)
+
+
+requests = st.lists(
+    st.tuples(st.integers(1, 60), st.sampled_from(["ok", "400", "stream", "cancel"])), min_size=100, max_size=300
+)
+
+
+@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
+@given(budget=st.integers(0, 4000), asked=requests, limits=st.integers(1, 300))
+def test_whatever_runs_at_once_the_ledger_and_the_budget_add_up(
+    tmp_path_factory: Any, session_redis: RedisServer, budget: int, asked: list[tuple[int, str]], limits: int
+) -> None:
+    folder = tmp_path_factory.mktemp("property")
+
+    async def run() -> None:
+        options = make_settings(folder, session_redis, accept_patience_s=0.5)
+        async with open_installation(options) as installation:
+            await installation.state.redis.flushall()
+            await installation.add_model("paid", prices=PRICES)
+            await installation.grant(2, rpd=limits)
+            user_id, me = await payer(installation, budget)
+            answers = await asyncio.gather(*(one(installation, me, *what) for what in asked))
+            await eventually(lambda: all_over(installation), within_s=30)
+            await eventually(lambda: is_empty(installation, user_id))
+            rest = await left(installation, user_id)
+            assert rest is not None
+            assert rest >= 0
+            assert await spent(installation) + rest == budget
+            jobs = len(await installation.rows(JobRow))
+            assert jobs == sum(status not in (429, 400) for status in answers) + await failures(installation)
+            assert jobs <= limits
+
+    asyncio.run(run())
+
+
+async def failures(installation: Installation) -> int:
+    return len(await installation.rows(JobRow, JobRow.status == "failed"))
+
+
+async def one(installation: Installation, me: dict[str, str], tokens: int, what: str) -> int:
+    """Send one request of the property test; returns its status."""
+    simulator: dict[str, Any] = {"tokens": tokens} | ({"fail": "400"} if what == "400" else {})
+    headers = me | ({"Prefer": "respond-async"} if what == "cancel" else {})
+    async with installation.client.post(
+        "/v1/chat/completions",
+        json={
+            "model": "paid",
+            "messages": [{"role": "user", "content": "Hi"}],
+            "max_tokens": tokens,
+            "stream": what == "stream",
+            "simulator": simulator,
+        },
+        headers=headers,
+    ) as response:
+        await response.read()
+        if what == "cancel" and response.status == 202:
+            await installation.post(f"/v1/jobs/{response.headers['x-job-id']}/cancel", headers=me)
+        return int(response.status)
