@@ -12,7 +12,7 @@ from shared.jobs.messages import JobMessage
 from shared.replies.writer import Reply, ReplyWriter
 from shared.settings import Settings
 from shared.usage.schemas import Usage
-from worker.providers.base import ChatAdapter
+from worker.providers.base import Adapter
 
 
 class Runtime(Struct, frozen=True, kw_only=True):
@@ -26,7 +26,7 @@ class Runtime(Struct, frozen=True, kw_only=True):
     replies: ReplyWriter
     gate: Gate
     directory: Directory
-    adapters: dict[str, ChatAdapter]
+    adapters: dict[str, Adapter]
 
 
 class TokenCount(Struct, kw_only=True):
