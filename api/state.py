@@ -10,6 +10,7 @@ from api.keys import KeyRing
 from api.last_used import LastUsed
 from api.load import QueueLoad
 from api.passwords import Passwords
+from api.patience import Patience
 from api.readers import Readers
 from api.withdrawals import Withdrawals
 from shared.database import Database
@@ -34,6 +35,7 @@ class State(Struct, frozen=True, kw_only=True):
     admissions: Admissions
     withdrawals: Withdrawals
     inbox: Inbox
+    patience: Patience
     reader: ReplyReader
     readers: Readers
     done: DoneWatch

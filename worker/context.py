@@ -13,6 +13,7 @@ from shared.replies.writer import Reply, ReplyWriter
 from shared.settings import Settings
 from shared.usage.schemas import Usage
 from worker.providers.base import Adapter
+from worker.routing.choice import Routing
 
 
 class Runtime(Struct, frozen=True, kw_only=True):
@@ -25,6 +26,7 @@ class Runtime(Struct, frozen=True, kw_only=True):
     writer: GroupCommit
     replies: ReplyWriter
     gate: Gate
+    routing: Routing
     directory: Directory
     adapters: dict[str, Adapter]
 

@@ -61,6 +61,7 @@ async def create_provider(call: Call, body: CreateProviderRequest) -> Provider:
 _KEPT = (
     "type", "model_hosting_zone", "model_total_params", "model_active_params", "quantization_bits",
     "gpu_count", "gpu_memory_gb", "batch_size", "pue", "wue", "joules_per_output_token", "qos_metric", "qos_limit",
+    "weight",
 )  # fmt: skip
 """Members that are columns of the same name."""
 
@@ -151,7 +152,7 @@ def _changes(call: Call, row: ProviderRow, body: UpdateProviderRequest) -> dict[
     return changes
 
 
-_CHANGED = ("model_hosting_zone", "model_total_params", "model_active_params")
+_CHANGED = ("weight", "model_hosting_zone", "model_total_params", "model_active_params")
 
 
 @routes.delete("/v1/admin/providers/{provider}", right="admin", raises=(NotFoundError,))
@@ -188,6 +189,7 @@ def _to_provider(row: ProviderRow) -> Provider:
         joules_per_output_token=row.joules_per_output_token,
         qos_metric=row.qos_metric,  # type: ignore[arg-type]
         qos_limit=row.qos_limit,
+        weight=_number(row.weight),
         created=row.created_ms // 1000,
         updated=row.updated_ms // 1000,
     )

@@ -3,6 +3,7 @@
 from decimal import Decimal
 from typing import Any, Final
 
+from msgspec import UNSET
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.audit import audit
@@ -25,7 +26,7 @@ _MAX_PRICE: Final = Decimal(10**9)
 _SMALLEST_PRICE: Final = Decimal("1e-12")
 
 
-@routes.post("/v1/admin/routers", right="admin", status=201, raises=(ConflictError,))
+@routes.post("/v1/admin/routers", right="admin", status=201, raises=(NotFoundError, ConflictError))
 async def create_router(call: Call, body: CreateRouterRequest) -> Router:
     """Create a router, a public model name; it can be called once it has a provider and a role has a limit for it."""
     now = now_ms()
@@ -34,6 +35,7 @@ async def create_router(call: Call, body: CreateRouterRequest) -> Router:
         user_id=call.caller.user_id,
         type=body.type,
         load_balancing_strategy=body.load_balancing_strategy,
+        fallback_id=body.fallback,
         price_prompt=_price(body.cost_prompt_tokens, "cost_prompt_tokens"),
         price_completion=_price(body.cost_completion_tokens, "cost_completion_tokens"),
         created_ms=now,
@@ -41,6 +43,7 @@ async def create_router(call: Call, body: CreateRouterRequest) -> Router:
     )
     aliases = _aliases(body.aliases)
     async with call.state.database.transaction() as session:
+        await _check_fallback(session, None, row.type, row.fallback_id)
         await insert_router(session, row, aliases)
         created = (await _to_routers(session, [row]))[0]
         audit(session, call, "router.create", "router", created.id, None, created)
@@ -88,6 +91,9 @@ async def update_router(call: Call, router_id: RowId, body: UpdateRouterRequest)
         for kind in await list_provider_types(session, router_id) if body.type is not None else ():
             if kind not in PROVIDER_TYPES_OF[body.type or row.type]:
                 raise ProviderTypeError(f"Invalid model provider type {kind} for {body.type} router.")
+        await _check_fallback(
+            session, router_id, changes.get("type", row.type), changes.get("fallback_id", row.fallback_id)
+        )
         for name, value in changes.items():
             setattr(row, name, value)
         await change_router(session, row, before.aliases if aliases is None else aliases)
@@ -95,6 +101,14 @@ async def update_router(call: Call, router_id: RowId, body: UpdateRouterRequest)
         audit(session, call, "router.update", "router", router_id, before, after)
     await call.state.directory.refresh()
     return after
+
+
+async def _check_fallback(session: AsyncSession, router_id: int | None, kind: str, fallback_id: int | None) -> None:
+    """Raise `NotFoundError` or `InvalidFieldError` unless the fallback can do what the router does."""
+    if fallback_id is not None:
+        fallback = await get_router(session, fallback_id)
+        if fallback_id == router_id or fallback.type != kind:
+            raise InvalidFieldError(["body", "fallback"], f"Expected another {kind} router")
 
 
 def _changes(body: UpdateRouterRequest) -> dict[str, Any]:
@@ -106,6 +120,8 @@ def _changes(body: UpdateRouterRequest) -> dict[str, Any]:
         changes["type"] = body.type
     if body.load_balancing_strategy is not None:
         changes["load_balancing_strategy"] = body.load_balancing_strategy
+    if body.fallback is not UNSET:
+        changes["fallback_id"] = body.fallback
     if body.cost_prompt_tokens is not None:
         changes["price_prompt"] = _price(body.cost_prompt_tokens, "cost_prompt_tokens")
     if body.cost_completion_tokens is not None:
@@ -139,6 +155,7 @@ def _to_router(row: RouterRow, aliases: list[str], providers: int) -> Router:
         type=row.type,  # type: ignore[arg-type]  # a column
         aliases=aliases,
         load_balancing_strategy=row.load_balancing_strategy,  # type: ignore[arg-type]
+        fallback=row.fallback_id,
         vector_size=row.vector_size,
         max_context_length=row.max_context_length,
         cost_prompt_tokens=float(row.price_prompt),

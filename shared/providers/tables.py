@@ -32,6 +32,7 @@ class ProviderRow(SQLModel, table=True):
     joules_per_output_token: float | None = None
     qos_metric: str | None = None
     qos_limit: float | None = None
+    weight: float = 1.0
     max_context_length: int | None = None
     created_ms: int = bigint()
     updated_ms: int = bigint()
