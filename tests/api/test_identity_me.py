@@ -163,8 +163,8 @@ async def test_an_administrator_deletes_any_key_by_its_id(both: Installation) ->
     assert (await both.get(INFO, headers=headers)).status == 401
 
 
-async def test_keys_may_have_a_longest_validity(tmp_path: Path, redis_server: RedisServer, database_url: str) -> None:
-    settings = make_settings(tmp_path, redis_server, database_url=database_url, key_max_expiration_days=30)
+async def test_keys_may_have_a_longest_validity(tmp_path: Path, redis_server: RedisServer, prepared_url: str) -> None:
+    settings = make_settings(tmp_path, redis_server, database_url=prepared_url, key_max_expiration_days=30)
     async with open_installation(settings, workers=False) as sluice:
         headers = await key_of(sluice, 2)
         now = int(time.time())
