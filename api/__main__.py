@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
 import uvloop
-from aiohttp import web
+from aiohttp import ClientSession, DummyCookieJar, web
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -82,6 +82,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         stack.push_async_callback(readers.close)
         done = DoneWatch(redis, INFERENCE)
         stack.push_async_callback(done.close)
+        http = await stack.enter_async_context(ClientSession(cookie_jar=DummyCookieJar()))
         patience = Patience(settings.routing_wait_s)
         stack.push_async_callback(patience.close)
         state = State(
@@ -90,7 +91,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
             withdrawals=withdrawals, inbox=inbox, reader=reader, readers=readers, done=done, directory=directory,
             keys=KeyRing(database, directory, admin_key(settings), last_used), last_used=last_used,
             passwords=Passwords(redis), box=SecretBox(encryption_secret(settings)),
-            patience=patience,
+            patience=patience, http=http,
         )  # fmt: skip
         patience.start(lambda job_ids: give_up(state, job_ids))
         yield state

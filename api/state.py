@@ -1,6 +1,6 @@
 """What lives as long as the process, and who is calling."""
 
-from aiohttp import web
+from aiohttp import ClientSession, web
 from msgspec import Struct
 from redis.asyncio import Redis
 
@@ -44,6 +44,8 @@ class State(Struct, frozen=True, kw_only=True):
     last_used: LastUsed
     passwords: Passwords
     box: SecretBox
+    http: ClientSession
+    """For questions to providers; jobs have workers."""
 
 
 STATE: web.AppKey[State] = web.AppKey("state", State)

@@ -94,7 +94,12 @@ class Installation:
 
     async def add_provider(self, router_id: int, url: str | None = None, **members: Any) -> dict[str, Any]:
         """Add a provider: the simulator, or an OpenAI-compatible server at `url`."""
-        body: dict[str, Any] = {"router": router_id, "type": "simulator", "model_name": "upstream-model"}
+        body: dict[str, Any] = {
+            "router": router_id,
+            "type": "simulator",
+            "model_name": "upstream-model",
+            "probe": False,
+        }
         if url is not None:
             body |= {"type": "openai", "url": url}
         provider = await self.post("/v1/admin/providers", body | members)

@@ -42,6 +42,7 @@ class CreateProviderRequest(Struct, kw_only=True):
     qos_metric: Metric | None = None
     qos_limit: QosLimit | None = None
     weight: Weight = 1.0
+    probe: Annotated[bool, Meta(description="False: add it without looking whether it answers.")] = True
 
 
 class UpdateProviderRequest(Struct, kw_only=True):
@@ -59,6 +60,7 @@ class UpdateProviderRequest(Struct, kw_only=True):
     qos_metric: Metric | UnsetType | None = UNSET
     qos_limit: QosLimit | UnsetType | None = UNSET
     weight: Weight | None = None
+    probe: bool = True
 
 
 class Provider(Struct, kw_only=True):

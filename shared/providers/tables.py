@@ -34,5 +34,6 @@ class ProviderRow(SQLModel, table=True):
     qos_limit: float | None = None
     weight: float = 1.0
     max_context_length: int | None = None
+    vector_size: int | None = None
     created_ms: int = bigint()
     updated_ms: int = bigint()

@@ -1,4 +1,4 @@
-"""Fallback routers and weights of providers.
+"""Fallback routers, weights and vector sizes of providers.
 
 Revision: 0004, after 0003
 """
@@ -11,6 +11,7 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
-    """Add a column each."""
+    """Add the columns."""
     op.execute("ALTER TABLE routers ADD COLUMN fallback_id INTEGER REFERENCES routers (id) ON DELETE SET NULL")
+    op.add_column("providers", sa.Column("vector_size", sa.Integer(), nullable=True))
     op.add_column("providers", sa.Column("weight", sa.Float(), nullable=False, server_default="1"))
