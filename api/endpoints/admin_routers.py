@@ -9,10 +9,12 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from api.audit import audit
 from api.call import Call
 from api.http import Routes
+from api.provider_health import health_of, worst
 from api.trim import trimmed
 from shared.clock import now_ms
-from shared.errors import ConflictError, InvalidFieldError, NotFoundError, ProviderTypeError
+from shared.errors import ConflictError, InvalidFieldError, NotFoundError, ProviderTypeError, QueueUnavailableError
 from shared.lists import ListPage, ListQuery, RowId
+from shared.models.health import RouterHealth
 from shared.models.schemas import PROVIDER_TYPES_OF
 from shared.routers.queries import count_providers, get_router, insert_router, list_aliases, list_provider_types
 from shared.routers.queries import delete_router as remove_router
@@ -78,6 +80,16 @@ async def get_admin_router(call: Call, router_id: RowId) -> Router:
     """Get a router."""
     async with call.state.database.read() as session:
         return (await _to_routers(session, [await get_router(session, router_id)]))[0]
+
+
+@routes.get("/v1/admin/routers/{router_id}/health", right="admin", raises=(NotFoundError, QueueUnavailableError))
+async def get_router_health(call: Call, router_id: RowId) -> RouterHealth:
+    """Get how the providers of a router are: breaker, attempts that run, figures of the last two minutes."""
+    router = await call.state.directory.find_router_by_id(router_id)
+    if router is None:
+        raise NotFoundError(f"Model router {router_id} not found.")
+    providers = (await health_of(call, [router]))[router.id]
+    return RouterHealth(id=router.id, name=router.name, status=worst(providers), providers=providers)
 
 
 @routes.patch("/v1/admin/routers/{router_id}", right="admin", raises=(NotFoundError, ConflictError, ProviderTypeError))

@@ -310,3 +310,33 @@ async def test_slots_of_attempts_are_free_afterwards(sluice: Installation, provi
 
 async def _is_empty(installation: Installation, key: str) -> bool:
     return not await installation.state.redis.exists(key)
+
+
+async def test_the_health_of_providers_is_told(both: Installation, two: Any) -> None:
+    bad, good = two
+    bad.default = fails(429, **{"Retry-After": "60"})
+    limit = {"qos_metric": "inflight", "qos_limit": 5}
+    router = await add_router(both, {"url": bad.url}, {"url": good.url, **limit})
+    path = f"{ROUTERS}/{router}/health"
+    assert {one["status"] for one in (await read(both, path))["providers"]} == {"green"}
+
+    await eventually(lambda: _is_red(both, path))
+
+    health = await eventually(lambda: _has_figures(both, path))
+    paused, well = health["providers"]
+    assert (paused["breaker"], paused["failures"], paused["status"]) == ("open", 1, "red")
+    assert paused["opens_at"] is not None
+    assert (well["breaker"], well["status"], well["running"], well["limit"]) == ("closed", "green", 0, 5)
+    models = {one["id"]: one["status"] for one in (await read(both, "/health/models"))["data"]}
+    assert (models["routed"], models["simulator"]) == ("red", "green")
+    assert (await both.get(f"{ROUTERS}/999/health")).status == 404
+
+
+async def _is_red(installation: Installation, path: str) -> bool:
+    await ask(installation)
+    return bool((await read(installation, path))["status"] == "red")
+
+
+async def _has_figures(installation: Installation, path: str) -> Any:
+    health = await read(installation, path)
+    return health if health["providers"][1]["latency_p95_ms"] is not None else None

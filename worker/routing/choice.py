@@ -106,23 +106,17 @@ class Routing:
             until = self.health.opens_ms(provider.id)
             if until > now:
                 continue
-            (probing if until > 0 or not self._is_good(provider) else ready).append(provider)
+            (probing if until > 0 or not self._keeps_quality(provider) else ready).append(provider)
         for provider in random.sample(probing, len(probing)):
             if await self.health.may_probe(provider.id):
                 ready = [provider]  # should it fail, the others are still there
                 break
         return await self._acquire(router, ready, is_stream=is_stream) if ready else None
 
-    def _is_good(self, provider: Provider) -> bool:
-        """Return whether the figures of the provider keep its quality of service."""
-        metric, limit = provider.qos_metric, provider.qos_limit
-        if limit is None or metric in (None, "inflight"):
+    def _keeps_quality(self, provider: Provider) -> bool:
+        if provider.qos_metric in (None, "inflight"):
             return True
-        figures = self.health.figures(provider.id)
-        if metric == "performance":
-            return figures.tokens_per_s is None or figures.tokens_per_s >= limit
-        found = figures.ttft_p95_ms if metric == "ttft" else figures.latency_p95_ms
-        return found is None or found <= limit
+        return self.health.figures(provider.id).keep(provider.qos_metric, provider.qos_limit)
 
     async def _acquire(self, router: Router, ready: list[Provider], *, is_stream: bool) -> Choice | None:
         ordered = self._order(router.load_balancing_strategy, ready, is_stream=is_stream)

@@ -7,10 +7,7 @@ Samples: time to first token, latency and tokens per second of the attempts of t
 
 import asyncio
 import time
-from collections.abc import Iterable
-from math import ceil
 from pathlib import Path
-from statistics import median
 from typing import Final, cast
 
 import structlog
@@ -21,19 +18,20 @@ from redis.exceptions import RedisError
 
 from shared.clock import now_ms
 from shared.ids import new_ulid
+from shared.provider_health import NO_FIGURES, OPEN_KEY, SAMPLES_S, Figures, samples_key, to_figures
 from shared.tasks import end_tasks
 
 log = structlog.get_logger()
-SAMPLES_S: Final = 120
 PROBE_S: Final = 10
 _MAX_SAMPLES: Final = 1000
+_MAX_SHARED: Final = 50
+"""Samples of a provider that one worker shares at a time."""
 _OPEN_AFTER: Final = 5
 _FIRST_PAUSE_MS: Final = 5_000
 _LONGEST_PAUSE_MS: Final = 120_000
 _REFRESH_S: Final = 0.5
 _WATCHED_S: Final = 60.0
 _ASK_AGAIN_S: Final = 0.5
-_OPEN: Final = "sluice:providers:open"
 _FAIL: Final = Path(__file__).parent / "scripts" / "fail.lua"
 
 
@@ -43,18 +41,6 @@ class Sample(Struct, frozen=True, array_like=True):
     ttft_ms: int | None
     latency_ms: int
     tokens_per_s: float | None
-
-
-class Figures(Struct, frozen=True, kw_only=True):
-    """The samples of a provider in short; None without samples."""
-
-    ttft_p95_ms: float | None = None
-    latency_p95_ms: float | None = None
-    tokens_per_s: float | None = None
-    """Median."""
-
-
-NO_FIGURES: Final = Figures()
 
 
 class Health:
@@ -68,7 +54,7 @@ class Health:
         self._watched: dict[int, float] = {}
         self._probed: dict[int, float] = {}
         """When this process asked last whether it may probe."""
-        self._samples: list[tuple[int, Sample]] = []
+        self._samples: dict[int, list[Sample]] = {}
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -99,16 +85,17 @@ class Health:
         return bool(await self._redis.set(key, 1, nx=True, px=PROBE_S * 1000))
 
     def succeeded(self, provider_id: int, sample: Sample) -> None:
-        """Note a success; figures are only kept for providers that somebody watches."""
-        if provider_id in self._watched:
-            self._samples.append((provider_id, sample))
+        """Note a success."""
+        samples = self._samples.setdefault(provider_id, [])
+        if len(samples) < _MAX_SHARED:
+            samples.append(sample)
 
     async def close_breaker(self, provider_id: int) -> None:
         """Send everything there again."""
         self._open_until.pop(provider_id, None)
         try:
             async with self._redis.pipeline(transaction=False) as pipeline:
-                pipeline.zrem(_OPEN, str(provider_id))
+                pipeline.zrem(OPEN_KEY, str(provider_id))
                 pipeline.delete(f"sluice:provider:{provider_id}:failures", f"sluice:provider:{provider_id}:probe")
                 await pipeline.execute()
         except (RedisError, OSError) as error:
@@ -140,17 +127,16 @@ class Health:
                 log.warning("provider_health_unknown", error=repr(error))
 
     async def _share(self) -> None:
-        samples, self._samples = self._samples[-_MAX_SAMPLES:], []
-        if not samples:
+        shared, self._samples = self._samples, {}
+        if not shared:
             return
         now = now_ms()
         async with self._redis.pipeline(transaction=False) as pipeline:
-            for provider_id, one in samples:
-                member = f"{_word(one.ttft_ms)}:{one.latency_ms}:{_word(one.tokens_per_s)}:{new_ulid()}"
-                pipeline.zadd(_samples_key(provider_id), {member: now})
-            for provider_id in {provider_id for provider_id, _ in samples}:
-                pipeline.zremrangebyrank(_samples_key(provider_id), 0, -_MAX_SAMPLES - 1)
-                pipeline.expire(_samples_key(provider_id), SAMPLES_S)
+            for provider_id, samples in shared.items():
+                key = samples_key(provider_id)
+                pipeline.zadd(key, {_member(sample): now for sample in samples})
+                pipeline.zremrangebyrank(key, 0, -_MAX_SAMPLES - 1)
+                pipeline.expire(key, SAMPLES_S)
             await pipeline.execute()
 
     async def _learn(self) -> None:
@@ -158,9 +144,9 @@ class Health:
         self._watched = {number: at for number, at in self._watched.items() if at > oldest}
         watched, since = list(self._watched), now_ms() - SAMPLES_S * 1000
         async with self._redis.pipeline(transaction=False) as pipeline:
-            pipeline.zrange(_OPEN, 0, -1, withscores=True)
+            pipeline.zrange(OPEN_KEY, 0, -1, withscores=True)
             for provider_id in watched:
-                pipeline.zrangebyscore(_samples_key(provider_id), since, "+inf")
+                pipeline.zrangebyscore(samples_key(provider_id), since, "+inf")
             found, *samples = await pipeline.execute()
         shared = {int(number): int(until) for number, until in found}
         own = {number: until for number, until in self._open_until.items() if until == -1}
@@ -169,23 +155,9 @@ class Health:
         self._figures = {number: to_figures(member.decode() for member in members) for number, members in figures}
 
 
-def to_figures(members: Iterable[str]) -> Figures:
-    """Return the figures of samples as they stand in Redis."""
-    rows = [member.split(":") for member in members]
-    return Figures(
-        ttft_p95_ms=_p95([float(row[0]) for row in rows if row[0]]),
-        latency_p95_ms=_p95([float(row[1]) for row in rows]),
-        tokens_per_s=median(rates) if (rates := [float(row[2]) for row in rows if row[2]]) else None,
+def _member(sample: Sample) -> str:
+    words = (
+        f"{value:.6g}" if value is not None else ""
+        for value in (sample.ttft_ms, sample.latency_ms, sample.tokens_per_s)
     )
-
-
-def _p95(values: list[float]) -> float | None:
-    return sorted(values)[ceil(0.95 * len(values)) - 1] if values else None
-
-
-def _word(value: float | None) -> str:
-    return "" if value is None else f"{value:.6g}"
-
-
-def _samples_key(provider_id: int) -> str:
-    return f"sluice:provider:{provider_id}:samples"
+    return ":".join((*words, new_ulid()))
