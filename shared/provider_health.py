@@ -1,6 +1,6 @@
 """What workers tell one another, and the api, about providers; all of it in Redis, and lost with it.
 
-sluice:providers:open            sorted set: provider -> Unix ms until which nothing is sent there; in the past: half-open
+    sluice:providers:open            sorted set: provider -> Unix ms until which nothing is sent; past: half-open
 sluice:provider:{id}:failures    failures in a row
 sluice:provider:{id}:probe       there is an attempt that tries a provider that is not well
 sluice:provider:{id}:samples     sorted set by time: "ttft:latency:rate:id" of successful attempts
