@@ -232,6 +232,8 @@ async def test_emissions_of_the_month_count_even_before_the_budget_was_set(both:
     assert int(refusal.headers["retry-after"]) > 0
     assert (await buy(both, me, 1)).status == 200
     account = (await both.rows(CarbonAccountRow))[0]
+    info = await read(both, INFO, headers=me)
+    assert abs(info["carbon_budget"] - account.emitted_ug / 10**6 - info["carbon_budget_remaining"]) < 0.002
     total_ng = sum(row.operational_ng + row.embodied_ng for row in await both.rows(UsageRecordRow))
     assert abs(account.emitted_ug * 1000 - total_ng) < 2000
 

@@ -48,7 +48,7 @@ async def test_one_sees_one_s_account(both: Installation) -> None:
 
     assert info == {
         "object": "userInfo", "id": user["id"], "email": "first@example.com", "name": "First", "organization": 1,
-        "budget": 2.5, "carbon_budget": 7, "permissions": ["read_metric"],
+        "budget": 2.5, "carbon_budget": 7, "carbon_budget_remaining": 7, "permissions": ["read_metric"],
         "limits": [
             {"router": 1, "router_id": 1, "type": "rpm", "value": 5},
             {"router": 1, "router_id": 1, "type": "tpd", "value": None},
@@ -63,7 +63,7 @@ async def test_the_master_has_an_account_without_a_row(both: Installation) -> No
     kinds = ("rpm", "rpd", "tpm", "tpd")
     assert info == {
         "object": "userInfo", "id": 0, "email": "master", "name": "master", "organization": 0, "budget": None,
-        "carbon_budget": None,
+        "carbon_budget": None, "carbon_budget_remaining": None,
         "permissions": ["admin", "create_public_collection", "read_metric", "provide_models"],
         "limits": [{"router": 1, "router_id": 1, "type": kind, "value": None} for kind in kinds],
         "expires": None, "priority": 0, "created": 0, "updated": 0,
