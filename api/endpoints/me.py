@@ -99,5 +99,6 @@ def _master(call: Call) -> UserInfo:
     limits = [Limit(router=number, router_id=number, type=kind, value=None) for number in ids for kind in LIMIT_TYPES]
     return UserInfo(
         id=0, email=MASTER_EMAIL, name=MASTER_EMAIL, organization=0, budget=None, carbon_budget=None,
-        carbon_budget_remaining=None, permissions=_permissions(call), limits=limits, expires=None, priority=0, created=0, updated=0,
+        carbon_budget_remaining=None, permissions=_permissions(call), limits=limits, expires=None, priority=0,
+        created=0, updated=0,
     )  # fmt: skip
