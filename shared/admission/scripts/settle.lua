@@ -7,10 +7,11 @@ local requests, tokens, now = tonumber(ARGV[5]), tonumber(ARGV[6]), now_ms()
 
 if key ~= '' and (requests ~= 0 or tokens ~= 0) then
   local function correct(prefix, length)
-    local window = windows[strategy](key, prefix, length, now)
-    local is_over = strategy == 'fixed_window' and (window.start or now) > admitted or now - admitted >= length
-    local less = requests < 0 or tokens < 0
-    if not (less and is_over) then count[strategy](key, prefix, window, requests, tokens, now) end
+    if requests < 0 or tokens < 0 then
+      take_back[strategy](key, prefix, length, -requests, -tokens, admitted, now)
+    else
+      count[strategy](key, prefix, windows[strategy](key, prefix, length, now), requests, tokens, now)
+    end
   end
   correct('m', MINUTE)
   correct('d', DAY)
