@@ -105,6 +105,7 @@ async def submit(call: Call, submission: Submission) -> Submitted:
     job = _new_job(call, submission, prefer, job_id, admission, waits=waits)
     waiter = state.inbox.wait_for(job.id) if waits else None
     try:
+        fault_points.reach(state.settings, "before_accept")
         await state.writer.execute_many((insert_job(job),))
     except CommitError as error:
         state.inbox.forget(job.id)

@@ -15,6 +15,7 @@ import structlog
 from msgspec import Struct, json
 from redis.exceptions import RedisError
 
+from shared import fault_points
 from shared.admission.gate import Released
 from shared.admission.records import CARBON, MONEY, Admission
 from shared.admission.statements import emit, spend
@@ -213,6 +214,7 @@ async def finish(runtime: Runtime, message: JobMessage, number: int, end: JobEnd
     results = await commit(runtime.writer, unit)
     if results is None:
         return False
+    fault_points.reach(runtime.settings, "before_release")
     if message.admission is not None:
         accounts = _changed_accounts(message.admission, end, attempt)
         rows = [result.rows for result in results[len(results) - len(accounts) :]]
@@ -253,9 +255,9 @@ async def release(runtime: Runtime, message: JobMessage, released: list[Released
 
 
 async def release_again(runtime: Runtime, message: JobMessage) -> None:
-    """Release what a job held that is over already: whoever ended it may have died before."""
+    """Release what a job held that is over already: whoever ended it may have died before he told what it cost."""
     if message.admission is not None:
-        released = [Released(name) for name in message.admission.accounts]
+        released = [Released(name, is_known=False) for name in message.admission.accounts]
         await release(runtime, message, released, message.admission.tokens)
 
 

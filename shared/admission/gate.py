@@ -86,6 +86,8 @@ class Released(Struct, frozen=True):
     account: str
     value: int | None = None
     version: int = 0
+    is_known: bool = True
+    """False if somebody else ended the job and may not have told: then the account is read again."""
 
 
 class Gate:
@@ -129,7 +131,7 @@ class Gate:
         """Release what the job held and correct what was counted by so many requests and tokens."""
         arguments: list[Any] = [job_id, admission.windows, self._strategy, admission.admitted_ms, requests, tokens]
         for one in released:
-            arguments += [one.account, _text(one.value), one.version]
+            arguments += [one.account, _text(one.value) if one.is_known else "?", one.version]
         await self._settle(args=arguments)
 
     async def forget(self, accounts: Sequence[str]) -> None:

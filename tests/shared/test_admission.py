@@ -258,3 +258,15 @@ async def test_a_late_settlement_does_not_bring_back_an_older_budget(redis: Redi
     decision = await gate.admit("job", NO_LIMITS, [money(1000)])
     assert isinstance(decision, Decision)
     assert decision.held_micros == 5
+
+
+async def test_a_job_whose_charge_is_not_known_has_its_account_read_again(redis: Redis) -> None:
+    gate = Gate(redis, "fixed_window")
+    await load(gate, Truth(value=100, version=1, holds={"0paid": 100}))
+
+    await gate.settle("0paid", Admission(admitted_ms=0), [Released(ACCOUNT, is_known=False)])
+
+    await load(gate, Truth(value=0, version=2, holds={}))
+    decision = await gate.admit("job", NO_LIMITS, [money(1)])
+    assert isinstance(decision, Decision)
+    assert decision.verdict == "budget"

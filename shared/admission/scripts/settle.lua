@@ -1,6 +1,6 @@
 -- settle: a job has ended, or was refused after all: release what it held, correct what was counted.
 -- ARGV     1 job id   2 key of the counters ('' = none)   3 strategy   4 when it was admitted, ms   5 requests to add
---          6 tokens to add   7.. accounts: name, value ('' = not known), version
+--          6 tokens to add   7.. accounts: name, value ('' = unchanged, '?' = not known), version
 -- keeps    a value is never replaced by an older one; what is taken back is taken from the window that counted it
 local job, key, strategy, admitted = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local requests, tokens, now = tonumber(ARGV[5]), tonumber(ARGV[6]), now_ms()
@@ -27,9 +27,10 @@ for i = 7, #ARGV, 3 do
     redis.call('HSET', holds, '=', whole(math.max(field(holds, '=') - amount, 0)), '*',
       whole(math.max(field(holds, '*') - 1, 0)))
   end
+  if amount and value == '?' then redis.call('DEL', account) end  -- it would have more left than there is
   if amount or value ~= '' then redis.call('HINCRBY', holds, '#', 1) end
   local known = redis.call('HGET', account, 'n')
-  if value ~= '' and known and version > tonumber(known) then redis.call('HSET', account, 'v', value, 'n', version) end
+  if tonumber(value) and known and version > tonumber(known) then redis.call('HSET', account, 'v', value, 'n', version) end
   redis.call('EXPIRE', holds, HOLDS_S)
 end
 return 1
