@@ -10,7 +10,8 @@ import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shared.admission.records import money_account, user_of
+from shared.admission.gate import Released
+from shared.admission.records import Admission, money_account, user_of
 from shared.admission.tables import CarbonAccountRow
 from shared.jobs.tables import JobRow
 from shared.organizations.tables import OrganizationRow
@@ -332,3 +333,22 @@ async def one(installation: Installation, me: dict[str, str], tokens: int, what:
         if what == "cancel" and response.status == 202:
             await installation.post(f"/v1/jobs/{response.headers['x-job-id']}/cancel", headers=me)
         return int(response.status)
+
+
+async def test_an_account_is_read_while_its_jobs_end(both: Installation) -> None:
+    user_id, me = await payer(both, 10**6)
+    account = money_account(user_of(user_id))
+    gate, stop = both.state.admissions.gate, asyncio.Event()
+
+    async def end_jobs() -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            await gate.settle(f"{number:026}", Admission(admitted_ms=0), [Released(account, 10**6, 0)])
+
+    ending = asyncio.ensure_future(end_jobs())
+    answer = await buy(both, me)
+
+    stop.set()
+    await ending
+    assert answer.status == 200

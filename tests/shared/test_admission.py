@@ -270,3 +270,17 @@ async def test_a_job_whose_charge_is_not_known_has_its_account_read_again(redis:
     decision = await gate.admit("job", NO_LIMITS, [money(1)])
     assert isinstance(decision, Decision)
     assert decision.verdict == "budget"
+
+
+async def test_what_ended_while_an_account_was_read_holds_nothing(redis: Redis) -> None:
+    gate = Gate(redis, "fixed_window")
+    asked = await missing(gate)
+    read = Truth(value=100, version=1, holds={"0over": 40, "0open": 10})
+    await gate.settle("0over", Admission(admitted_ms=0), [Released(ACCOUNT, 75, 2)])
+
+    assert await gate.load(asked, read, "1")
+
+    assert await holds(redis) == {b"0open": b"10"}
+    decision = await gate.admit("job", NO_LIMITS, [money(1000)])
+    assert isinstance(decision, Decision)
+    assert decision.held_micros == 65

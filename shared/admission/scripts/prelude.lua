@@ -6,6 +6,8 @@ local HOLDS_S = 1814400 -- longer than a job can wait and run
 
 local function account_key(name) return 'sluice:account:' .. name end
 local function holds_key(name) return 'sluice:holds:' .. name end
+-- Jobs that ended while the account was not known, and the newest value and version they told.
+local function ended_key(name) return 'sluice:ended:' .. name end
 
 local function now_ms()
   local time = redis.call('TIME')
