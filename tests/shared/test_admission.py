@@ -42,10 +42,11 @@ async def ask(gate: Gate, asked: Limits, job_id: str = "job") -> Decision:
     return decision
 
 
-async def admitted(redis: Redis, gate: Gate, asked: Limits) -> Admission:
+async def admitted(gate: Gate, asked: Limits) -> Admission:
     """Admit a request and return what its job keeps."""
-    assert (await ask(gate, asked)).verdict == "ok"
-    return Admission(admitted_ms=await now_of(redis), windows=KEY, tokens=asked.tokens)
+    decision = await ask(gate, asked)
+    assert decision.verdict == "ok"
+    return Admission(admitted_ms=decision.at_ms, windows=KEY, tokens=asked.tokens)
 
 
 async def used(gate: Gate) -> tuple[int, int]:
@@ -129,7 +130,7 @@ async def test_a_sliding_window_counts_the_last_one_by_its_share(redis: Redis) -
 @each_strategy
 async def test_what_is_given_back_can_be_used_again(redis: Redis, strategy: Strategy) -> None:
     gate = Gate(redis, strategy)
-    admission = await admitted(redis, gate, limits(10, rpm=1, tpm=10))
+    admission = await admitted(gate, limits(10, rpm=1, tpm=10))
     assert (await ask(gate, limits(10, rpm=1))).verdict == "rpm"
 
     await gate.settle("job", admission, [], requests=-1, tokens=-10)
@@ -141,7 +142,7 @@ async def test_what_is_given_back_can_be_used_again(redis: Redis, strategy: Stra
 @each_strategy
 async def test_the_providers_number_replaces_the_estimate(redis: Redis, strategy: Strategy) -> None:
     gate = Gate(redis, strategy)
-    first, second = [await admitted(redis, gate, limits(100)) for _ in range(2)]
+    first, second = [await admitted(gate, limits(100)) for _ in range(2)]
 
     await gate.settle("job", first, [], tokens=-70)
     await gate.settle("job", second, [], tokens=25)
@@ -152,7 +153,7 @@ async def test_the_providers_number_replaces_the_estimate(redis: Redis, strategy
 @each_strategy
 async def test_what_a_window_has_forgotten_is_not_taken_from_the_next(redis: Redis, strategy: Strategy) -> None:
     gate = Gate(redis, strategy, minute_ms=MINUTE_MS)
-    old = await admitted(redis, gate, limits(1000))
+    old = await admitted(gate, limits(1000))
     await until(redis, lambda now: now > old.admitted_ms + 2 * MINUTE_MS + 20)
     assert (await ask(gate, limits(300))).verdict == "ok"
 
@@ -163,7 +164,7 @@ async def test_what_a_window_has_forgotten_is_not_taken_from_the_next(redis: Red
 
 async def test_a_moving_window_takes_back_from_the_part_that_counted(redis: Redis) -> None:
     gate = Gate(redis, "moving_window", minute_ms=MINUTE_MS)
-    first = await admitted(redis, gate, limits(1000))
+    first = await admitted(gate, limits(1000))
     await until(redis, lambda now: now > first.admitted_ms + MINUTE_MS // 2)
     assert (await ask(gate, limits(500))).verdict == "ok"
 
@@ -177,7 +178,7 @@ async def test_a_moving_window_takes_back_from_the_part_that_counted(redis: Redi
 async def test_a_sliding_window_takes_back_from_the_window_that_counted(redis: Redis) -> None:
     gate = Gate(redis, "sliding_window", minute_ms=MINUTE_MS)
     await until(redis, lambda now: MINUTE_MS // 2 <= now % MINUTE_MS < 3 * MINUTE_MS // 4)
-    first = await admitted(redis, gate, limits(1000))
+    first = await admitted(gate, limits(1000))
     await until(redis, lambda now: now // MINUTE_MS > first.admitted_ms // MINUTE_MS)
     assert (await ask(gate, limits(500))).verdict == "ok"
 
