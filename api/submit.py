@@ -162,7 +162,7 @@ def _new_job(  # what is known of a job
         model=submission.model,
         price_prompt=str(submission.router.price_prompt),
         price_completion=str(submission.router.price_completion),
-        priority=caller.priority,
+        priority=min(caller.priority, settings.routing_max_priority),
         cost_estimate=min(max(tokens / _TOKENS_PER_TURN, 0.01), _MAX_TURNS),
         metadata=json.encode(submission.metadata).decode() if submission.metadata else None,
         end_user=submission.end_user,
