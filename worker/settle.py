@@ -218,7 +218,8 @@ async def finish(runtime: Runtime, message: JobMessage, number: int, end: JobEnd
     if message.admission is not None:
         accounts = _changed_accounts(message.admission, end, attempt)
         rows = [result.rows for result in results[len(results) - len(accounts) :]]
-        await release(runtime, message, _released(message.admission, accounts, rows), end.usage.total_tokens)
+        used = end.usage.total_tokens if number or message.admission.is_counted else message.admission.tokens
+        await release(runtime, message, _released(message.admission, accounts, rows), used)
     return True
 
 
