@@ -352,3 +352,22 @@ async def test_an_account_is_read_while_its_jobs_end(both: Installation) -> None
     stop.set()
     await ending
     assert answer.status == 200
+
+
+async def test_emissions_count_that_were_made_between_two_carbon_budgets(both: Installation) -> None:
+    tenant = await create(both, ORGANIZATIONS, name="tenant", carbon_budget=1000)
+    user_id, me = await payer(both, None, organization=tenant["id"], carbon_budget=1000)
+    paths = [f"{USERS}/{user_id}", f"{ORGANIZATIONS}/{tenant['id']}"]
+    assert (await buy(both, me, 10)).status == 200
+    for path in paths:
+        await changed(both, path, {"carbon_budget": None})
+    assert "x-carbon-budget-remaining" not in (await buy(both, me, 200)).headers
+
+    for path in paths:
+        await changed(both, path, {"carbon_budget": 1000})
+    await buy(both, me, 10)
+
+    emitted_ng = sum(row.operational_ng + row.embodied_ng for row in await both.rows(UsageRecordRow))
+    accounts = await both.rows(CarbonAccountRow)
+    assert len(accounts) == 2
+    assert all(abs(account.emitted_ug * 1000 - emitted_ng) < 3000 for account in accounts)
