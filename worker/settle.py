@@ -223,6 +223,21 @@ async def finish(runtime: Runtime, message: JobMessage, number: int, end: JobEnd
     return True
 
 
+async def retry(
+    runtime: Runtime, message: JobMessage, attempt: AttemptEnd, next_attempt_ms: int, *, does_count: bool = True
+) -> bool:
+    """Store that a job runs again; it keeps what it holds.  Returns False if somebody else changed it first."""
+    unit = retry_unit(message, attempt, next_attempt_ms, does_count=does_count)
+    if await commit(runtime.writer, unit) is None:
+        return False
+    if message.admission is not None and (accounts := _changed_accounts(message.admission, None, attempt)):
+        try:
+            await runtime.gate.forget(accounts)
+        except (RedisError, OSError) as error:
+            log.warning("emissions_known_later", job_id=message.job_id, error=repr(error))
+    return True
+
+
 def _changed_accounts(admission: Admission, end: JobEnd | None, attempt: AttemptEnd | None) -> list[str]:
     """Return the accounts that the transaction changes."""
     accounts = [] if end is None or not end.charge_micros else admission.names(MONEY)
