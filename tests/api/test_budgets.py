@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared.admission.gate import Released
-from shared.admission.records import Admission, money_account, user_of
+from shared.admission.records import Admission, money_account, organization_of, user_of
 from shared.jobs.tables import JobRow
 from shared.organizations.tables import OrganizationRow
 from shared.usage.tables import UsageRecordRow
@@ -285,3 +285,44 @@ async def test_an_account_is_read_while_its_jobs_end(both: Installation) -> None
     stop.set()
     await ending
     assert answer.status == 200
+
+
+async def test_a_job_is_charged_where_it_began_wherever_its_user_goes(both: Installation) -> None:
+    old, new = [await create(both, ORGANIZATIONS, name=name, budget=0.01) for name in ("old", "new")]
+    user_id, me = await payer(both, 10_000, organization=old["id"])
+    later = me | {"Prefer": "respond-async"}
+    for _ in range(2):
+        await both.chat(model="paid", max_tokens=10, simulator={"tokens": 10, "delay_ms": 700}, headers=later)
+
+    await changed(both, f"{USERS}/{user_id}", {"organization": new["id"]})
+    assert (await both.delete(f"{USERS}/{user_id}")).status == 204
+    await eventually(lambda: all_over(both))
+
+    spent_micros = await spent(both)
+    budgets = {row.name: row.budget_micros for row in await both.rows(OrganizationRow)}
+    assert spent_micros > 0
+    assert (budgets["old"], budgets["new"]) == (10_000 - spent_micros, 10_000)
+    for owner in (user_of(user_id), organization_of(old["id"])):
+        assert await eventually(lambda owner=owner: has_no_hold(both, money_account(owner)))
+
+
+async def has_no_hold(installation: Installation, account: str) -> bool:
+    return await holds(installation, account) == {}
+
+
+async def test_a_budget_that_is_changed_while_jobs_run_is_what_is_left_of_the_last_one(both: Installation) -> None:
+    user_id, me = await payer(both, 10**6)
+
+    async def change() -> None:
+        for number in range(20):
+            await changed(both, f"{USERS}/{user_id}", {"budget": number % 3})
+
+    await asyncio.gather(change(), *(buy(both, me, 20) for _ in range(60)))
+    await eventually(lambda: is_empty(both, user_id))
+    before = await spent(both)
+    await changed(both, f"{USERS}/{user_id}", {"budget": 0.001})
+    answers = await asyncio.gather(*(buy(both, me, 50) for _ in range(60)))
+
+    rest = await left(both, user_id)
+    assert {answer.status for answer in answers} == {200, 400}
+    assert rest == 1000 - (await spent(both) - before)
