@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import structlog
+from msgspec import structs
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -51,9 +52,12 @@ class Admissions:
         log.warning("account_never_loaded", accounts=[demand.account for demand in demands])
         raise QueueUnavailableError
 
-    async def give_back(self, job_id: str, admission: Admission) -> None:
-        """Undo an admission: no job was made of it."""
-        await self._settle(job_id, admission, requests=-1 if admission.is_counted else 0)
+    async def give_back(self, job_id: str, admission: Admission, *, is_stored: bool = False) -> None:
+        """Undo an admission: no job was made of it, or one that is cancelled and then releases what it holds."""
+        requests = -1 if admission.is_counted else 0
+        if is_stored:
+            admission = structs.replace(admission, accounts=(), tokens=0)
+        await self._settle(job_id, admission, requests=requests)
 
     async def release(self, job_id: str, admission: Admission) -> None:
         """Release what a job held that ended without having run."""

@@ -109,10 +109,10 @@ async def submit(call: Call, submission: Submission) -> Submitted:
         await state.writer.execute_many((insert_job(job),))
     except CommitError as error:
         state.inbox.forget(job.id)
-        if admission is not None:
-            await state.admissions.give_back(job.id, admission)
         if isinstance(error, StoreUnavailableError):
-            state.withdrawals.add(job.id)
+            state.withdrawals.add(job.id, admission)
+        elif admission is not None:
+            await state.admissions.give_back(job.id, admission)
         log.warning("job_not_stored", error=repr(error), request_id=call.request_id)
         raise StorageUnavailableError from error
     except BaseException:
