@@ -59,14 +59,15 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         pool = open_pool(settings.effective_redis_url())
         stack.push_async_callback(pool.disconnect)
         redis = open_lane(pool, INFERENCE)
-        queue, withdrawals = JobQueue(redis), Withdrawals(writer)
+        queue = JobQueue(redis)
         stack.push_async_callback(queue.close)
-        stack.push_async_callback(withdrawals.close)
         load = QueueLoad(queue, settings.max_queued)
         load.start()
         stack.push_async_callback(load.close)
         admissions = Admissions(Gate(redis, settings.rate_limiting_strategy), database, settings.accept_patience_s)
         stack.push_async_callback(admissions.close)
+        withdrawals = Withdrawals(writer, admissions)
+        stack.push_async_callback(withdrawals.close)
         directory = Directory(database)
         await directory.start()
         stack.push_async_callback(directory.close)
@@ -87,8 +88,8 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         stack.push_async_callback(patience.close)
         state = State(
             settings=settings, database=database, writer=writer, redis=redis, queue=queue, load=load,
-            admissions=admissions,
-            withdrawals=withdrawals, inbox=inbox, reader=reader, readers=readers, done=done, directory=directory,
+            admissions=admissions, withdrawals=withdrawals, inbox=inbox, reader=reader, readers=readers, done=done,
+            directory=directory,
             keys=KeyRing(database, directory, admin_key(settings), last_used), last_used=last_used,
             passwords=Passwords(redis), box=SecretBox(encryption_secret(settings)),
             patience=patience, http=http,

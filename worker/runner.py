@@ -43,7 +43,7 @@ from worker.metering import charge_micros, meter, to_usage
 from worker.providers.base import ProviderError
 from worker.routing.choice import Choice, NoChoice
 from worker.routing.health import Sample
-from worker.settle import AttemptEnd, JobEnd, commit, count_unseen, finish, retry_unit
+from worker.settle import AttemptEnd, JobEnd, count_unseen, finish, retry
 from worker.takeover import end_without_attempt, lose_earlier_attempts, read_message, read_request, resume_or_end
 
 log = structlog.get_logger()
@@ -225,7 +225,7 @@ async def _end_cancelled(ctx: JobContext, reason: CancelReason) -> float | None:
     tokens = TokenCount() if ctx.count_so_far is None or ctx.first_token_ms is None else ctx.count_so_far()
     if reason == "drain":
         attempt = _attempt_end(ctx, "cancelled", tokens, retry_reason="worker_draining")
-        await commit(ctx.runtime.writer, retry_unit(ctx.message, attempt, now_ms(), does_count=False))
+        await retry(ctx.runtime, ctx.message, attempt, now_ms(), does_count=False)
         return _GIVE_BACK_S
     error = job_cancelled()
     attempt = _attempt_end(ctx, "cancelled", tokens, error=error)
@@ -247,7 +247,7 @@ async def _end_failed(ctx: JobContext, failure: Failure, tried: set[int]) -> flo
         next_ms = now_ms() + int(failure.delay_s * 1000)
         tried.add(ctx.provider.id)
         ctx.reply.retry(_retry_frame(ctx, failure.error, next_ms))
-        if await commit(ctx.runtime.writer, retry_unit(ctx.message, attempt, next_ms)) is not None:
+        if await retry(ctx.runtime, ctx.message, attempt, next_ms):
             return failure.delay_s
         await resume_or_end(ctx.runtime, ctx.message)
         return None

@@ -35,6 +35,8 @@ async def add_router(installation: Installation, *providers: dict[str, Any], **m
     await installation.grant(router["id"])
     for number, provider in enumerate(providers):
         await installation.add_provider(router["id"], **({"model_name": f"m{number}"} | provider))
+    if installation.runtime is not None:
+        await installation.runtime.directory.refresh()  # the worker knows all of them from the first attempt on
     return int(router["id"])
 
 
