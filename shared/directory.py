@@ -61,6 +61,8 @@ class Router(Struct, frozen=True, kw_only=True):
     type: str
     aliases: tuple[str, ...]
     load_balancing_strategy: str
+    cache_ttl_s: int | None
+    cache_charge: str
     fallback_id: int | None
     """Router that is asked when all providers are out."""
     price_prompt: Decimal
@@ -179,6 +181,8 @@ async def _load(session: AsyncSession, box: SecretBox | None) -> dict[int, Route
             type=router.type,
             aliases=tuple(aliases.get(router_id, ())),
             load_balancing_strategy=router.load_balancing_strategy,
+            cache_ttl_s=router.cache_ttl_s,
+            cache_charge=router.cache_charge,
             fallback_id=router.fallback_id,
             price_prompt=Decimal(router.price_prompt),
             price_completion=Decimal(router.price_completion),

@@ -38,6 +38,8 @@ async def create_router(call: Call, body: CreateRouterRequest) -> Router:
         type=body.type,
         load_balancing_strategy=body.load_balancing_strategy,
         fallback_id=body.fallback,
+        cache_ttl_s=body.cache_ttl,
+        cache_charge=body.cache_charge,
         price_prompt=_price(body.cost_prompt_tokens, "cost_prompt_tokens"),
         price_completion=_price(body.cost_completion_tokens, "cost_completion_tokens"),
         created_ms=now,
@@ -134,6 +136,10 @@ def _changes(body: UpdateRouterRequest) -> dict[str, Any]:
         changes["load_balancing_strategy"] = body.load_balancing_strategy
     if body.fallback is not UNSET:
         changes["fallback_id"] = body.fallback
+    if body.cache_ttl is not UNSET:
+        changes["cache_ttl_s"] = body.cache_ttl
+    if body.cache_charge is not None:
+        changes["cache_charge"] = body.cache_charge
     if body.cost_prompt_tokens is not None:
         changes["price_prompt"] = _price(body.cost_prompt_tokens, "cost_prompt_tokens")
     if body.cost_completion_tokens is not None:
@@ -168,6 +174,8 @@ def _to_router(row: RouterRow, aliases: list[str], providers: int) -> Router:
         aliases=aliases,
         load_balancing_strategy=row.load_balancing_strategy,  # type: ignore[arg-type]
         fallback=row.fallback_id,
+        cache_ttl=row.cache_ttl_s,
+        cache_charge=row.cache_charge,  # type: ignore[arg-type]
         vector_size=row.vector_size,
         max_context_length=row.max_context_length,
         cost_prompt_tokens=float(row.price_prompt),
