@@ -66,11 +66,12 @@ class Installation:
     async def add_model(self, name: str, url: str | None = None, **members: Any) -> dict[str, Any]:
         """Create a router for every role with one provider and return that; `prices` are per million tokens."""
         prompt, completion = members.pop("prices", (0, 0))
+        router_type = members.pop("router_type", "text-generation")
         router = await self.post(
             "/v1/admin/routers",
             {
                 "name": name,
-                "type": "text-generation",
+                "type": router_type,
                 "cost_prompt_tokens": prompt,
                 "cost_completion_tokens": completion,
             },

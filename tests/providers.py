@@ -20,6 +20,7 @@ class ScriptedProvider:
         self.requests: list[dict[str, Any]] = []
         self.bodies: list[bytes] = []
         self.headers: list[dict[str, str]] = []
+        self.paths: list[str] = []
         self.script: list[Behaviour] = []
         self.default: Behaviour = says("Hello!")
         self.running = 0
@@ -32,6 +33,7 @@ class ScriptedProvider:
         self.requests.append(body)
         self.bodies.append(raw)
         self.headers.append(dict(request.headers))
+        self.paths.append(request.path)
         behave = self.script.pop(0) if self.script else self.default
         self.running += 1
         try:
@@ -51,7 +53,7 @@ async def serve_provider() -> AsyncIterator[ScriptedProvider]:
     """Yield a running provider."""
     scripted = ScriptedProvider()
     app = web.Application(client_max_size=64 * 1024 * 1024)
-    app.router.add_post("/v1/chat/completions", scripted.handle)
+    app.router.add_post("/{path:.*}", scripted.handle)
     app.router.add_get("/v1/models", scripted.list_models)
     server = TestServer(app)
     await server.start_server()  # it cancels the handler of a client that has gone
@@ -87,6 +89,23 @@ def says(text: str, *, reported: dict[str, Any] | None = None, delay_s: float = 
         message = {"role": "assistant", "content": text, "refusal": None}
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
         reply = {"id": "up-1", "object": "chat.completion", "created": 1, "model": "upstream", "choices": [choice]}
+        return web.json_response(reply | ({"usage": numbers} if numbers else {}) | members)
+
+    return behave
+
+
+def embeds(*, reported: dict[str, Any] | None = None, most: int | None = None, **members: Any) -> Behaviour:
+    """Answer each input with a vector of its length, 0.5 and -2; more than `most` inputs are refused."""
+
+    async def behave(_request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        asked = body["input"]
+        inputs = asked if isinstance(asked, list) and not isinstance(asked[0], int) else [asked]
+        if most is not None and len(inputs) > most:
+            message = f"batch size {len(inputs)} > maximum allowed batch size {most}"
+            return web.json_response({"error": message, "error_type": "Validation"}, status=422)
+        data = [{"object": "embedding", "index": i, "embedding": [len(one), 0.5, -2]} for i, one in enumerate(inputs)]
+        numbers = {"prompt_tokens": 3 * len(inputs), "total_tokens": 3 * len(inputs)} if reported is None else reported
+        reply = {"object": "list", "model": "upstream", "data": data[::-1]}  # an order is promised by `index` only
         return web.json_response(reply | ({"usage": numbers} if numbers else {}) | members)
 
     return behave

@@ -37,6 +37,8 @@ class TokenCount(Struct, kw_only=True):
     cached: int = 0
     reasoning: int = 0
     is_estimated: bool = False
+    calls: int = 1
+    """Calls of the provider that these tokens are the sum of."""
     prompt_details: Raw | UnsetType = UNSET
     completion_details: Raw | UnsetType = UNSET
 

@@ -93,7 +93,7 @@ def to_usage(metered: Meter, charge_micros: int, *, requests: int) -> Usage:
             kWh=metered.energy_nwh / NANO_PER_UNIT,
             kgCO2eq=(metered.operational_ng + metered.embodied_ng) / NANO_PER_UNIT,
         ),
-        requests=requests,
+        requests=requests * tokens.calls,
         prompt_tokens_details=tokens.prompt_details,
         completion_tokens_details=tokens.completion_details,
     )

@@ -10,6 +10,7 @@ from api.endpoints import (
     admin_users,
     auth,
     chat,
+    embeddings,
     health,
     jobs,
     me,
@@ -23,6 +24,7 @@ from api.http import Endpoint
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     *chat.routes.endpoints,
+    *embeddings.routes.endpoints,
     *jobs.routes.endpoints,
     *models.routes.endpoints,
     *usage.routes.endpoints,

@@ -24,7 +24,8 @@ BATCH: Final = "batch"
 BANDS: Final = (INTERACTIVE, BACKGROUND, BATCH)
 
 CHAT_COMPLETION: Final = "chat.completion"
-ALIAS_PREFIX: Final = {CHAT_COMPLETION: "chatcmpl-"}
+EMBEDDING: Final = "embedding"
+ALIAS_PREFIX: Final = {CHAT_COMPLETION: "chatcmpl-", EMBEDDING: "embd-"}
 """Kind → prefix of the id that its own route gives out."""
 
 UnixSeconds = Annotated[int, Meta(ge=0, le=2**40)]

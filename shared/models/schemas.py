@@ -17,6 +17,7 @@ ProviderType = Literal["albert", "openai", "mistral", "tei", "vllm", "simulator"
 LoadBalancingStrategy = Literal["shuffle", "least_busy"]
 
 CHAT_TYPES: Final = frozenset({"text-generation", "image-text-to-text"})
+EMBEDDING_TYPES: Final = frozenset({"text-embeddings-inference"})
 PROVIDER_TYPES_OF: Final[dict[str, frozenset[str]]] = {
     "text-generation": frozenset({"albert", "mistral", "openai", "vllm", "simulator"}),
     "image-text-to-text": frozenset({"albert", "mistral", "openai", "vllm", "simulator"}),

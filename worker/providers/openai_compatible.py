@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout
 from msgspec import json
 
-from worker.providers.base import Blame, Operation, ProviderCall, ProviderError, ProviderReply
+from worker.providers.base import MAX_INPUTS, Blame, Operation, ProviderCall, ProviderError, ProviderReply, unsupported
 from worker.providers.sse import DONE, data_of
 
 _CONNECT_S: Final = 10.0
@@ -21,14 +21,17 @@ _ABOUT_THE_REQUEST: Final = frozenset({400, 413, 415, 422})
 _ABOUT_THE_ACCOUNT: Final = frozenset({401, 402, 403, 404, 405})
 
 
-PATHS: Final[dict[Operation, str]] = {"chat": "v1/chat/completions"}
+PATHS: Final[dict[Operation, str]] = {"chat": "v1/chat/completions", "embedding": "v1/embeddings"}
 """Operation → path behind the provider's URL."""
 
 
 class OpenAICompatible:
     """Sends the request as it is and returns the answer as it is."""
 
-    def __init__(self, http: ClientSession, paths: Mapping[Operation, str] = PATHS) -> None:
+    def __init__(
+        self, http: ClientSession, paths: Mapping[Operation, str] = PATHS, *, max_inputs: int = MAX_INPUTS
+    ) -> None:
+        self.max_inputs = max_inputs
         self._http = http
         self._paths = paths
 
@@ -50,6 +53,8 @@ class OpenAICompatible:
 
     @asynccontextmanager
     async def _post(self, call: ProviderCall, limits: ClientTimeout) -> AsyncIterator[ClientResponse]:
+        if call.operation not in self._paths:
+            raise unsupported(call)
         headers = {"Content-Type": "application/json"}
         if call.provider.key is not None:
             headers["Authorization"] = f"Bearer {call.provider.key}"
