@@ -95,7 +95,7 @@ class Installation:
         """Add a provider: the simulator, or an OpenAI-compatible server at `url`."""
         body: dict[str, Any] = {"router": router_id, "type": "simulator", "model_name": "upstream-model"}
         if url is not None:
-            body |= {"type": "openai", "url": url}
+            body |= {"type": "openai", "url": url}  # `members` may name another type
         provider = await self.post("/v1/admin/providers", body | members)
         assert provider.status == 201, await provider.text()
         created: dict[str, Any] = await provider.json()

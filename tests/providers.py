@@ -111,6 +111,16 @@ def embeds(*, reported: dict[str, Any] | None = None, most: int | None = None, *
     return behave
 
 
+def ranks(*scores: float, reported: dict[str, Any] | None = None) -> Behaviour:
+    """Answer with these scores, by position of the document."""
+
+    async def behave(_request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        results = [{"index": i, "relevance_score": scores[i]} for i in range(len(body["documents"]))]
+        return web.json_response({"id": "up-1", "results": results} | ({"usage": reported} if reported else {}))
+
+    return behave
+
+
 def streams(*chunks: dict[str, Any], delay_s: float = 0.0, done: bool = True, cut: bool = False) -> Behaviour:
     """Stream these chunks; without `done` the end is missing, with `cut` the connection breaks."""
 

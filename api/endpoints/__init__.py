@@ -18,6 +18,7 @@ from api.endpoints import (
     me_usage,
     models,
     requests,
+    rerank,
     usage,
 )
 from api.http import Endpoint
@@ -25,6 +26,7 @@ from api.http import Endpoint
 ENDPOINTS: tuple[Endpoint, ...] = (
     *chat.routes.endpoints,
     *embeddings.routes.endpoints,
+    *rerank.routes.endpoints,
     *jobs.routes.endpoints,
     *models.routes.endpoints,
     *usage.routes.endpoints,

@@ -25,6 +25,7 @@ BANDS: Final = (INTERACTIVE, BACKGROUND, BATCH)
 
 CHAT_COMPLETION: Final = "chat.completion"
 EMBEDDING: Final = "embedding"
+RERANK: Final = "rerank"
 ALIAS_PREFIX: Final = {CHAT_COMPLETION: "chatcmpl-", EMBEDDING: "embd-"}
 """Kind → prefix of the id that its own route gives out."""
 

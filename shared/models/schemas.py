@@ -18,6 +18,7 @@ LoadBalancingStrategy = Literal["shuffle", "least_busy"]
 
 CHAT_TYPES: Final = frozenset({"text-generation", "image-text-to-text"})
 EMBEDDING_TYPES: Final = frozenset({"text-embeddings-inference"})
+RERANK_TYPES: Final = frozenset({"text-classification"})
 PROVIDER_TYPES_OF: Final[dict[str, frozenset[str]]] = {
     "text-generation": frozenset({"albert", "mistral", "openai", "vllm", "simulator"}),
     "image-text-to-text": frozenset({"albert", "mistral", "openai", "vllm", "simulator"}),

@@ -14,7 +14,7 @@ from msgspec import Raw, Struct, json
 from msgspec.structs import replace
 
 from shared.text_input import Input, TextInput, to_inputs
-from shared.tokens import count_tokens
+from shared.tokens import count_input_tokens
 from shared.usage.schemas import Usage
 from worker.context import JobContext, Produced, TokenCount
 from worker.jobs.batches import call_in_batches
@@ -80,7 +80,7 @@ async def run_embedding(ctx: JobContext) -> Produced:
         except (*MALFORMED, ValueError, struct.error, OverflowError) as error:
             raise malformed(error) from error
         reported = to_prompt_tokens(answer.usage)
-        tokens = _count(batch) if reported is None else reported
+        tokens = count_input_tokens(batch) if reported is None else reported
         return _Batch(vectors, tokens, reported is None, request_id_of(reply))
 
     adapter = ctx.runtime.adapters[ctx.provider.type]
@@ -128,10 +128,6 @@ def _to_wanted(vector: Raw, asked: _Asked) -> Raw | str:
         return vector if values is None else Raw(json.encode(values))
     floats: Sequence[float] = _FLOATS.decode(written) if values is None else values
     return b64encode(struct.pack(f"<{len(floats)}f", *floats)).decode()
-
-
-def _count(inputs: Sequence[Input]) -> int:
-    return sum(max(count_tokens(one), 1) if isinstance(one, str) else len(one) for one in inputs)
 
 
 def _render(ctx: JobContext, vectors: Sequence[Raw | str], usage: Usage) -> bytes:

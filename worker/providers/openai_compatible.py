@@ -28,10 +28,9 @@ PATHS: Final[dict[Operation, str]] = {"chat": "v1/chat/completions", "embedding"
 class OpenAICompatible:
     """Sends the request as it is and returns the answer as it is."""
 
-    def __init__(
-        self, http: ClientSession, paths: Mapping[Operation, str] = PATHS, *, max_inputs: int = MAX_INPUTS
-    ) -> None:
-        self.max_inputs = max_inputs
+    max_inputs = MAX_INPUTS
+
+    def __init__(self, http: ClientSession, paths: Mapping[Operation, str] = PATHS) -> None:
         self._http = http
         self._paths = paths
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from shared.text_input import Input, TextInput, to_inputs
-from shared.tokens import count_tokens
+from shared.tokens import count_input_tokens
 from worker.providers.base import ProviderCall, ProviderReply
 from worker.providers.simulator.script import Script, answer, read_request, refusal
 
@@ -48,7 +48,7 @@ async def embed(call: ProviderCall) -> ProviderReply:
         "data": [{"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(vectors)],
     }
     if request.simulator.usage:
-        tokens = sum(count_tokens(one) if isinstance(one, str) else len(one) for one in inputs)
+        tokens = count_input_tokens(inputs)
         reply["usage"] = {"prompt_tokens": tokens, "total_tokens": tokens}
     return await answer(request.simulator, call.attempt, reply)
 
