@@ -7,6 +7,7 @@ A provider that speaks OpenAI's format is a row, not code; another format is a m
 from aiohttp import ClientSession
 
 from worker.providers.base import Adapter
+from worker.providers.mistral import Mistral
 from worker.providers.openai_compatible import PATHS, OpenAICompatible
 from worker.providers.simulator import Simulator
 from worker.providers.tei import TextEmbeddingsInference
@@ -18,7 +19,7 @@ def build_adapters(http: ClientSession) -> dict[str, Adapter]:
         "openai": OpenAICompatible(http),
         "vllm": OpenAICompatible(http, {**PATHS, "rerank": "v2/rerank"}),
         "albert": OpenAICompatible(http, {**PATHS, "rerank": "v1/rerank"}),
-        "mistral": OpenAICompatible(http),
+        "mistral": Mistral(http),
         "tei": TextEmbeddingsInference(http),
         "simulator": Simulator(),
     }
