@@ -10,7 +10,7 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
 _CHARACTERS = frozenset(_ALPHABET)
 _LENGTH = 26
-JOB_PREFIXES = ("job_", "chatcmpl-", "resp_", "batch_req_", "embd-")
+JOB_PREFIXES = ("job_", "chatcmpl-", "resp_", "batch_req_", "cmpl-", "embd-")
 
 
 def new_ulid() -> str:

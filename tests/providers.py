@@ -121,6 +121,29 @@ def ranks(*scores: float, reported: dict[str, Any] | None = None) -> Behaviour:
     return behave
 
 
+def continues(text: str, *, reported: dict[str, Any] | None = None) -> Behaviour:
+    """Continue a prompt with a text, whole or word by word; `reported` is the usage (None: as counted, {}: none)."""
+
+    async def behave(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        numbers = usage() if reported is None else reported
+        head = {"id": "up-1", "object": "text_completion", "created": 1, "model": "upstream"}
+        if body.get("stream"):
+            words = text.split(" ")
+            pieces = [words[0], *(" " + word for word in words[1:])]
+            chunks: list[dict[str, Any]] = [
+                head | {"choices": [{"index": 0, "text": piece, "logprobs": None, "finish_reason": None}]}
+                for piece in pieces
+            ]
+            chunks.append(head | {"choices": [{"index": 0, "text": "", "logprobs": None, "finish_reason": "stop"}]})
+            if numbers:
+                chunks.append(head | {"choices": [], "usage": numbers})
+            return await stream(request, chunks)
+        choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": "stop"}
+        return web.json_response(head | {"choices": [choice]} | ({"usage": numbers} if numbers else {}))
+
+    return behave
+
+
 def streams(*chunks: dict[str, Any], delay_s: float = 0.0, done: bool = True, cut: bool = False) -> Behaviour:
     """Stream these chunks; without `done` the end is missing, with `cut` the connection breaks."""
 

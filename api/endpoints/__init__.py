@@ -10,6 +10,7 @@ from api.endpoints import (
     admin_users,
     auth,
     chat,
+    completions,
     embeddings,
     health,
     jobs,
@@ -25,6 +26,7 @@ from api.http import Endpoint
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     *chat.routes.endpoints,
+    *completions.routes.endpoints,
     *embeddings.routes.endpoints,
     *rerank.routes.endpoints,
     *jobs.routes.endpoints,

@@ -21,7 +21,11 @@ _ABOUT_THE_REQUEST: Final = frozenset({400, 413, 415, 422})
 _ABOUT_THE_ACCOUNT: Final = frozenset({401, 402, 403, 404, 405})
 
 
-PATHS: Final[dict[Operation, str]] = {"chat": "v1/chat/completions", "embedding": "v1/embeddings"}
+PATHS: Final[dict[Operation, str]] = {
+    "chat": "v1/chat/completions",
+    "completion": "v1/completions",
+    "embedding": "v1/embeddings",
+}
 """Operation → path behind the provider's URL."""
 
 

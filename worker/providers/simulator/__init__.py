@@ -9,15 +9,20 @@ from typing import Final
 
 from worker.providers.base import MAX_INPUTS, Operation, ProviderCall, ProviderReply, unsupported
 from worker.providers.simulator.chat import complete_chat, stream_chat
+from worker.providers.simulator.completion import complete_text, stream_text
 from worker.providers.simulator.embedding import embed
 from worker.providers.simulator.rerank import rank
 
 _COMPLETE: Final[dict[Operation, Callable[[ProviderCall], Awaitable[ProviderReply]]]] = {
     "chat": complete_chat,
+    "completion": complete_text,
     "embedding": embed,
     "rerank": rank,
 }
-_STREAM: Final[dict[Operation, Callable[[ProviderCall], AsyncIterator[list[bytes]]]]] = {"chat": stream_chat}
+_STREAM: Final[dict[Operation, Callable[[ProviderCall], AsyncIterator[list[bytes]]]]] = {
+    "chat": stream_chat,
+    "completion": stream_text,
+}
 
 
 class Simulator:
