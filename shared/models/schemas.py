@@ -63,6 +63,31 @@ class ModelList(Struct, kw_only=True):
     object: Literal["list"] = "list"
 
 
+class ChatFeatures(Struct, kw_only=True):
+    """What a chat model can do."""
+
+    stream: bool
+    tools: bool
+    vision: bool
+
+
+class ChatModel(Struct, kw_only=True):
+    """A router for chats that the caller may use."""
+
+    model: str
+    id: str
+    description: str
+    context_length: int | None
+    features: ChatFeatures
+
+
+class ChatModelList(Struct, kw_only=True):
+    """The chat models of the caller: those of everybody, and those of his role only."""
+
+    models: list[ChatModel]
+    private_models: list[ChatModel]
+
+
 Price = Annotated[
     Decimal,
     Meta(
