@@ -20,6 +20,8 @@ from worker.engine import LeasedWorker
 from worker.leases import new_token
 
 ADMIN_KEY = "sk-admin-key-of-the-tests-0123456789"
+FIRST_MODELS = ["simulator", "simulator-embedding", "simulator-rerank"]
+"""Of the first start; their routers are 1, 2, .."""
 
 
 class Installation:

@@ -105,7 +105,7 @@ async def test_the_charge_is_never_more_than_what_was_left(both: Installation, p
     await both.add_provider((await read(both, "/v1/admin/routers"))["data"][-1]["id"], provider.url)
     user_id, me = await payer(both, 70)
 
-    statuses = [(await buy(both, me)).status for _ in range(4)]
+    statuses = [(await buy(both, me)).status for _ in range(6)]
 
     assert statuses[0] == 200
     assert statuses[-1] == 400
@@ -203,9 +203,9 @@ async def test_a_job_that_could_not_be_stored_holds_and_counts_nothing(
 ) -> None:
     options = make_settings(tmp_path, redis_server, accept_patience_s=0.2)
     async with open_installation(options) as installation:
-        await installation.add_model("paid", prices=PRICES)
+        router_id = (await installation.add_model("paid", prices=PRICES))["router_id"]
         user_id, me = await payer(installation, 100_000)
-        await installation.grant(2, rpm=10)
+        await installation.grant(router_id, rpm=10)
         assert (await buy(installation, me)).status == 200
         locker = sqlite3.connect(tmp_path / "data" / "sluice.db", isolation_level=None)
         locker.execute("BEGIN IMMEDIATE")
@@ -214,7 +214,7 @@ async def test_a_job_that_could_not_be_stored_holds_and_counts_nothing(
 
         assert refusal.status == 503
         assert await holds(installation, money_account(user_of(user_id))) == {}
-        assert await installation.state.redis.hget(f"sluice:limits:{user_id}:2", "mr") == b"1"
+        assert await installation.state.redis.hget(f"sluice:limits:{user_id}:{router_id}", "mr") == b"1"
         locker.execute("ROLLBACK")
         locker.close()
 
@@ -292,8 +292,8 @@ def test_whatever_runs_at_once_the_ledger_and_the_budget_add_up(
         options = make_settings(folder, session_redis, accept_patience_s=0.5)
         async with open_installation(options) as installation:
             await installation.state.redis.flushall()
-            await installation.add_model("paid", prices=PRICES)
-            await installation.grant(2, rpd=limits)
+            provider = await installation.add_model("paid", prices=PRICES)
+            await installation.grant(provider["router_id"], rpd=limits)
             user_id, me = await payer(installation, budget)
             answers = await asyncio.gather(*(one(installation, me, *what) for what in asked))
             await eventually(lambda: all_over(installation), within_s=30)
