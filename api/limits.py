@@ -56,6 +56,11 @@ class Estimate(Struct, frozen=True, kw_only=True):
     output_tokens: int
     """At most, over all answers; 0 if the caller sets no maximum."""
     answers: int = 1
+    """0 if there is no output to pay for."""
+    prompts: int = 1
+    """How many there are; each may fill the model's context."""
+    repeated_bytes: int = 0
+    """Of the request, which the model reads again."""
 
 
 async def admit(call: Call, router: Router, estimate: Estimate, job_id: str) -> Admission | None:
@@ -140,9 +145,9 @@ def _demands(call: Call, router: Router, estimate: Estimate) -> list[Demand]:
 
 def most_micros(call: Call, router: Router, estimate: Estimate) -> int:
     """Return the most a request can cost: no token is shorter than a byte."""
-    prompt = len(call.body) + _TEMPLATE_TOKENS
+    prompt = len(call.body) + estimate.repeated_bytes + _TEMPLATE_TOKENS
     if router.max_context_length is not None:
-        prompt = min(prompt, router.max_context_length)
+        prompt = min(prompt, router.max_context_length * estimate.prompts)
     exact = prompt * router.price_prompt + _most_output_tokens(call, router, estimate) * router.price_completion
     return int(exact.to_integral_value(ROUND_CEILING))
 

@@ -30,6 +30,7 @@ ApiError                            500  internal_error
 ├── BodyTooLargeError               413
 ├── UnprocessableEntityError        422  body, query or path does not match its schema
 │   ├── InvalidFieldError           422  a rule between fields is broken
+│   ├── ContextLengthError          422  an input is longer than the model takes
 │   └── WrongModelTypeError         422  the router does not serve this kind of request
 ├── ProviderNotReachableError       424  a provider to be added does not answer or lacks the model
 ├── RateLimitError                  429  ask again later
@@ -273,6 +274,12 @@ class UnprocessableEntityError(ApiError):
 
 class InvalidFieldError(UnprocessableEntityError):
     """A rule that involves more than the schema of one member is broken."""
+
+
+class ContextLengthError(UnprocessableEntityError):
+    """An input is longer than the model takes."""
+
+    code = "context_length_exceeded"
 
 
 class WrongModelTypeError(ApiError):

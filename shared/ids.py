@@ -1,6 +1,6 @@
 """Ids: 26 lower-case base32 characters that sort by time (a ULID), public with a prefix.
 
-The database and Redis hold the bare 26 characters.  `job_X`, `chatcmpl-X`, `resp_X` and `batch_req_X` are one job.
+The database and Redis hold the bare 26 characters.  `job_X`, `chatcmpl-X`, `resp_X` and so on are one job.
 """
 
 import os
@@ -10,7 +10,7 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
 _CHARACTERS = frozenset(_ALPHABET)
 _LENGTH = 26
-JOB_PREFIXES = ("job_", "chatcmpl-", "resp_", "batch_req_")
+JOB_PREFIXES = ("job_", "chatcmpl-", "resp_", "batch_req_", "cmpl-", "embd-")
 
 
 def new_ulid() -> str:

@@ -5,6 +5,7 @@ that looks like a control token is text.
 """
 
 import re
+from collections.abc import Sequence
 from typing import Any, Final
 
 _PIECES: Final = re.compile(r"[^\W\d_]+|\d{1,3}|[^\w\s]|_")
@@ -26,6 +27,17 @@ def count_tokens(text: str) -> int:
             total += len(piece)
         else:
             total += -(-len(piece) // _LETTERS_PER_TOKEN)
+    return total
+
+
+def count_input_tokens(inputs: Sequence[str | list[int]]) -> int:
+    """Return about how many tokens these texts have, or how many there are in these lists."""
+    counted = total = 0
+    for number, one in enumerate(inputs, start=1):
+        total += max(count_tokens(one), 1) if isinstance(one, str) else len(one)
+        counted += len(one)
+        if counted > _SAMPLE:
+            return total * len(inputs) // number
     return total
 
 

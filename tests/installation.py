@@ -22,6 +22,8 @@ from worker.engine import LeasedWorker
 from worker.leases import new_token
 
 ADMIN_KEY = "sk-admin-key-of-the-tests-0123456789"
+FIRST_MODELS = ["simulator", "simulator-embedding", "simulator-rerank"]
+"""Of the first start; their routers are 1, 2, .."""
 
 
 class Installation:
@@ -68,11 +70,12 @@ class Installation:
     async def add_model(self, name: str, url: str | None = None, **members: Any) -> dict[str, Any]:
         """Create a router for every role with one provider and return that; `prices` are per million tokens."""
         prompt, completion = members.pop("prices", (0, 0))
+        router_type = members.pop("router_type", "text-generation")
         router = await self.post(
             "/v1/admin/routers",
             {
                 "name": name,
-                "type": "text-generation",
+                "type": router_type,
                 "cost_prompt_tokens": prompt,
                 "cost_completion_tokens": completion,
             },
@@ -101,7 +104,7 @@ class Installation:
             "probe": False,
         }
         if url is not None:
-            body |= {"type": "openai", "url": url}
+            body |= {"type": "openai", "url": url}  # `members` may name another type
         provider = await self.post("/v1/admin/providers", body | members)
         assert provider.status == 201, await provider.text()
         created: dict[str, Any] = await provider.json()

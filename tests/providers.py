@@ -20,6 +20,7 @@ class ScriptedProvider:
         self.requests: list[dict[str, Any]] = []
         self.bodies: list[bytes] = []
         self.headers: list[dict[str, str]] = []
+        self.paths: list[str] = []
         self.script: list[Behaviour] = []
         self.default: Behaviour = says("Hello!")
         self.running = 0
@@ -35,6 +36,7 @@ class ScriptedProvider:
         self.requests.append(body)
         self.bodies.append(raw)
         self.headers.append(dict(request.headers))
+        self.paths.append(request.path)
         behave = self.script.pop(0) if self.script else self.default
         self.running += 1
         try:
@@ -60,7 +62,7 @@ async def serve_provider() -> AsyncIterator[ScriptedProvider]:
     """Yield a running provider."""
     scripted = ScriptedProvider()
     app = web.Application(client_max_size=64 * 1024 * 1024)
-    app.router.add_post("/v1/chat/completions", scripted.handle)
+    app.router.add_post("/{path:.*}", scripted.handle)
     app.router.add_get("/v1/models", scripted.list_models)
     app.router.add_route("*", "/{path:.*}", scripted.answer_other)
     server = TestServer(app)
@@ -98,6 +100,56 @@ def says(text: str, *, reported: dict[str, Any] | None = None, delay_s: float = 
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
         reply = {"id": "up-1", "object": "chat.completion", "created": 1, "model": "upstream", "choices": [choice]}
         return web.json_response(reply | ({"usage": numbers} if numbers else {}) | members)
+
+    return behave
+
+
+def embeds(*, reported: dict[str, Any] | None = None, most: int | None = None, **members: Any) -> Behaviour:
+    """Answer each input with a vector of its length, 0.5 and -2; more than `most` inputs are refused."""
+
+    async def behave(_request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        asked = body["input"]
+        inputs = asked if isinstance(asked, list) and not isinstance(asked[0], int) else [asked]
+        if most is not None and len(inputs) > most:
+            message = f"batch size {len(inputs)} > maximum allowed batch size {most}"
+            return web.json_response({"error": message, "error_type": "Validation"}, status=422)
+        data = [{"object": "embedding", "index": i, "embedding": [len(one), 0.5, -2]} for i, one in enumerate(inputs)]
+        numbers = {"prompt_tokens": 3 * len(inputs), "total_tokens": 3 * len(inputs)} if reported is None else reported
+        reply = {"object": "list", "model": "upstream", "data": data[::-1]}  # an order is promised by `index` only
+        return web.json_response(reply | ({"usage": numbers} if numbers else {}) | members)
+
+    return behave
+
+
+def ranks(*scores: float, reported: dict[str, Any] | None = None) -> Behaviour:
+    """Answer with these scores, by position of the document."""
+
+    async def behave(_request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        results = [{"index": i, "relevance_score": scores[i]} for i in range(len(body["documents"]))]
+        return web.json_response({"id": "up-1", "results": results} | ({"usage": reported} if reported else {}))
+
+    return behave
+
+
+def continues(text: str, *, reported: dict[str, Any] | None = None) -> Behaviour:
+    """Continue a prompt with a text, whole or word by word; `reported` is the usage (None: as counted, {}: none)."""
+
+    async def behave(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        numbers = usage() if reported is None else reported
+        head = {"id": "up-1", "object": "text_completion", "created": 1, "model": "upstream"}
+        if body.get("stream"):
+            words = text.split(" ")
+            pieces = [words[0], *(" " + word for word in words[1:])]
+            chunks: list[dict[str, Any]] = [
+                head | {"choices": [{"index": 0, "text": piece, "logprobs": None, "finish_reason": None}]}
+                for piece in pieces
+            ]
+            chunks.append(head | {"choices": [{"index": 0, "text": "", "logprobs": None, "finish_reason": "stop"}]})
+            if numbers:
+                chunks.append(head | {"choices": [], "usage": numbers})
+            return await stream(request, chunks)
+        choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": "stop"}
+        return web.json_response(head | {"choices": [choice]} | ({"usage": numbers} if numbers else {}))
 
     return behave
 

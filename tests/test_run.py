@@ -13,6 +13,7 @@ from typing import Any
 from aiohttp import ClientSession
 
 from tests.faults.processes import ROOT, Processes, free_port
+from tests.installation import FIRST_MODELS
 from tests.providers import ScriptedProvider
 from tests.waiting import eventually
 
@@ -132,7 +133,7 @@ async def test_the_models_of_an_upstream_become_models_here(tmp_path: Path, prov
     finally:
         await processes.close()
 
-    assert [model["id"] for model in models["data"]] == ["simulator", "model-a", "org/model-b"]
+    assert [model["id"] for model in models["data"]] == [*FIRST_MODELS, "model-a", "org/model-b"]
     assert answer["model"] == "org/model-b"
     assert provider.headers[-1]["Authorization"] == "Bearer sk-upstream"
     assert provider.requests[-1]["model"] == "org/model-b"

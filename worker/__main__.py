@@ -65,7 +65,7 @@ async def open_runtime(settings: Settings, redis: Any, name: str) -> AsyncIterat
         stack.push_async_callback(routing.close)
         yield Runtime(
             name=name, settings=settings, database=database, writer=writer, replies=replies,
-            gate=Gate(redis, settings.rate_limiting_strategy), directory=directory,
+            redis=redis, gate=Gate(redis, settings.rate_limiting_strategy), directory=directory,
             routing=routing, adapters=build_adapters(http),
         )  # fmt: skip
 

@@ -29,6 +29,12 @@ log = structlog.get_logger()
 _UPSTREAM_TIMEOUT_S: Final = 5.0
 _LOCK: Final = text("SELECT pg_advisory_xact_lock(7305804)")
 SIMULATOR: Final = "simulator"
+SIMULATED: Final = {
+    SIMULATOR: "text-generation",
+    "simulator-embedding": "text-embeddings-inference",
+    "simulator-rerank": "text-classification",
+}
+"""Models of the first start, each of its type."""
 
 
 class UpstreamError(Exception):
@@ -89,7 +95,7 @@ async def list_upstream_models(settings: Settings) -> list[_ListedModel]:
 
 
 async def _insert_first_rows(session: AsyncSession) -> None:
-    """Insert an administrator (user 1) and a user (2), so that keys can be made; and the simulator as a model."""
+    """Insert an administrator (user 1) and a user (2), so that keys can be made; and the models of the simulator."""
     if (await session.exec(select(RoleRow.id).limit(1))).first() is None:
         now = now_ms()
         organization = OrganizationRow(name="default", created_ms=now, updated_ms=now)
@@ -103,11 +109,9 @@ async def _insert_first_rows(session: AsyncSession) -> None:
             user.organization_id = organization.id
             session.add(user)
             await session.flush()
-        await _insert_model(
-            session,
-            SIMULATOR,
-            ProviderRow(type=SIMULATOR, url="simulator://local/", model_name=SIMULATOR),  # type: ignore[call-arg]
-        )
+        for model, router_type in SIMULATED.items():
+            provider = ProviderRow(type=SIMULATOR, url="simulator://local/", model_name=model)  # type: ignore[call-arg]
+            await _insert_model(session, model, provider, router_type)
         await raise_revision(session)
 
 
@@ -132,12 +136,14 @@ async def _register_upstream(session: AsyncSession, settings: Settings, models: 
     await raise_revision(session)
 
 
-async def _insert_model(session: AsyncSession, name: str, provider: ProviderRow) -> None:
+async def _insert_model(
+    session: AsyncSession, name: str, provider: ProviderRow, router_type: str = "text-generation"
+) -> None:
     """Insert a router of this name with this provider; every role there is may use it."""
     now = now_ms()
     router = RouterRow(
         name=name,
-        type="text-generation",
+        type=router_type,
         max_context_length=provider.max_context_length,
         created_ms=now,
         updated_ms=now,

@@ -5,6 +5,7 @@ unstreamed.  The answers are in Redis, and lost with it.
 """
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any, Final
 
 import structlog
@@ -12,11 +13,21 @@ from msgspec import DecodeError, Struct, json, msgpack
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from shared.usage.schemas import NANO_PER_UNIT, CacheUse, Impacts
+
 log = structlog.get_logger()
 _MAX_BYTES: Final = 1024 * 1024
 _ALWAYS: Final = frozenset({"embedding", "rerank"})
 _BESIDE: Final = ("model", "user", "metadata", "store", "service_tier", "stream", "stream_options")
 """Members that do not change the answer, or are the same for all who ask this router."""
+
+
+class CacheLook(Struct, frozen=True, kw_only=True):
+    """One call that was looked up; `found` is None if the provider had to be called."""
+
+    key: str
+    body: bytes
+    found: "CachedReply | None"
 
 
 class CachedReply(Struct, frozen=True, array_like=True):
@@ -51,11 +62,29 @@ async def find_reply(redis: Redis, key: str) -> CachedReply | None:
         return None
 
 
-async def keep_reply(redis: Redis, key: str, reply: CachedReply, ttl_s: int) -> None:
-    """Keep an answer for a while, unless it is very large."""
-    if len(reply.body) > _MAX_BYTES:
-        return
+async def keep_replies(
+    redis: Redis, looks: Sequence[CacheLook], *, energy_nwh: int, carbon_ng: int, ttl_s: int
+) -> None:
+    """Keep the answers that had to be made, which consumed so much, for a while; very large ones are not kept."""
+    missed = [look for look in looks if look.found is None and len(look.body) <= _MAX_BYTES]
+    share = max(len(missed), 1)
     try:
-        await redis.set(key, msgpack.encode(reply), ex=ttl_s)
+        async with redis.pipeline(transaction=False) as pipeline:
+            for look in missed:
+                reply = CachedReply(look.body, energy_nwh // share, carbon_ng // share)
+                pipeline.set(look.key, msgpack.encode(reply), ex=ttl_s)
+            await pipeline.execute()
     except (RedisError, OSError) as error:
         log.warning("cache_not_written", error=repr(error))
+
+
+def avoided(looks: Sequence[CacheLook]) -> CacheUse:
+    """Return what the kept answers of a request avoided."""
+    found = [look.found for look in looks if look.found is not None]
+    return CacheUse(
+        hit=True,
+        avoided=Impacts(
+            kWh=sum(reply.energy_nwh for reply in found) / NANO_PER_UNIT,
+            kgCO2eq=sum(reply.carbon_ng for reply in found) / NANO_PER_UNIT,
+        ),
+    )

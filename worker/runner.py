@@ -39,8 +39,9 @@ from worker.failures import (
     too_deep,
 )
 from worker.jobs import KINDS
-from worker.metering import charge_micros, meter, to_usage
+from worker.metering import charge_micros, cost_micros, meter, to_usage
 from worker.providers.base import ProviderError
+from worker.response_cache import avoided, keep_replies
 from worker.routing.choice import Choice, NoChoice
 from worker.routing.health import Sample
 from worker.settle import AttemptEnd, JobEnd, count_unseen, finish, retry
@@ -197,17 +198,30 @@ async def _run_in_time(ctx: JobContext, start: _Start) -> Produced:
 
 
 async def _end_completed(ctx: JobContext, produced: Produced) -> float | None:
+    is_hit = bool(ctx.looks) and all(look.found is not None for look in ctx.looks)
     attempt = _attempt_end(
         ctx, "succeeded", produced.tokens, http_status=200, provider_request_id=produced.provider_request_id
     )
-    charge = charge_micros(ctx.message, attempt.meter)
+    if is_hit:
+        attempt.meter = meter(ctx.message, None, produced.tokens, None)
+    elif ctx.looks:
+        made = attempt.meter
+        await keep_replies(
+            ctx.runtime.redis, ctx.looks, energy_nwh=made.energy_nwh,
+            carbon_ng=made.operational_ng + made.embodied_ng, ttl_s=ctx.router.cache_ttl_s or 1,
+        )  # fmt: skip
+    is_free = is_hit and ctx.router.cache_charge == "free"
+    charge = 0 if is_free else charge_micros(ctx.message, cost_micros(ctx.message, produced.tokens))
     usage = to_usage(attempt.meter, charge, requests=1)
+    if is_hit:
+        usage.cache = avoided(ctx.looks)
     body = produced.render(usage)
     last_chunk = None
     if produced.render_last_chunk is not None:
         last_chunk = ctx.reply.prepare(produced.render_last_chunk(usage))
     end = JobEnd(status=COMPLETED, usage=usage, charge_micros=charge, body=body, frames=_frames(ctx))
-    await ctx.runtime.routing.succeeded(ctx.provider, _sample(attempt))
+    if not is_hit:
+        await ctx.runtime.routing.succeeded(ctx.provider, _sample(attempt))
     fault_points.reach(ctx.runtime.settings, "before_finish")
     if not await finish(ctx.runtime, ctx.message, ctx.attempt, end, attempt):
         return await resume_or_end(ctx.runtime, ctx.message)
@@ -229,7 +243,7 @@ async def _end_cancelled(ctx: JobContext, reason: CancelReason) -> float | None:
         return _GIVE_BACK_S
     error = job_cancelled()
     attempt = _attempt_end(ctx, "cancelled", tokens, error=error)
-    charge = charge_micros(ctx.message, attempt.meter)
+    charge = charge_micros(ctx.message, attempt.meter.cost_micros)
     end = JobEnd(
         status=CANCELLED, usage=to_usage(attempt.meter, charge, requests=1), charge_micros=charge, error=error,
         frames=_frames(ctx),

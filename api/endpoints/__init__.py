@@ -10,6 +10,8 @@ from api.endpoints import (
     admin_users,
     auth,
     chat,
+    completions,
+    embeddings,
     health,
     jobs,
     me,
@@ -17,12 +19,16 @@ from api.endpoints import (
     me_usage,
     models,
     requests,
+    rerank,
     usage,
 )
 from api.http import Endpoint
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     *chat.routes.endpoints,
+    *completions.routes.endpoints,
+    *embeddings.routes.endpoints,
+    *rerank.routes.endpoints,
     *jobs.routes.endpoints,
     *models.routes.endpoints,
     *usage.routes.endpoints,

@@ -8,10 +8,10 @@ from msgspec import UNSET, Raw, Struct, json
 from api.answer import answer, answer_stream
 from api.call import Call
 from api.http import EventStream, Reply, Routes
-from api.limits import REFUSALS, Estimate
+from api.limits import Estimate
 from api.own_jobs import find_own_job, read_result, remove, wait_until_over
 from api.render import metadata_of
-from api.submit import Submission, find_router, submit
+from api.submit import INFERENCE_ERRORS, Submission, find_router, submit
 from shared.chat.estimates import estimate_prompt
 from shared.chat.schemas import (
     ChatCompletion,
@@ -34,13 +34,6 @@ from shared.errors import (
     InvalidFieldError,
     JobFailedError,
     JobNotFinishedError,
-    ModelNotAllowedError,
-    ModelNotFoundError,
-    OverloadedError,
-    ProviderUnavailableError,
-    QueueUnavailableError,
-    WaitExceededError,
-    WrongModelTypeError,
 )
 from shared.ids import JOB_PREFIXES, parse_id
 from shared.jobs.queries import get_request, update_job
@@ -55,16 +48,7 @@ PATH = "/v1/chat/completions"
 
 @routes.post(
     PATH,
-    raises=(
-        ModelNotFoundError,
-        ModelNotAllowedError,
-        WrongModelTypeError,
-        ProviderUnavailableError,
-        QueueUnavailableError,
-        OverloadedError,
-        WaitExceededError,
-        *REFUSALS,
-    ),
+    raises=INFERENCE_ERRORS,
     accepted=Job,
     is_inference=True,
 )

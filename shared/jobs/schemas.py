@@ -24,7 +24,10 @@ BATCH: Final = "batch"
 BANDS: Final = (INTERACTIVE, BACKGROUND, BATCH)
 
 CHAT_COMPLETION: Final = "chat.completion"
-ALIAS_PREFIX: Final = {CHAT_COMPLETION: "chatcmpl-"}
+COMPLETION: Final = "completion"
+EMBEDDING: Final = "embedding"
+RERANK: Final = "rerank"
+ALIAS_PREFIX: Final = {CHAT_COMPLETION: "chatcmpl-", COMPLETION: "cmpl-", EMBEDDING: "embd-"}
 """Kind → prefix of the id that its own route gives out."""
 
 UnixSeconds = Annotated[int, Meta(ge=0, le=2**40)]

@@ -17,6 +17,8 @@ ProviderType = Literal["albert", "openai", "mistral", "tei", "vllm", "simulator"
 LoadBalancingStrategy = Literal["shuffle", "least_busy", "weighted", "lowest_carbon"]
 
 CHAT_TYPES: Final = frozenset({"text-generation", "image-text-to-text"})
+EMBEDDING_TYPES: Final = frozenset({"text-embeddings-inference"})
+RERANK_TYPES: Final = frozenset({"text-classification"})
 PROVIDER_TYPES_OF: Final[dict[str, frozenset[str]]] = {
     "text-generation": frozenset({"albert", "mistral", "openai", "vllm", "simulator"}),
     "image-text-to-text": frozenset({"albert", "mistral", "openai", "vllm", "simulator"}),
@@ -59,6 +61,31 @@ class ModelList(Struct, kw_only=True):
 
     data: list[Model]
     object: Literal["list"] = "list"
+
+
+class ChatFeatures(Struct, kw_only=True):
+    """What a chat model can do."""
+
+    stream: bool
+    tools: bool
+    vision: bool
+
+
+class ChatModel(Struct, kw_only=True):
+    """A router for chats that the caller may use."""
+
+    model: str
+    id: str
+    description: str
+    context_length: int | None
+    features: ChatFeatures
+
+
+class ChatModelList(Struct, kw_only=True):
+    """The chat models of the caller: those of everybody, and those of his role only."""
+
+    models: list[ChatModel]
+    private_models: list[ChatModel]
 
 
 Price = Annotated[

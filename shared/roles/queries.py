@@ -53,6 +53,22 @@ async def get_router_limits(session: AsyncSession, role_id: int) -> dict[int, Ro
     return {router_id: RouterLimits(**limits) for router_id, limits in values.items()}
 
 
+async def list_open_routers(session: AsyncSession) -> set[int]:
+    """Return the routers that every user may use, whatever his role."""
+    held = select(col(UserRow.role_id)).distinct().subquery()
+    column, value = col(LimitRow.router_id), col(LimitRow.value)
+    statement = (
+        select(column)
+        .join(held, held.c.role_id == col(LimitRow.role_id))
+        .group_by(column)
+        .having(
+            func.count(col(LimitRow.role_id).distinct()) == select(func.count()).select_from(held).scalar_subquery(),
+            func.coalesce(func.min(value), 1) > 0,
+        )
+    )
+    return set((await session.exec(statement)).all())
+
+
 async def count_holders(session: AsyncSession, role_ids: list[int]) -> dict[int, int]:
     """Return how many users have these roles."""
     column = col(UserRow.role_id)

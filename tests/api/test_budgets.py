@@ -172,9 +172,9 @@ async def test_a_job_that_could_not_be_stored_holds_and_counts_nothing(
 ) -> None:
     options = make_settings(tmp_path, redis_server, accept_patience_s=0.2)
     async with open_installation(options) as installation:
-        await installation.add_model("paid", prices=PRICES)
+        router_id = (await installation.add_model("paid", prices=PRICES))["router_id"]
         user_id, me = await payer(installation, 100_000)
-        await installation.grant(2, rpm=10)
+        await installation.grant(router_id, rpm=10)
         assert (await buy(installation, me)).status == 200
         locker = sqlite3.connect(tmp_path / "data" / "sluice.db", isolation_level=None)
         locker.execute("BEGIN IMMEDIATE")
@@ -185,7 +185,7 @@ async def test_a_job_that_could_not_be_stored_holds_and_counts_nothing(
         locker.execute("ROLLBACK")  # only now it is known
         locker.close()
         await eventually(lambda: is_empty(installation, user_id))
-        assert await installation.state.redis.hget(f"sluice:limits:{user_id}:2", "mr") == b"1"
+        assert await installation.state.redis.hget(f"sluice:limits:{user_id}:{router_id}", "mr") == b"1"
 
 
 async def test_a_tenant_has_only_so_many_unfinished_jobs(tmp_path: Path, redis_server: RedisServer) -> None:
@@ -225,8 +225,8 @@ def test_whatever_runs_at_once_the_ledger_and_the_budget_add_up(
         options = make_settings(folder, session_redis, accept_patience_s=0.5)
         async with open_installation(options) as installation:
             await installation.state.redis.flushall()
-            await installation.add_model("paid", prices=PRICES)
-            await installation.grant(2, rpd=limits)
+            provider = await installation.add_model("paid", prices=PRICES)
+            await installation.grant(provider["router_id"], rpd=limits)
             user_id, me = await payer(installation, budget)
             answers = await asyncio.gather(*(one(installation, me, *what) for what in asked))
             await eventually(lambda: all_over(installation), within_s=30)

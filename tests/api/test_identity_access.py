@@ -13,7 +13,7 @@ from shared.secrets import hash_key
 from shared.tables import TABLES
 from shared.usage.tables import ChargeRow, UsageRecordRow
 from tests.conftest import make_settings
-from tests.installation import ADMIN_KEY, Installation, open_installation, serve
+from tests.installation import ADMIN_KEY, FIRST_MODELS, Installation, open_installation, serve
 from tests.people import (
     AUDIT,
     INFO,
@@ -88,7 +88,7 @@ async def test_the_master_uses_every_model_and_is_recorded(both: Installation) -
     router = await create(both, ROUTERS, name="m", type="text-generation")
     await both.add_provider(router["id"])
 
-    assert [model["id"] for model in (await read(both, "/v1/models"))["data"]] == ["simulator", "m"]
+    assert [model["id"] for model in (await read(both, "/v1/models"))["data"]] == [*FIRST_MODELS, "m"]
     assert (await both.chat(model="m")).status == 200
     assert [(row.user_id, row.router_name) for row in await both.rows(UsageRecordRow)] == [(0, "m")]
     assert [row.user_id for row in await both.rows(ChargeRow)] == [0]
@@ -98,7 +98,10 @@ async def test_the_models_of_the_first_start_are_for_every_role(both: Installati
     for user in (1, 2):
         headers = await key_of(both, user)
         assert (await both.chat(headers=headers)).status == 200
-    assert (await read(both, f"{ROLES}/2"))["limits"] == [{"router": 1, "router_id": 1, "type": "rpm", "value": None}]
+    assert (await read(both, f"{ROLES}/2"))["limits"] == [
+        {"router": number, "router_id": number, "type": "rpm", "value": None}
+        for number, _ in enumerate(FIRST_MODELS, start=1)
+    ]
 
 
 async def test_a_change_holds_for_the_next_request(both: Installation) -> None:
@@ -217,7 +220,7 @@ async def test_a_provider_is_changed_by_its_maker_and_by_administrators(both: In
 
 
 async def test_a_provider_is_changed(both: Installation) -> None:
-    await create(both, ROUTERS, name="e", type="text-embeddings-inference")
+    embedding = await create(both, ROUTERS, name="e", type="text-embeddings-inference")
     other = await create(both, ROUTERS, name="m", type="text-generation")
     body = {"router": 1, "type": "vllm", "url": "http://h/", "model_name": "m", "qos_metric": "ttft", "qos_limit": 5}
     made = await create(both, PROVIDERS, **body)
@@ -239,7 +242,7 @@ async def test_a_provider_is_changed(both: Installation) -> None:
         ({"router": 1, "router_id": 2}, 422), ({"url": "ftp://h"}, 422), ({"model_name": " "}, 422),
     ):  # fmt: skip
         assert (await both.patch(f"{PROVIDERS}/{same['id']}", change)).status == status, change
-    await changed(both, path, {"router": 2})  # vllm may serve embeddings in the table of types
+    await changed(both, path, {"router": embedding["id"]})  # vllm may serve embeddings in the table of types
 
 
 async def test_a_router_is_changed(both: Installation) -> None:

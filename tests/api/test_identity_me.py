@@ -12,7 +12,7 @@ from shared.keys.tables import KeyRow
 from shared.secrets import hash_key
 from shared.usage.tables import UsageRecordRow
 from tests.conftest import make_settings
-from tests.installation import Installation, open_installation
+from tests.installation import FIRST_MODELS, Installation, open_installation
 from tests.people import (
     INFO,
     KEYS,
@@ -65,7 +65,11 @@ async def test_the_master_has_an_account_without_a_row(both: Installation) -> No
         "object": "userInfo", "id": 0, "email": "master", "name": "master", "organization": 0, "budget": None,
         "carbon_budget": None, "carbon_budget_remaining": None,
         "permissions": ["admin", "create_public_collection", "read_metric", "provide_models"],
-        "limits": [{"router": 1, "router_id": 1, "type": kind, "value": None} for kind in kinds],
+        "limits": [
+            {"router": number, "router_id": number, "type": kind, "value": None}
+            for number, _ in enumerate(FIRST_MODELS, start=1)
+            for kind in kinds
+        ],
         "expires": None, "priority": 0, "created": 0, "updated": 0,
     }  # fmt: skip
     assert await refused(await both.patch(INFO, {"name": "x"})) == (404, "User not found.")

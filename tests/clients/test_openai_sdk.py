@@ -10,7 +10,7 @@ import pytest_asyncio
 from openai import AsyncOpenAI, OpenAI
 from openai.types.chat import ChatCompletion
 
-from tests.installation import ADMIN_KEY, Installation
+from tests.installation import ADMIN_KEY, FIRST_MODELS, Installation
 from tests.providers import ScriptedProvider, fails, says, sends
 
 TOOL: Any = {
@@ -324,7 +324,7 @@ async def test_models_are_listed_and_retrieved(client: AsyncOpenAI) -> None:
     models = [model async for model in client.models.list()]
     model = await client.models.retrieve("simulator")
 
-    assert [listed.id for listed in models] == ["simulator"]
+    assert [listed.id for listed in models] == FIRST_MODELS
     assert (model.id, model.object, model.owned_by) == ("simulator", "model", "Sluice")
     assert model.created > 1_700_000_000
 

@@ -7,11 +7,19 @@ A provider that speaks OpenAI's format is a row, not code; another format is a m
 from aiohttp import ClientSession
 
 from worker.providers.base import Adapter
-from worker.providers.openai_compatible import OpenAICompatible
+from worker.providers.mistral import Mistral
+from worker.providers.openai_compatible import PATHS, OpenAICompatible
 from worker.providers.simulator import Simulator
+from worker.providers.tei import TextEmbeddingsInference
 
 
 def build_adapters(http: ClientSession) -> dict[str, Adapter]:
     """Return the adapter of each provider type."""
-    openai = OpenAICompatible(http)
-    return {"openai": openai, "vllm": openai, "albert": openai, "mistral": openai, "simulator": Simulator()}
+    return {
+        "openai": OpenAICompatible(http),
+        "vllm": OpenAICompatible(http, {**PATHS, "rerank": "v2/rerank"}),
+        "albert": OpenAICompatible(http, {**PATHS, "rerank": "v1/rerank"}),
+        "mistral": Mistral(http),
+        "tei": TextEmbeddingsInference(http),
+        "simulator": Simulator(),
+    }

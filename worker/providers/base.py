@@ -5,7 +5,7 @@ the job kinds read and rewrite them.
 """
 
 from collections.abc import AsyncIterator
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from msgspec import Struct
 
@@ -73,8 +73,20 @@ class ProviderReply(Struct, frozen=True):
     """Without parameters."""
 
 
+def unsupported(call: ProviderCall) -> ProviderError:
+    """Return the error of an operation that a provider of this type does not have."""
+    message = f"A provider of type {call.provider.type} has no operation `{call.operation}`."
+    return ProviderError(message, blame="operator", reason="unsupported")
+
+
+MAX_INPUTS: Final = 2048
+
+
 class Adapter(Protocol):
     """Speaks one wire format."""
+
+    max_inputs: int
+    """Texts that are tried in one call; if a server refuses so many, halves follow."""
 
     async def complete(self, call: ProviderCall) -> ProviderReply:
         """Return the whole answer; raises `ProviderError`."""

@@ -11,7 +11,8 @@ import msgspec
 from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout
 from msgspec import json
 
-from worker.providers.base import Blame, Operation, ProviderCall, ProviderError, ProviderReply
+from shared.directory import Provider
+from worker.providers.base import MAX_INPUTS, Blame, Operation, ProviderCall, ProviderError, ProviderReply, unsupported
 from worker.providers.sse import DONE, data_of
 
 _CONNECT_S: Final = 10.0
@@ -21,12 +22,18 @@ _ABOUT_THE_REQUEST: Final = frozenset({400, 413, 415, 422})
 _ABOUT_THE_ACCOUNT: Final = frozenset({401, 402, 403, 404, 405})
 
 
-PATHS: Final[dict[Operation, str]] = {"chat": "v1/chat/completions"}
+PATHS: Final[dict[Operation, str]] = {
+    "chat": "v1/chat/completions",
+    "completion": "v1/completions",
+    "embedding": "v1/embeddings",
+}
 """Operation → path behind the provider's URL."""
 
 
 class OpenAICompatible:
     """Sends the request as it is and returns the answer as it is."""
+
+    max_inputs = MAX_INPUTS
 
     def __init__(self, http: ClientSession, paths: Mapping[Operation, str] = PATHS) -> None:
         self._http = http
@@ -50,6 +57,8 @@ class OpenAICompatible:
 
     @asynccontextmanager
     async def _post(self, call: ProviderCall, limits: ClientTimeout) -> AsyncIterator[ClientResponse]:
+        if call.operation not in self._paths:
+            raise unsupported(call)
         headers = {"Content-Type": "application/json"}
         if call.provider.key is not None:
             headers["Authorization"] = f"Bearer {call.provider.key}"
@@ -61,7 +70,7 @@ class OpenAICompatible:
                 url, data=call.body, headers=headers, timeout=limits, allow_redirects=False
             ) as response:
                 if response.status != 200:
-                    raise await _to_error(response)
+                    raise await _to_error(response, call.provider)
                 yield response
         except TimeoutError as error:
             raise ProviderError("The provider did not answer in time.", reason="timeout") from error
@@ -69,14 +78,14 @@ class OpenAICompatible:
             raise ProviderError(f"The provider cannot be reached: {error!r}", reason="connection") from error
 
 
-async def _to_error(response: ClientResponse) -> ProviderError:
+async def _to_error(response: ClientResponse, provider: Provider) -> ProviderError:
     """Return what an answer other than 200 means."""
     status = response.status
     body = await response.content.read(_MAX_ERROR_BYTES)
     message, code, param = _describe(body)
     reason = f"http_{status}" if status < 500 else "http_5xx"
     return ProviderError(
-        message or f"The provider answered {status}.",
+        _without_secrets(message, provider) if message else f"The provider answered {status}.",
         blame=_blame(status, code, param),
         reason=reason,
         status=status,
@@ -84,6 +93,14 @@ async def _to_error(response: ClientResponse) -> ProviderError:
         code=code,
         param=param,
     )
+
+
+def _without_secrets(message: str, provider: Provider) -> str:
+    """Return what a caller may read: not where the provider is, nor our key to it."""
+    for secret in (provider.key, provider.url.rstrip("/")):
+        if secret:
+            message = message.replace(secret, "[...]")
+    return message
 
 
 def _blame(status: int, code: str | None, param: str | None) -> Blame:

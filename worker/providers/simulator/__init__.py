@@ -7,20 +7,33 @@ purpose, without an account anywhere.
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
 
-from worker.providers.base import Operation, ProviderCall, ProviderError, ProviderReply
+from worker.providers.base import MAX_INPUTS, Operation, ProviderCall, ProviderReply, unsupported
 from worker.providers.simulator.chat import complete_chat, stream_chat
+from worker.providers.simulator.completion import complete_text, stream_text
+from worker.providers.simulator.embedding import embed
+from worker.providers.simulator.rerank import rank
 
-_COMPLETE: Final[dict[Operation, Callable[[ProviderCall], Awaitable[ProviderReply]]]] = {"chat": complete_chat}
-_STREAM: Final[dict[Operation, Callable[[ProviderCall], AsyncIterator[list[bytes]]]]] = {"chat": stream_chat}
+_COMPLETE: Final[dict[Operation, Callable[[ProviderCall], Awaitable[ProviderReply]]]] = {
+    "chat": complete_chat,
+    "completion": complete_text,
+    "embedding": embed,
+    "rerank": rank,
+}
+_STREAM: Final[dict[Operation, Callable[[ProviderCall], AsyncIterator[list[bytes]]]]] = {
+    "chat": stream_chat,
+    "completion": stream_text,
+}
 
 
 class Simulator:
     """Serves every operation."""
 
+    max_inputs = MAX_INPUTS
+
     async def complete(self, call: ProviderCall) -> ProviderReply:
         """Return the answer; raises `ProviderError`."""
         if call.operation not in _COMPLETE:
-            raise ProviderError(f"The simulator cannot {call.operation}.", blame="operator", reason="unsupported")
+            raise unsupported(call)
         return await _COMPLETE[call.operation](call)
 
     def stream(self, call: ProviderCall) -> AsyncIterator[list[bytes]]:

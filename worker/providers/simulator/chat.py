@@ -1,22 +1,14 @@
 """Chat completions of the simulator."""
 
-import asyncio
-import hashlib
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final
 
-import msgspec
 from msgspec import Struct, json
 
 from shared.tokens import count_message_tokens
-from worker.providers.base import ProviderCall, ProviderError, ProviderReply
-from worker.providers.simulator.script import Script, begin
+from worker.providers.base import ProviderCall, ProviderReply
+from worker.providers.simulator.script import Script, answer, read_request, refusal, stream, words_of
 
-_WORDS: Final = (
-    "a river that meets the sea carries every stone it moved along the way and leaves behind a quiet field where"
-    " light grain grows under slow clouds while distant hills keep their names"
-).split()
-_CHUNKS_PER_TURN: Final = 100
 _MAX_TOKENS: Final = 100_000
 
 
@@ -37,14 +29,7 @@ class SimulatedRequest(Struct, kw_only=True):
 async def complete_chat(call: ProviderCall) -> ProviderReply:
     """Return the completion; raises `ProviderError`."""
     request = _decode(call.body)
-    script = request.simulator
-    fails = await begin(script, call.attempt)
     words = _answer(request)
-    await asyncio.sleep(script.chunk_delay_ms * len(words) / 1000)
-    if fails == "cut":
-        raise ProviderError("The provider closed the connection.", reason="connection")
-    if fails == "malformed":
-        return ProviderReply(b'{"choices": [', None)
     reply = {
         "id": "sim-1",
         "object": "chat.completion",
@@ -52,52 +37,31 @@ async def complete_chat(call: ProviderCall) -> ProviderReply:
         "model": request.model,
         "choices": [_choice(request, index, words) for index in range(request.n or 1)],
     }
-    if script.usage:
+    if request.simulator.usage:
         reply["usage"] = _usage(request, words)
-    return ProviderReply(json.encode(reply), "sim-request-1")
+    return await answer(request.simulator, call.attempt, reply, pieces=len(words))
 
 
 async def stream_chat(call: ProviderCall) -> AsyncIterator[list[bytes]]:
     """Yield the chunks in order, one at a time; raises `ProviderError`."""
     request = _decode(call.body)
-    script = request.simulator
-    fails = await begin(script, call.attempt)
     words = _answer(request)
-    for number, chunk in enumerate(_chunks(request, words)):
-        if number and (script.chunk_delay_ms or number % _CHUNKS_PER_TURN == 0):
-            await asyncio.sleep(script.chunk_delay_ms / 1000)  # other jobs of this process want to go on, too
-        if fails is not None and number >= max(len(words) // 2, 1):
-            if fails == "malformed":
-                yield [b'{"choices": [']
-            raise ProviderError("The provider closed the stream.", reason="connection")
-        yield [json.encode(chunk)]
+    async for chunks in stream(request.simulator, call.attempt, _chunks(request, words), pieces=len(words)):
+        yield chunks
 
 
 def _decode(body: bytes) -> SimulatedRequest:
-    try:
-        request = json.decode(body, type=SimulatedRequest, strict=False)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise ProviderError(
-            f"simulator: {error}", blame="request", reason="http_400", status=400, param="simulator"
-        ) from error
+    request = read_request(body, SimulatedRequest)
     if request.simulator.tokens * (request.n or 1) > _MAX_TOKENS:
-        message = f"simulator: more than {_MAX_TOKENS} tokens for all choices together"
-        raise ProviderError(message, blame="request", reason="http_400", status=400, param="simulator")
+        raise refusal(f"simulator: more than {_MAX_TOKENS} tokens for all choices together", "simulator")
     return request
 
 
 def _answer(request: SimulatedRequest) -> list[str]:
     """Return the pieces of the answer: the same ones for the same messages."""
-    script = request.simulator
-    if script.text is not None:
-        pieces = script.text.split(" ")
-        words = [pieces[0], *(" " + piece for piece in pieces[1:])]
-    else:
-        seed = hashlib.sha256(json.encode(request.messages)).digest()
-        chosen = [_WORDS[(seed[number % 32] + number) % len(_WORDS)] for number in range(script.tokens)]
-        words = [word if number == 0 else " " + word for number, word in enumerate(chosen)]
-        if (request.response_format or {}).get("type") in ("json_object", "json_schema"):
-            words = ['{"answer":"', *words, '"}']
+    words = words_of(request.simulator, json.encode(request.messages))
+    if request.simulator.text is None and (request.response_format or {}).get("type") in ("json_object", "json_schema"):
+        words = ['{"answer":"', *words, '"}']
     limit = request.max_completion_tokens or request.max_tokens
     return words if limit is None else words[:limit]
 

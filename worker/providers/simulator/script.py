@@ -1,13 +1,22 @@
 """What a caller may tell the simulator to do."""
 
 import asyncio
-from typing import Annotated, Final, Literal
+import hashlib
+from collections.abc import AsyncIterator, Iterable
+from typing import Annotated, Any, Final, Literal, TypeVar
 
-from msgspec import Meta, Struct
+import msgspec
+from msgspec import Meta, Struct, json
 
-from worker.providers.base import ProviderError
+from worker.providers.base import ProviderError, ProviderReply
 
 _FIRST_DELAY_OF_TIMEOUT_MS: Final = 1000
+_CHUNKS_PER_TURN: Final = 100
+_WORDS: Final = (
+    "a river that meets the sea carries every stone it moved along the way and leaves behind a quiet field where"
+    " light grain grows under slow clouds while distant hills keep their names"
+).split()
+T = TypeVar("T")
 
 
 class Script(Struct, frozen=True, kw_only=True):
@@ -47,3 +56,52 @@ async def begin(script: Script, attempt: int) -> Literal["cut", "malformed"] | N
         case "401":
             raise ProviderError("Incorrect API key.", blame="operator", reason="http_401", status=401)
     return fail
+
+
+def read_request(body: bytes, kind: type[T]) -> T:
+    """Return the request; raises `ProviderError` if the script in it cannot be understood."""
+    try:
+        return json.decode(body, type=kind, strict=False)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise refusal(f"simulator: {error}", "simulator") from error
+
+
+def refusal(message: str, param: str) -> ProviderError:
+    """Return the answer to a request that cannot be served."""
+    return ProviderError(message, blame="request", reason="http_400", status=400, param=param)
+
+
+def words_of(script: Script, subject: bytes) -> list[str]:
+    """Return the pieces of a text: the same ones for the same subject."""
+    if script.text is not None:
+        pieces = script.text.split(" ")
+        return [pieces[0], *(" " + piece for piece in pieces[1:])]
+    seed = hashlib.sha256(subject).digest()
+    chosen = [_WORDS[(seed[number % 32] + number) % len(_WORDS)] for number in range(script.tokens)]
+    return [word if number == 0 else " " + word for number, word in enumerate(chosen)]
+
+
+async def answer(script: Script, attempt: int, document: dict[str, Any], *, pieces: int = 0) -> ProviderReply:
+    """Return the document, or fail as the script says; raises `ProviderError`."""
+    fails = await begin(script, attempt)
+    await asyncio.sleep(script.chunk_delay_ms * pieces / 1000)
+    if fails == "cut":
+        raise ProviderError("The provider closed the connection.", reason="connection")
+    if fails == "malformed":
+        return ProviderReply(b'{"choices": [', None)
+    return ProviderReply(json.encode(document), "sim-request-1")
+
+
+async def stream(
+    script: Script, attempt: int, chunks: Iterable[dict[str, Any]], *, pieces: int
+) -> AsyncIterator[list[bytes]]:
+    """Yield the chunks one at a time, or fail as the script says, in the middle; raises `ProviderError`."""
+    fails = await begin(script, attempt)
+    for number, chunk in enumerate(chunks):
+        if number and (script.chunk_delay_ms or number % _CHUNKS_PER_TURN == 0):
+            await asyncio.sleep(script.chunk_delay_ms / 1000)  # other jobs of this process want to go on, too
+        if fails is not None and number >= max(pieces // 2, 1):
+            if fails == "malformed":
+                yield [b'{"choices": [']
+            raise ProviderError("The provider closed the stream.", reason="connection")
+        yield [json.encode(chunk)]

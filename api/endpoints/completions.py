@@ -1,0 +1,53 @@
+"""POST /v1/completions, which OpenAI calls legacy: a text is continued."""
+
+from collections.abc import Sequence
+
+from api.answer import answer, answer_stream
+from api.call import Call
+from api.http import EventStream, Reply, Routes
+from api.limits import Estimate
+from api.submit import INFERENCE_ERRORS, Submission, find_router, submit
+from shared.completions.schemas import Completion, CompletionChunk, CompletionRequest
+from shared.jobs.schemas import COMPLETION, Job
+from shared.models.schemas import CHAT_TYPES
+from shared.text_input import Input, estimate_inputs
+
+routes = Routes("Completions")
+PATH = "/v1/completions"
+
+
+@routes.post(PATH, raises=INFERENCE_ERRORS, accepted=Job, is_inference=True)
+async def create_completion(call: Call, body: CompletionRequest) -> Reply[Completion] | EventStream[CompletionChunk]:
+    """Continue a text, or several.
+
+    With `stream: true` the answer is a stream of chunks that ends with `data: [DONE]`; the id of each event is a cursor
+    of `/v1/jobs/{job_id}/events`, where a broken stream can be resumed.  With `Prefer: respond-async` the answer is 202
+    and a job.
+    """
+    prompts = body.check()
+    router = await find_router(call, body.model, CHAT_TYPES)
+    submitted = await submit(
+        call,
+        Submission(
+            kind=COMPLETION,
+            endpoint=PATH,
+            router=router,
+            model=body.model,
+            stream=bool(body.stream),
+            end_user=body.user,
+            estimate=_estimate(body, prompts),
+        ),
+    )
+    if body.stream and submitted.waiter is not None:
+        return answer_stream(call, submitted)
+    return await answer(call, submitted)
+
+
+def _estimate(body: CompletionRequest, prompts: Sequence[Input]) -> Estimate:
+    answers = len(prompts) * max(body.n or 1, body.best_of or 1)
+    return Estimate(
+        prompt_tokens=estimate_inputs(prompts),
+        output_tokens=(body.max_tokens or 0) * answers,
+        answers=answers,
+        prompts=len(prompts),
+    )

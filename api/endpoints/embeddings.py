@@ -1,0 +1,51 @@
+"""POST /v1/embeddings."""
+
+from collections.abc import Sequence
+
+from api.answer import answer
+from api.call import Call
+from api.http import Reply, Routes
+from api.limits import Estimate
+from api.submit import INFERENCE_ERRORS, Submission, find_router, submit
+from shared.directory import Router
+from shared.embeddings.schemas import EmbeddingRequest, Embeddings
+from shared.errors import ContextLengthError
+from shared.jobs.schemas import EMBEDDING, Job
+from shared.models.schemas import EMBEDDING_TYPES
+from shared.text_input import Input, estimate_inputs
+
+routes = Routes("Embeddings")
+PATH = "/v1/embeddings"
+
+
+@routes.post(PATH, raises=(*INFERENCE_ERRORS, ContextLengthError), accepted=Job, is_inference=True)
+async def create_embedding(call: Call, body: EmbeddingRequest) -> Reply[Embeddings]:
+    """Turn texts, or their tokens, into vectors.
+
+    Inputs are sent to the provider in as many calls as it needs; the answer is one, in the order of the inputs.  With
+    `Prefer: respond-async` the answer is 202 and a job.
+    """
+    inputs = body.check()
+    router = await find_router(call, body.model, EMBEDDING_TYPES)
+    _check_lengths(router, inputs)
+    submitted = await submit(
+        call,
+        Submission(
+            kind=EMBEDDING,
+            endpoint=PATH,
+            router=router,
+            model=body.model,
+            end_user=body.user,
+            estimate=Estimate(prompt_tokens=estimate_inputs(inputs), output_tokens=0, answers=0, prompts=len(inputs)),
+        ),
+    )
+    return await answer(call, submitted)
+
+
+def _check_lengths(router: Router, inputs: Sequence[Input]) -> None:
+    """Raise `ContextLengthError` for tokens that do not fit; of a text only the provider knows how many it has."""
+    most = router.max_context_length
+    for index, one in enumerate(inputs):
+        if most is not None and not isinstance(one, str) and len(one) > most:
+            message = f"Input {index} has {len(one)} tokens; {router.name} takes at most {most}."
+            raise ContextLengthError(["body", "input", index] if len(inputs) > 1 else ["body", "input"], message)

@@ -1,0 +1,39 @@
+"""POST /v1/rerank."""
+
+from api.answer import answer
+from api.call import Call
+from api.http import Reply, Routes
+from api.limits import Estimate
+from api.submit import INFERENCE_ERRORS, Submission, find_router, submit
+from shared.jobs.schemas import RERANK, Job
+from shared.models.schemas import RERANK_TYPES
+from shared.rerank.schemas import RerankRequest, Reranks
+from shared.text_input import estimate_inputs
+
+routes = Routes("Rerank")
+PATH = "/v1/rerank"
+
+
+@routes.post(PATH, raises=INFERENCE_ERRORS, accepted=Job, is_inference=True)
+async def create_rerank(call: Call, body: RerankRequest) -> Reply[Reranks]:
+    """Sort documents by how well they answer a query.
+
+    With `Prefer: respond-async` the answer is 202 and a job.
+    """
+    body.trim()
+    router = await find_router(call, body.model, RERANK_TYPES)
+    submitted = await submit(
+        call,
+        Submission(kind=RERANK, endpoint=PATH, router=router, model=body.model, estimate=_estimate(body)),
+    )
+    return await answer(call, submitted)
+
+
+def _estimate(body: RerankRequest) -> Estimate:
+    return Estimate(
+        prompt_tokens=estimate_inputs([body.query, *body.documents]),
+        output_tokens=0,
+        answers=0,
+        prompts=len(body.documents),
+        repeated_bytes=len(body.query.encode()) * (len(body.documents) - 1),  # a model reads it with each document
+    )

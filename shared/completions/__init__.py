@@ -1,0 +1,1 @@
+"""Legacy text completions: wire types of requests and answers."""

@@ -1,0 +1,1 @@
+"""Embeddings: wire types of requests and answers."""

@@ -1,0 +1,1 @@
+"""Rerank: wire types of requests and answers."""

@@ -1,0 +1,1 @@
+"""Adapters against fakes of their upstream servers over real HTTP."""

@@ -1,0 +1,114 @@
+"""The upstream servers of the suite: for each adapter and operation how it is called and what it answers."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import web
+from msgspec import Struct
+
+from tests.installation import Installation
+from tests.providers import Behaviour, ScriptedProvider, continues, embeds, ranks, says, usage
+
+KEY = "sk-upstream-0123456789"
+PROMPT_TOKENS = 9
+
+
+class Server(Struct, frozen=True, kw_only=True):
+    """One operation of one type of provider."""
+
+    type: str
+    operation: str
+    router_type: str
+    route: str
+    """Of Sluice."""
+    path: str
+    """Of the server."""
+    body: dict[str, Any]
+    answers: Callable[[bool], Behaviour]
+    """Returns a good answer, with its usage or without."""
+    reports_usage: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.type}-{self.operation}"
+
+    async def register(self, sluice: Installation, provider: ScriptedProvider, **members: Any) -> None:
+        """Make it the one provider of the model `public`."""
+        provider.default = self.answers(True)
+        options = {"type": self.type, "key": KEY, "router_type": self.router_type, "prices": (1, 1)}
+        await sluice.add_model("public", provider.url, **options | members)
+
+    async def call(self, sluice: Installation, **members: Any) -> Any:
+        """Have Sluice call it."""
+        return await sluice.post(self.route, {"model": "public"} | self.body | members)
+
+
+def _chat(has_usage: bool) -> Behaviour:
+    return says("one two three", reported=usage(PROMPT_TOKENS, 3) if has_usage else {})
+
+
+def _completion(has_usage: bool) -> Behaviour:
+    return continues("one two three", reported=usage(PROMPT_TOKENS, 3) if has_usage else {})
+
+
+def _embedding(has_usage: bool) -> Behaviour:
+    return embeds(reported={"prompt_tokens": PROMPT_TOKENS, "total_tokens": PROMPT_TOKENS} if has_usage else {})
+
+
+def _rerank(has_usage: bool) -> Behaviour:
+    return ranks(0.1, 0.9, reported={"total_tokens": PROMPT_TOKENS} if has_usage else None)
+
+
+def _tei_rerank(_has_usage: bool) -> Behaviour:
+    async def behave(_request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        assert len(body["texts"]) == 2
+        return web.json_response([{"index": 1, "score": 0.9}, {"index": 0, "score": 0.1}])
+
+    return behave
+
+
+def _servers(operation: str, router_type: str, route: str, body: dict[str, Any], **paths: str) -> list[Server]:
+    answers = {"chat": _chat, "completion": _completion, "embedding": _embedding, "rerank": _rerank}[operation]
+    return [
+        Server(
+            type=kind, operation=operation, router_type=router_type, route=route, path=path, body=body, answers=answers
+        )
+        for kind, path in paths.items()
+    ]
+
+
+_CHAT, _TEXT, _VECTORS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
+_RANKING = {"query": "one", "documents": ["two", "three"]}
+
+CHATS = _servers(
+    "chat", "text-generation", _CHAT, {"messages": [{"role": "user", "content": "Hello"}]},
+    openai=_CHAT, vllm=_CHAT, albert=_CHAT, mistral=_CHAT,
+)  # fmt: skip
+COMPLETIONS = _servers(
+    "completion", "text-generation", _TEXT, {"prompt": "Hello"}, openai=_TEXT, vllm=_TEXT, albert=_TEXT
+)
+SERVERS = [
+    *CHATS,
+    *COMPLETIONS,
+    *_servers(
+        "embedding", "text-embeddings-inference", _VECTORS, {"input": ["hello", "world"]},
+        openai=_VECTORS, vllm=_VECTORS, albert=_VECTORS, mistral=_VECTORS, tei=_VECTORS,
+    ),
+    *_servers(
+        "rerank", "text-classification", "/v1/rerank", _RANKING, vllm="/v2/rerank", albert="/v1/rerank"
+    ),
+    Server(
+        type="tei", operation="rerank", router_type="text-classification", route="/v1/rerank", path="/rerank",
+        body=_RANKING, answers=_tei_rerank, reports_usage=False,
+    ),
+]  # fmt: skip
+
+ERRORS = [
+    b'{"error":{"message":"too long","type":"x","param":"input","code":"string_above_max_length"}}',
+    b'{"error":"too long","error_type":"Validation"}',
+    b'{"object":"error","message":"too long","type":"BadRequestError","param":null,"code":400}',
+    b'{"detail":"too long"}',
+    json.dumps({"detail": [{"loc": ["body"], "msg": "too long"}]}).encode(),
+    b"too long",
+]
+"""Refusals as servers word them: OpenAI, text-embeddings-inference, vLLM, FastAPI twice, a proxy."""

@@ -1,0 +1,137 @@
+"""Job kind `embedding`: turn inputs into vectors, in as many calls as the provider needs.
+
+Providers are asked for floats, which all of them know; base64 is made here, and read here if it comes all the same.
+Vectors that are wanted as the provider wrote them are not decoded.
+"""
+
+import struct
+from base64 import b64decode, b64encode
+from collections.abc import Sequence
+from math import isfinite
+from typing import Any, Final
+
+from msgspec import Raw, Struct, json
+from msgspec.structs import replace
+
+from shared.text_input import Input, TextInput, to_inputs
+from shared.tokens import count_input_tokens
+from shared.usage.schemas import Usage
+from worker.context import JobContext, Produced, TokenCount
+from worker.jobs.batches import call_in_batches
+from worker.jobs.upstream import (
+    MALFORMED,
+    UpstreamUsage,
+    call_provider,
+    identity_of,
+    malformed,
+    request_id_of,
+    to_members,
+    to_prompt_tokens,
+)
+from worker.providers.base import ProviderError
+
+_FLOAT_BYTES: Final = 4
+
+
+class _Asked(Struct, kw_only=True):
+    input: TextInput
+    encoding_format: str | None = None
+    dimensions: int | None = None
+
+
+class _UpstreamEmbedding(Struct):
+    embedding: Raw
+    index: int | None = None
+
+
+class _UpstreamEmbeddings(Struct):
+    data: list[_UpstreamEmbedding]
+    usage: UpstreamUsage | None = None
+
+
+class _Batch(Struct, frozen=True):
+    """What one call gave: vectors in order, in the form that the caller wants."""
+
+    vectors: list[Raw | str]
+    prompt_tokens: int
+    is_estimated: bool
+    request_id: str | None
+
+
+_ASKED: Final = json.Decoder(_Asked, strict=False)
+_ANSWER: Final = json.Decoder(_UpstreamEmbeddings)
+_FLOATS: Final = json.Decoder(list[float])
+
+
+async def run_embedding(ctx: JobContext) -> Produced:
+    """Run one attempt; raises `ProviderError`."""
+    asked = _ASKED.decode(ctx.request)
+    inputs = to_inputs(asked.input, "input")
+    members = to_members(ctx.request, ctx.provider.model_name)
+    members.pop("encoding_format", None)
+
+    async def embed(_start: int, batch: Sequence[Input]) -> _Batch:
+        if len(batch) < len(inputs):
+            members["input"] = Raw(json.encode(batch))
+        reply = await call_provider(ctx, "embedding", json.encode(members))
+        try:
+            answer = _ANSWER.decode(reply.body)
+            vectors = [_to_wanted(vector, asked) for vector in _in_order(answer.data, len(batch))]
+        except (*MALFORMED, ValueError, struct.error, OverflowError) as error:
+            raise malformed(error) from error
+        reported = to_prompt_tokens(answer.usage)
+        tokens = count_input_tokens(batch) if reported is None else reported
+        return _Batch(vectors, tokens, reported is None, request_id_of(reply))
+
+    adapter = ctx.runtime.adapters[ctx.provider.type]
+    batches = await call_in_batches(inputs, adapter.max_inputs, embed)
+    return Produced(
+        tokens=TokenCount(
+            prompt=sum(batch.prompt_tokens for batch in batches),
+            is_estimated=any(batch.is_estimated for batch in batches),
+            calls=len(batches),
+        ),
+        render=lambda usage: _render(ctx, [vector for batch in batches for vector in batch.vectors], usage),
+        provider_request_id=batches[-1].request_id,
+    )
+
+
+def _in_order(data: list[_UpstreamEmbedding], expected: int) -> list[Raw]:
+    """Return the vectors by index; raises `ValueError` if they are not one for each input."""
+    numbered = [replace(one, index=place) if one.index is None else one for place, one in enumerate(data)]
+    numbered.sort(key=lambda one: one.index or 0)
+    if [one.index for one in numbered] != list(range(expected)):
+        raise ValueError(f"{expected} embeddings were expected")
+    return [one.embedding for one in numbered]
+
+
+def _to_wanted(vector: Raw, asked: _Asked) -> Raw | str:
+    """Return a vector as the caller wants it; raises `ProviderError` if it has another size."""
+    written = bytes(vector)
+    values: tuple[float, ...] | None = None
+    if written.startswith(b'"'):
+        packed = b64decode(json.decode(written, type=str), validate=True)
+        values = struct.unpack(f"<{len(packed) // _FLOAT_BYTES}f", packed)
+        size = len(packed) // _FLOAT_BYTES
+        if not all(map(isfinite, values)):
+            raise ValueError("an embedding has numbers that JSON does not have")
+    elif written.startswith(b"[") and written[1:-1].strip():
+        size = written.count(b",") + 1
+    else:
+        raise ValueError("an embedding is a list of numbers, or base64")
+    if asked.dimensions is not None and size != asked.dimensions:
+        raise ProviderError(
+            f"The model's embeddings have {size} dimensions.", blame="request", reason="dimensions", status=400,
+            code="unsupported_parameter", param="dimensions",
+        )  # fmt: skip
+    if asked.encoding_format != "base64":
+        return vector if values is None else Raw(json.encode(values))
+    floats: Sequence[float] = _FLOATS.decode(written) if values is None else values
+    return b64encode(struct.pack(f"<{len(floats)}f", *floats)).decode()
+
+
+def _render(ctx: JobContext, vectors: Sequence[Raw | str], usage: Usage) -> bytes:
+    data: list[dict[str, Any]] = [
+        {"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(vectors)
+    ]
+    return json.encode({**identity_of(ctx), "object": "list", "data": data, "usage": usage})

@@ -1,0 +1,143 @@
+"""What the kinds have in common: calls of a provider, what it reports, and what every answer says of itself.
+
+Documents are rewritten member by member without being decoded as a whole: what a provider adds to its answers reaches
+the caller unchanged.
+"""
+
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType, json
+
+from shared.jobs.schemas import alias_of
+from shared.request_logs.redaction import clean
+from worker.context import JobContext, TokenCount
+from worker.providers.base import Operation, ProviderCall, ProviderError, ProviderReply
+from worker.response_cache import CacheLook, cache_key, find_reply
+
+NULL: Final = Raw(b"null")
+EMPTY_LIST: Final = Raw(b"[]")
+MEMBERS: Final = json.Decoder(dict[str, Raw])
+MALFORMED: Final = (msgspec.DecodeError, KeyError, RecursionError)
+"""What reading a document raises that does not have the form it should have."""
+_MOST_TOKENS: Final = 2**40
+"""No provider means more; the ledger could not hold it."""
+
+
+class _Details(Struct):
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+class UpstreamUsage(Struct):
+    """What providers report; details are kept as they are."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    prompt_tokens_details: Raw = NULL
+    completion_tokens_details: Raw = NULL
+
+
+USAGE: Final = json.Decoder(UpstreamUsage | None)
+_DETAILS: Final = json.Decoder(_Details | None)
+
+
+async def call_provider(ctx: JobContext, operation: Operation, body: bytes) -> ProviderReply:
+    """Return the whole answer of the attempt's provider, or the one that was kept; raises `ProviderError`."""
+    key = None if ctx.router.cache_ttl_s is None else cache_key(ctx.router.id, operation, body)
+    if key is not None and (found := await find_reply(ctx.runtime.redis, key)) is not None:
+        ctx.looks.append(CacheLook(key=key, body=found.body, found=found))
+        return ProviderReply(found.body, None)
+    reply = await ctx.runtime.adapters[ctx.provider.type].complete(call_of(ctx, operation, body))
+    if key is not None:
+        ctx.looks.append(CacheLook(key=key, body=reply.body, found=None))
+    return reply
+
+
+def call_of(ctx: JobContext, operation: Operation, body: bytes) -> ProviderCall:
+    """Return a call of the attempt's provider."""
+    return ProviderCall(
+        provider=ctx.provider,
+        operation=operation,
+        body=body,
+        attempt=ctx.attempt,
+        traceparent=ctx.message.traceparent,
+    )
+
+
+def request_id_of(reply: ProviderReply) -> str | None:
+    """Return the provider's own id of a call, fit for the request log."""
+    return reply.request_id and clean(reply.request_id)
+
+
+def malformed(error: Exception) -> ProviderError:
+    """Return the failure of a provider whose answer cannot be read."""
+    return ProviderError(f"The provider sent a malformed answer: {error}", reason="malformed")
+
+
+def to_members(request: bytes, model_name: str) -> dict[str, Raw]:
+    """Return the members of the caller's body, with the provider's model name."""
+    members = MEMBERS.decode(request)
+    members["model"] = Raw(json.encode(model_name))
+    return members
+
+
+def to_upstream(request: bytes, model_name: str, *, is_stream: bool) -> bytes:
+    """Return the body for a provider that generates text; a stream always asks for its usage."""
+    members = to_members(request, model_name)
+    if bytes(members.get("seed", NULL)) == b"-1":
+        del members["seed"]  # means a random one, which providers spell by leaving it out
+    if is_stream:
+        members["stream"] = Raw(b"true")
+        options = MEMBERS.decode(members.get("stream_options", NULL)) if _has(members, "stream_options") else {}
+        members["stream_options"] = Raw(json.encode(options | {"include_usage": Raw(b"true")}))
+    return json.encode(members)
+
+
+def _has(members: dict[str, Raw], name: str) -> bool:
+    return name in members and bytes(members[name]) != b"null"
+
+
+def identity_of(ctx: JobContext) -> dict[str, Any]:
+    """Return the members by which an answer, or a chunk of it, says whose it is."""
+    message = ctx.message
+    return {
+        "id": alias_of(message.kind, message.job_id),
+        "created": message.created_ms // 1000,
+        "model": message.model,
+    }
+
+
+def to_token_count(usage: UpstreamUsage | None) -> TokenCount | None:
+    """Return the provider's numbers; None if it reported none."""
+    if usage is None or usage.prompt_tokens is None or usage.completion_tokens is None:
+        return None
+    return TokenCount(
+        prompt=_bounded(usage.prompt_tokens),
+        completion=_bounded(usage.completion_tokens),
+        cached=_detail(usage.prompt_tokens_details, "cached_tokens"),
+        reasoning=_detail(usage.completion_tokens_details, "reasoning_tokens"),
+        prompt_details=_kept(usage.prompt_tokens_details),
+        completion_details=_kept(usage.completion_tokens_details),
+    )
+
+
+def to_prompt_tokens(usage: UpstreamUsage | None) -> int | None:
+    """Return the provider's number for an operation that generates nothing; None if it reported none."""
+    if usage is None:
+        return None
+    reported = usage.total_tokens if usage.prompt_tokens is None else usage.prompt_tokens
+    return None if reported is None else _bounded(reported)
+
+
+def _bounded(tokens: int) -> int:
+    return min(max(tokens, 0), _MOST_TOKENS)
+
+
+def _detail(details: Raw, name: str) -> int:
+    return _bounded(getattr(_DETAILS.decode(details), name, None) or 0)
+
+
+def _kept(details: Raw) -> Raw | UnsetType:
+    return UNSET if bytes(details) == b"null" else details.copy()
