@@ -122,6 +122,8 @@ async def submit(call: Call, submission: Submission) -> Submitted:
     call.headers["Vary"] = "Prefer"
     fault_points.reach(state.settings, "after_accept")
     state.queue.put(_queued(call, job))
+    if waits and job.band == BAND_NUMBERS[INTERACTIVE] and submission.router.capacity is not None:
+        state.patience.add(job.id)
     return Submitted(job=job, prefer=prefer, waiter=waiter)
 
 

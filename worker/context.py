@@ -12,7 +12,8 @@ from shared.jobs.messages import JobMessage
 from shared.replies.writer import Reply, ReplyWriter
 from shared.settings import Settings
 from shared.usage.schemas import Usage
-from worker.providers.base import ChatAdapter
+from worker.providers.base import Adapter
+from worker.routing.choice import Routing
 
 
 class Runtime(Struct, frozen=True, kw_only=True):
@@ -25,8 +26,9 @@ class Runtime(Struct, frozen=True, kw_only=True):
     writer: GroupCommit
     replies: ReplyWriter
     gate: Gate
+    routing: Routing
     directory: Directory
-    adapters: dict[str, ChatAdapter]
+    adapters: dict[str, Adapter]
 
 
 class TokenCount(Struct, kw_only=True):

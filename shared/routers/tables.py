@@ -14,6 +14,7 @@ class RouterRow(SQLModel, table=True):
     user_id: int = 0
     type: str
     load_balancing_strategy: str = "shuffle"
+    fallback_id: int | None = Field(default=None, foreign_key="routers.id", ondelete="SET NULL")
     price_prompt: str = "0"
     """Decimal money per million tokens."""
     price_completion: str = "0"

@@ -12,15 +12,15 @@ from shared.usage.tables import UsageRecordRow
 from tests.conftest import make_settings
 from tests.installation import Installation, open_installation, run_workers
 from tests.payers import PRICES, buy, holds, payer
-from tests.people import ORGANIZATIONS, USERS, changed, create
+from tests.people import INFO, ORGANIZATIONS, USERS, changed, create, read
 from tests.servers import RedisServer
 from tests.waiting import eventually
 
 
 @pytest_asyncio.fixture
-async def both(tmp_path: Path, redis_server: RedisServer, database_url: str) -> AsyncIterator[Installation]:
+async def both(tmp_path: Path, redis_server: RedisServer, prepared_url: str) -> AsyncIterator[Installation]:
     """An installation with a model that costs one micro-unit per token, on each database in turn."""
-    options = make_settings(tmp_path, redis_server, database_url=database_url, accept_patience_s=0.5)
+    options = make_settings(tmp_path, redis_server, database_url=prepared_url, accept_patience_s=0.5)
     async with open_installation(options) as installation:
         await installation.add_model("paid", prices=PRICES, model_total_params=70, model_hosting_zone="FRA")
         yield installation
@@ -40,6 +40,8 @@ async def test_emissions_of_the_month_count_even_before_the_budget_was_set(both:
     assert int(refusal.headers["retry-after"]) > 0
     assert (await buy(both, me, 1)).status == 200
     account = (await both.rows(CarbonAccountRow))[0]
+    info = await read(both, INFO, headers=me)
+    assert abs(info["carbon_budget"] - account.emitted_ug / 10**6 - info["carbon_budget_remaining"]) < 0.002
     total_ng = sum(row.operational_ng + row.embodied_ng for row in await both.rows(UsageRecordRow))
     assert abs(account.emitted_ug * 1000 - total_ng) < 2000
 

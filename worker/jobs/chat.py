@@ -52,6 +52,7 @@ async def run_chat(ctx: JobContext) -> Produced:
     adapter = ctx.runtime.adapters[ctx.provider.type]
     call = ProviderCall(
         provider=ctx.provider,
+        operation="chat",
         body=to_upstream(ctx.request, ctx.provider.model_name, is_stream=ctx.message.stream),
         attempt=ctx.attempt,
         traceparent=ctx.message.traceparent,

@@ -6,12 +6,12 @@ A provider that speaks OpenAI's format is a row, not code; another format is a m
 
 from aiohttp import ClientSession
 
-from worker.providers.base import ChatAdapter
+from worker.providers.base import Adapter
 from worker.providers.openai_compatible import OpenAICompatible
 from worker.providers.simulator import Simulator
 
 
-def build_adapters(http: ClientSession) -> dict[str, ChatAdapter]:
+def build_adapters(http: ClientSession) -> dict[str, Adapter]:
     """Return the adapter of each provider type."""
     openai = OpenAICompatible(http)
     return {"openai": openai, "vllm": openai, "albert": openai, "mistral": openai, "simulator": Simulator()}

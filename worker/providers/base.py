@@ -11,6 +11,8 @@ from msgspec import Struct
 
 from shared.directory import Provider
 
+Operation = Literal["chat", "completion", "embedding", "rerank", "ocr", "transcription", "speech"]
+"""What a provider is asked for."""
 Blame = Literal["request", "operator", "provider"]
 """Who has to act: the caller, since the request is at fault; the operator, since key or model name are; or nobody but
 the provider, which may well succeed the next time."""
@@ -55,6 +57,7 @@ class ProviderCall(Struct, frozen=True, kw_only=True):
     """One call of a provider."""
 
     provider: Provider
+    operation: Operation
     body: bytes
     """JSON in OpenAI's form, with the provider's model name."""
     attempt: int
@@ -62,17 +65,19 @@ class ProviderCall(Struct, frozen=True, kw_only=True):
 
 
 class ProviderReply(Struct, frozen=True):
-    """A whole answer."""
+    """A whole answer, in OpenAI's form."""
 
     body: bytes
     request_id: str | None
+    content_type: str = "application/json"
+    """Without parameters."""
 
 
-class ChatAdapter(Protocol):
-    """Serves chat completions."""
+class Adapter(Protocol):
+    """Speaks one wire format."""
 
     async def complete(self, call: ProviderCall) -> ProviderReply:
-        """Return the completion; raises `ProviderError`."""
+        """Return the whole answer; raises `ProviderError`."""
         ...
 
     def stream(self, call: ProviderCall) -> AsyncIterator[list[bytes]]:

@@ -3,7 +3,7 @@
 Source: OpenAI API reference, "Streaming"; vLLM documentation, "OpenAI-Compatible Server".
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout
 from msgspec import json
 
-from worker.providers.base import Blame, ProviderCall, ProviderError, ProviderReply
+from worker.providers.base import Blame, Operation, ProviderCall, ProviderError, ProviderReply
 from worker.providers.sse import DONE, data_of
 
 _CONNECT_S: Final = 10.0
@@ -21,17 +21,22 @@ _ABOUT_THE_REQUEST: Final = frozenset({400, 413, 415, 422})
 _ABOUT_THE_ACCOUNT: Final = frozenset({401, 402, 403, 404, 405})
 
 
-class OpenAICompatible:
-    """Calls `{url}v1/chat/completions`."""
+PATHS: Final[dict[Operation, str]] = {"chat": "v1/chat/completions"}
+"""Operation → path behind the provider's URL."""
 
-    def __init__(self, http: ClientSession) -> None:
+
+class OpenAICompatible:
+    """Sends the request as it is and returns the answer as it is."""
+
+    def __init__(self, http: ClientSession, paths: Mapping[Operation, str] = PATHS) -> None:
         self._http = http
+        self._paths = paths
 
     async def complete(self, call: ProviderCall) -> ProviderReply:
-        """Return the completion; raises `ProviderError`."""
+        """Return the answer; raises `ProviderError`."""
         async with self._post(call, ClientTimeout(total=call.provider.timeout_s, sock_connect=_CONNECT_S)) as response:
             body = await response.read()
-            return ProviderReply(body, response.headers.get("x-request-id"))
+            return ProviderReply(body, response.headers.get("x-request-id"), response.content_type)
 
     async def stream(self, call: ProviderCall) -> AsyncIterator[list[bytes]]:
         """Yield the chunks in order, as many as came at once, without the final `[DONE]`; raises `ProviderError`."""
@@ -50,7 +55,7 @@ class OpenAICompatible:
             headers["Authorization"] = f"Bearer {call.provider.key}"
         if call.traceparent is not None:
             headers["traceparent"] = call.traceparent
-        url = call.provider.url + "v1/chat/completions"
+        url = call.provider.url + self._paths[call.operation]
         try:
             async with self._http.post(
                 url, data=call.body, headers=headers, timeout=limits, allow_redirects=False

@@ -1,45 +1,23 @@
-"""A provider without a network: deterministic answers, and failures on demand.
-
-The request member `simulator` steers it, see `Script`; so anybody can load-test an installation, and break it on
-purpose, without an account anywhere.
-"""
+"""Chat completions of the simulator."""
 
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Iterator
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
-from msgspec import Meta, Struct, json
+from msgspec import Struct, json
 
 from shared.tokens import count_message_tokens
 from worker.providers.base import ProviderCall, ProviderError, ProviderReply
+from worker.providers.simulator.script import Script, begin
 
 _WORDS: Final = (
     "a river that meets the sea carries every stone it moved along the way and leaves behind a quiet field where"
     " light grain grows under slow clouds while distant hills keep their names"
 ).split()
-_FIRST_DELAY_OF_TIMEOUT_MS: Final = 1000
 _CHUNKS_PER_TURN: Final = 100
 _MAX_TOKENS: Final = 100_000
-
-
-class Script(Struct, frozen=True, kw_only=True):
-    """What the simulator is asked to do."""
-
-    tokens: Annotated[int, Meta(ge=0, le=100_000)] = 20
-    """Length of the answer in tokens, which are words here."""
-    delay_ms: Annotated[int, Meta(ge=0, le=3_600_000)] = 0
-    """Wait before the first byte."""
-    chunk_delay_ms: Annotated[int, Meta(ge=0, le=600_000)] = 0
-    """Wait before each further chunk; of a whole answer, per token."""
-    text: str | None = None
-    """The answer, instead of made-up words."""
-    fail: Literal["429", "500", "400", "401", "timeout", "cut", "malformed"] | None = None
-    fail_attempts: Annotated[int, Meta(ge=1)] = 1_000_000
-    """Only the first so many attempts of the job fail."""
-    usage: bool = True
-    """False: report no usage, as some servers do."""
 
 
 class SimulatedRequest(Struct, kw_only=True):
@@ -56,45 +34,43 @@ class SimulatedRequest(Struct, kw_only=True):
     simulator: Script = Script()
 
 
-class Simulator:
-    """Serves chat completions."""
+async def complete_chat(call: ProviderCall) -> ProviderReply:
+    """Return the completion; raises `ProviderError`."""
+    request = _decode(call.body)
+    script = request.simulator
+    fails = await begin(script, call.attempt)
+    words = _answer(request)
+    await asyncio.sleep(script.chunk_delay_ms * len(words) / 1000)
+    if fails == "cut":
+        raise ProviderError("The provider closed the connection.", reason="connection")
+    if fails == "malformed":
+        return ProviderReply(b'{"choices": [', None)
+    reply = {
+        "id": "sim-1",
+        "object": "chat.completion",
+        "created": 0,
+        "model": request.model,
+        "choices": [_choice(request, index, words) for index in range(request.n or 1)],
+    }
+    if script.usage:
+        reply["usage"] = _usage(request, words)
+    return ProviderReply(json.encode(reply), "sim-request-1")
 
-    async def complete(self, call: ProviderCall) -> ProviderReply:
-        """Return the completion; raises `ProviderError`."""
-        request = _decode(call.body)
-        script = request.simulator
-        fails = await _begin(script, call.attempt)
-        words = _answer(request)
-        await asyncio.sleep(script.chunk_delay_ms * len(words) / 1000)
-        if fails == "cut":
-            raise ProviderError("The provider closed the connection.", reason="connection")
-        if fails == "malformed":
-            return ProviderReply(b'{"choices": [', None)
-        reply = {
-            "id": "sim-1",
-            "object": "chat.completion",
-            "created": 0,
-            "model": request.model,
-            "choices": [_choice(request, index, words) for index in range(request.n or 1)],
-        }
-        if script.usage:
-            reply["usage"] = _usage(request, words)
-        return ProviderReply(json.encode(reply), "sim-request-1")
 
-    async def stream(self, call: ProviderCall) -> AsyncIterator[list[bytes]]:
-        """Yield the chunks in order, one at a time; raises `ProviderError`."""
-        request = _decode(call.body)
-        script = request.simulator
-        fails = await _begin(script, call.attempt)
-        words = _answer(request)
-        for number, chunk in enumerate(_chunks(request, words)):
-            if number and (script.chunk_delay_ms or number % _CHUNKS_PER_TURN == 0):
-                await asyncio.sleep(script.chunk_delay_ms / 1000)  # other jobs of this process want to go on, too
-            if fails is not None and number >= max(len(words) // 2, 1):
-                if fails == "malformed":
-                    yield [b'{"choices": [']
-                raise ProviderError("The provider closed the stream.", reason="connection")
-            yield [json.encode(chunk)]
+async def stream_chat(call: ProviderCall) -> AsyncIterator[list[bytes]]:
+    """Yield the chunks in order, one at a time; raises `ProviderError`."""
+    request = _decode(call.body)
+    script = request.simulator
+    fails = await begin(script, call.attempt)
+    words = _answer(request)
+    for number, chunk in enumerate(_chunks(request, words)):
+        if number and (script.chunk_delay_ms or number % _CHUNKS_PER_TURN == 0):
+            await asyncio.sleep(script.chunk_delay_ms / 1000)  # other jobs of this process want to go on, too
+        if fails is not None and number >= max(len(words) // 2, 1):
+            if fails == "malformed":
+                yield [b'{"choices": [']
+            raise ProviderError("The provider closed the stream.", reason="connection")
+        yield [json.encode(chunk)]
 
 
 def _decode(body: bytes) -> SimulatedRequest:
@@ -108,27 +84,6 @@ def _decode(body: bytes) -> SimulatedRequest:
         message = f"simulator: more than {_MAX_TOKENS} tokens for all choices together"
         raise ProviderError(message, blame="request", reason="http_400", status=400, param="simulator")
     return request
-
-
-async def _begin(script: Script, attempt: int) -> Literal["cut", "malformed"] | None:
-    """Wait, and fail if that is asked for before the first byte; returns the failure to make later."""
-    fail = script.fail if attempt <= script.fail_attempts else None
-    if fail == "timeout":
-        await asyncio.sleep((script.delay_ms or _FIRST_DELAY_OF_TIMEOUT_MS) / 1000)
-        raise ProviderError("The provider did not answer in time.", reason="timeout")
-    await asyncio.sleep(script.delay_ms / 1000)
-    match fail:
-        case "429":
-            raise ProviderError("Too many requests.", reason="http_429", status=429, retry_after_s=1.0)
-        case "500":
-            raise ProviderError("The simulator was told to fail.", reason="http_5xx", status=500)
-        case "400":
-            raise ProviderError(
-                "The simulator was told to refuse.", blame="request", reason="http_400", status=400, code="refused"
-            )
-        case "401":
-            raise ProviderError("Incorrect API key.", blame="operator", reason="http_401", status=401)
-    return fail
 
 
 def _answer(request: SimulatedRequest) -> list[str]:
