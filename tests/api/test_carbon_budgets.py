@@ -18,9 +18,9 @@ from tests.waiting import eventually
 
 
 @pytest_asyncio.fixture
-async def both(tmp_path: Path, redis_server: RedisServer, database_url: str) -> AsyncIterator[Installation]:
+async def both(tmp_path: Path, redis_server: RedisServer, prepared_url: str) -> AsyncIterator[Installation]:
     """An installation with a model that costs one micro-unit per token, on each database in turn."""
-    options = make_settings(tmp_path, redis_server, database_url=database_url, accept_patience_s=0.5)
+    options = make_settings(tmp_path, redis_server, database_url=prepared_url, accept_patience_s=0.5)
     async with open_installation(options) as installation:
         await installation.add_model("paid", prices=PRICES, model_total_params=70, model_hosting_zone="FRA")
         yield installation
