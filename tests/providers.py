@@ -31,6 +31,8 @@ class ScriptedProvider:
         """Path → what else it answers."""
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
+        if request.path in self.routes:
+            return await self.routes[request.path](request)
         raw = await request.read()
         body = json.loads(raw)
         self.requests.append(body)

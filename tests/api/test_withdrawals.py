@@ -23,8 +23,8 @@ async def test_a_job_that_was_written_late_uses_nothing(
     url = await asyncio.to_thread(new_postgres_database, postgres_url, f"t{abs(hash(str(tmp_path)))}")
     options = make_settings(tmp_path, redis_server, database_url=url, accept_patience_s=0.3)
     async with open_installation(options) as installation:
-        await installation.add_model("paid", prices=PRICES)
-        await installation.grant(2, tpm=10_000, rpm=10)
+        made = await installation.add_model("paid", prices=PRICES)
+        await installation.grant(made["router_id"], tpm=10_000, rpm=10)
         user_id, me = await payer(installation, 100_000)
         later = me | {"Prefer": "respond-async"}
 
