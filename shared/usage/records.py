@@ -8,7 +8,13 @@ from shared.lists import PageQuery, Seconds
 from shared.usage.schemas import Carbon, Impacts
 
 EndpointUsage = Literal[
-    "/v1/audio/transcriptions", "/v1/chat/completions", "/v1/embeddings", "/v1/ocr", "/v1/rerank", "/v1/search"
+    "/v1/audio/transcriptions",
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/embeddings",
+    "/v1/ocr",
+    "/v1/rerank",
+    "/v1/search",
 ]
 
 

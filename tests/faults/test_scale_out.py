@@ -28,6 +28,7 @@ from tests.events import Event, parse_events
 from tests.faults.invariants import check_attempts, check_jobs, check_outcomes, check_texts, left_in_redis, read_ledger
 from tests.faults.processes import Processes, rows, submit, until_all_over
 from tests.faults.traffic import Traffic, random_calls, text_of
+from tests.installation import FIRST_MODELS
 from tests.providers import ScriptedProvider, hangs, says
 from tests.servers import RedisServer
 from tests.waiting import eventually
@@ -308,7 +309,7 @@ async def test_machines_may_start_at_once_on_an_empty_database(empty_postgres_ur
     async with database.read() as session:
         counts = [len((await session.exec(select(table))).all()) for table in (UserRow, RouterRow, ProviderRow)]
     await database.close()
-    assert counts == [2, 1, 1]
+    assert counts == [2, len(FIRST_MODELS), len(FIRST_MODELS)]
 
 
 @pytest.fixture
