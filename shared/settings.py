@@ -36,6 +36,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`postgresql://...` or `sqlite:///path`; unset: `data_dir/sluice.db`."""
     redis_url: str | None = None
     """`redis://`, `rediss://` or `unix://`; unset: a private Redis in `data_dir`."""
+    file_store_url: str | None = None
+    """Where large inputs are kept: `file:///folder` or `s3://bucket/prefix`; unset: `data_dir/files`."""
     api_processes: Count = 1
     """Api processes of this machine; they share the port (SO_REUSEPORT)."""
     workers: Count = 1
@@ -152,6 +154,7 @@ def _check_urls(settings: Settings) -> None:
         "SLUICE_DATABASE_URL": (settings.database_url, ("sqlite:///", "postgresql://", "postgres://")),
         "SLUICE_REDIS_URL": (settings.redis_url, ("redis://", "rediss://", "unix://")),
         "SLUICE_UPSTREAM_URL": (settings.upstream_url, ("http://", "https://")),
+        "SLUICE_FILE_STORE_URL": (settings.file_store_url, ("file:///", "s3://")),
     }
     for name, (url, allowed) in schemes.items():
         if url is None:

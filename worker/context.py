@@ -7,6 +7,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from shared.admission.gate import Gate
 from shared.database import Database
 from shared.directory import Directory, Provider, Router
+from shared.files.store import FileStore
 from shared.group_commit.writer import GroupCommit
 from shared.jobs.messages import JobMessage
 from shared.replies.writer import Reply, ReplyWriter
@@ -22,6 +23,7 @@ class Runtime(Struct, frozen=True, kw_only=True):
     """Of this process, in the request log."""
     settings: Settings
     database: Database
+    files: FileStore
     writer: GroupCommit
     replies: ReplyWriter
     gate: Gate

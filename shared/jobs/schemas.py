@@ -24,6 +24,11 @@ BATCH: Final = "batch"
 BANDS: Final = (INTERACTIVE, BACKGROUND, BATCH)
 
 CHAT_COMPLETION: Final = "chat.completion"
+AUDIO_TRANSCRIPTION: Final = "audio.transcription"
+AUDIO_SPEECH: Final = "audio.speech"
+OCR: Final = "ocr"
+KINDS_WITH_FILES: Final = frozenset({AUDIO_TRANSCRIPTION, OCR})
+"""A job of these may have a file, see `shared.files.store`."""
 ALIAS_PREFIX: Final = {CHAT_COMPLETION: "chatcmpl-"}
 """Kind → prefix of the id that its own route gives out."""
 
