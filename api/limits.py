@@ -56,6 +56,8 @@ class Estimate(Struct, frozen=True, kw_only=True):
     output_tokens: int
     """At most, over all answers; 0 if the caller sets no maximum."""
     answers: int = 1
+    file_tokens: int = 0
+    """What a file may add to the prompt, at most about; providers decide, and holds have to cover it."""
 
 
 async def admit(call: Call, router: Router, estimate: Estimate, job_id: str) -> Admission | None:
@@ -140,7 +142,7 @@ def _demands(call: Call, router: Router, estimate: Estimate) -> list[Demand]:
 
 def most_micros(call: Call, router: Router, estimate: Estimate) -> int:
     """Return the most a request can cost: no token is shorter than a byte."""
-    prompt = len(call.body) + _TEMPLATE_TOKENS
+    prompt = len(call.body) + _TEMPLATE_TOKENS + estimate.file_tokens
     if router.max_context_length is not None:
         prompt = min(prompt, router.max_context_length)
     exact = prompt * router.price_prompt + _most_output_tokens(call, router, estimate) * router.price_completion

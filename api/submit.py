@@ -12,7 +12,7 @@ from msgspec import Struct, json
 
 from api.access import check_access
 from api.call import Call
-from api.limits import Estimate, admit, admit_unseen
+from api.limits import REFUSALS, Estimate, admit, admit_unseen
 from api.prefer import NO_PREFERENCE, Prefer, parse_prefer
 from api.refusals import retry_count
 from shared import fault_points
@@ -20,10 +20,13 @@ from shared.admission.records import Admission
 from shared.clock import now_ms
 from shared.directory import Router
 from shared.errors import (
+    ModelNotAllowedError,
     ModelNotFoundError,
     OverloadedError,
+    ProviderUnavailableError,
     QueueUnavailableError,
     StorageUnavailableError,
+    WaitExceededError,
     WrongModelTypeError,
 )
 from shared.group_commit.units import CommitError, StoreUnavailableError
@@ -37,6 +40,11 @@ from shared.replies.inbox import Waiter
 from shared.request_logs.redaction import clean, redact_headers
 
 log = structlog.get_logger()
+INFERENCE_ERRORS: Final = (
+    ModelNotFoundError, ModelNotAllowedError, WrongModelTypeError, ProviderUnavailableError, QueueUnavailableError,
+    OverloadedError, WaitExceededError, *REFUSALS,
+)  # fmt: skip
+"""Of `find_router`, `submit` and `api.answer.answer`."""
 MAX_ATTEMPTS: Final = 3
 _TOKENS_PER_TURN: Final = 1000
 _MAX_TURNS: Final = 1000.0
@@ -100,7 +108,7 @@ async def submit(call: Call, submission: Submission) -> Submitted:
     waits = prefer.waits and not (submission.stream and prefer.respond_async)  # the events of a stream are read later
     if state.load.is_full or (waits and state.inbox.waiting >= state.settings.max_waiting):
         raise OverloadedError
-    job_id = new_ulid()
+    job_id = call.file_id or new_ulid()
     admission = await _admit(call, submission, job_id, waits=waits)
     job = _new_job(call, submission, prefer, job_id, admission, waits=waits)
     waiter = state.inbox.wait_for(job.id) if waits else None

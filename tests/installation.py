@@ -70,7 +70,7 @@ class Installation:
             "/v1/admin/routers",
             {
                 "name": name,
-                "type": "text-generation",
+                "type": members.pop("router_type", "text-generation"),
                 "cost_prompt_tokens": prompt,
                 "cost_completion_tokens": completion,
             },

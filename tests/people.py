@@ -1,5 +1,6 @@
 """Make roles, users and keys through the API, as an operator does."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from tests.installation import Installation
@@ -35,6 +36,11 @@ async def person(installation: Installation, *permissions: str, email: str = "fi
     role = await create(installation, ROLES, name=f"role of {email}", permissions=list(permissions))
     user = await add_user(installation, email, role=role["id"])
     return await key_of(installation, user["id"])
+
+
+def without_first_models(names: Iterable[str]) -> list[str]:
+    """Return the names without those of the first start, save `simulator`."""
+    return [name for name in names if not name.startswith("simulator-")]
 
 
 def bearer(key: str) -> dict[str, str]:

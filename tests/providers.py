@@ -27,8 +27,11 @@ class ScriptedProvider:
         self.models = ["model-a", "org/model-b"]
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        raw = await request.read()
-        body = json.loads(raw)
+        if request.content_type == "multipart/form-data":
+            raw, body = await self._read_form(request)
+        else:
+            raw = await request.read()
+            body = json.loads(raw)
         self.requests.append(body)
         self.bodies.append(raw)
         self.headers.append(dict(request.headers))
@@ -42,6 +45,19 @@ class ScriptedProvider:
         finally:
             self.running -= 1
 
+    async def _read_form(self, request: web.Request) -> tuple[bytes, dict[str, Any]]:
+        """Return the file and all fields; the file as (name, content type)."""
+        data, body = b"", dict[str, Any]()
+        for name, value in (await request.post()).items():
+            if isinstance(value, web.FileField):
+                data = value.file.read()
+                body[name] = (value.filename, value.content_type)
+            else:
+                body[name] = [*body[name], value] if isinstance(body.get(name), list) else value
+                if name.endswith("[]") and isinstance(body[name], str):
+                    body[name] = [value]
+        return data, body
+
     async def list_models(self, _request: web.Request) -> web.Response:
         return web.json_response({"object": "list", "data": [{"id": model} for model in self.models]})
 
@@ -51,7 +67,8 @@ async def serve_provider() -> AsyncIterator[ScriptedProvider]:
     """Yield a running provider."""
     scripted = ScriptedProvider()
     app = web.Application(client_max_size=64 * 1024 * 1024)
-    app.router.add_post("/v1/chat/completions", scripted.handle)
+    for path in ("chat/completions", "audio/transcriptions", "audio/speech", "ocr"):
+        app.router.add_post(f"/v1/{path}", scripted.handle)
     app.router.add_get("/v1/models", scripted.list_models)
     server = TestServer(app)
     await server.start_server()  # it cancels the handler of a client that has gone

@@ -16,6 +16,7 @@ from shared.clock import now_ms
 from shared.database import Database, sqlite_path
 from shared.installation import encryption_secret
 from shared.migrations import migrate
+from shared.models.schemas import ModelType
 from shared.organizations.tables import OrganizationRow
 from shared.providers.tables import ProviderRow
 from shared.revision import raise_revision
@@ -29,6 +30,7 @@ log = structlog.get_logger()
 _UPSTREAM_TIMEOUT_S: Final = 5.0
 _LOCK: Final = text("SELECT pg_advisory_xact_lock(7305804)")
 SIMULATOR: Final = "simulator"
+_MEDIA_MODELS: Final[dict[str, ModelType]] = {"simulator-transcription": "automatic-speech-recognition"}
 
 
 class UpstreamError(Exception):
@@ -108,6 +110,9 @@ async def _insert_first_rows(session: AsyncSession) -> None:
             SIMULATOR,
             ProviderRow(type=SIMULATOR, url="simulator://local/", model_name=SIMULATOR),  # type: ignore[call-arg]
         )
+        for name, router_type in _MEDIA_MODELS.items():
+            media = ProviderRow(type=SIMULATOR, url="simulator://local/", model_name=name)  # type: ignore[call-arg]
+            await _insert_model(session, name, media, router_type)
         await raise_revision(session)
 
 
@@ -132,12 +137,14 @@ async def _register_upstream(session: AsyncSession, settings: Settings, models: 
     await raise_revision(session)
 
 
-async def _insert_model(session: AsyncSession, name: str, provider: ProviderRow) -> None:
+async def _insert_model(
+    session: AsyncSession, name: str, provider: ProviderRow, router_type: ModelType = "text-generation"
+) -> None:
     """Insert a router of this name with this provider; every role there is may use it."""
     now = now_ms()
     router = RouterRow(
         name=name,
-        type="text-generation",
+        type=router_type,
         max_context_length=provider.max_context_length,
         created_ms=now,
         updated_ms=now,

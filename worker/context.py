@@ -52,6 +52,8 @@ class Produced(Struct, kw_only=True):
     render_last_chunk: Callable[[Usage], bytes] | None = None
     """Returns the chunk with the usage, of a stream."""
     provider_request_id: str | None = None
+    content_type: str = "application/json"
+    """Of the body."""
 
 
 class JobContext(Struct, kw_only=True):

@@ -168,7 +168,10 @@ async def _end_completed(ctx: JobContext, produced: Produced) -> float | None:
     last_chunk = None
     if produced.render_last_chunk is not None:
         last_chunk = ctx.reply.prepare(produced.render_last_chunk(usage))
-    end = JobEnd(status=COMPLETED, usage=usage, charge_micros=charge, body=body, frames=_frames(ctx))
+    end = JobEnd(
+        status=COMPLETED, usage=usage, charge_micros=charge, content_type=produced.content_type, body=body,
+        frames=_frames(ctx),
+    )  # fmt: skip
     fault_points.reach(ctx.runtime.settings, "before_finish")
     if not await finish(ctx.runtime, ctx.message, ctx.attempt, end, attempt):
         return await resume_or_end(ctx.runtime, ctx.message)

@@ -8,6 +8,7 @@ from api.endpoints import (
     admin_routers,
     admin_tokens,
     admin_users,
+    audio,
     auth,
     chat,
     health,
@@ -23,6 +24,7 @@ from api.http import Endpoint
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     *chat.routes.endpoints,
+    *audio.routes.endpoints,
     *jobs.routes.endpoints,
     *models.routes.endpoints,
     *usage.routes.endpoints,

@@ -16,6 +16,7 @@ ModelType = Literal[
 ProviderType = Literal["albert", "openai", "mistral", "tei", "vllm", "simulator"]
 LoadBalancingStrategy = Literal["shuffle", "least_busy"]
 
+TRANSCRIPTION_TYPES: Final = frozenset({"automatic-speech-recognition"})
 CHAT_TYPES: Final = frozenset({"text-generation", "image-text-to-text"})
 PROVIDER_TYPES_OF: Final[dict[str, frozenset[str]]] = {
     "text-generation": frozenset({"albert", "mistral", "openai", "vllm", "simulator"}),

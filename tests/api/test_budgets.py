@@ -203,9 +203,9 @@ async def test_a_job_that_could_not_be_stored_holds_and_counts_nothing(
 ) -> None:
     options = make_settings(tmp_path, redis_server, accept_patience_s=0.2)
     async with open_installation(options) as installation:
-        await installation.add_model("paid", prices=PRICES)
+        router_id = (await installation.add_model("paid", prices=PRICES))["router_id"]
         user_id, me = await payer(installation, 100_000)
-        await installation.grant(2, rpm=10)
+        await installation.grant(router_id, rpm=10)
         assert (await buy(installation, me)).status == 200
         locker = sqlite3.connect(tmp_path / "data" / "sluice.db", isolation_level=None)
         locker.execute("BEGIN IMMEDIATE")
@@ -214,7 +214,7 @@ async def test_a_job_that_could_not_be_stored_holds_and_counts_nothing(
 
         assert refusal.status == 503
         assert await holds(installation, money_account(user_of(user_id))) == {}
-        assert await installation.state.redis.hget(f"sluice:limits:{user_id}:2", "mr") == b"1"
+        assert await installation.state.redis.hget(f"sluice:limits:{user_id}:{router_id}", "mr") == b"1"
         locker.execute("ROLLBACK")
         locker.close()
 

@@ -2,9 +2,13 @@
 
 from collections.abc import Awaitable, Callable
 
-from shared.jobs.schemas import CHAT_COMPLETION
+from shared.jobs.schemas import AUDIO_TRANSCRIPTION, CHAT_COMPLETION
 from worker.context import JobContext, Produced
 from worker.jobs.chat import run_chat
+from worker.jobs.transcription import run_transcription
 
-KINDS: dict[str, Callable[[JobContext], Awaitable[Produced]]] = {CHAT_COMPLETION: run_chat}
+KINDS: dict[str, Callable[[JobContext], Awaitable[Produced]]] = {
+    CHAT_COMPLETION: run_chat,
+    AUDIO_TRANSCRIPTION: run_transcription,
+}
 """Kind → function that runs one attempt of it."""

@@ -9,9 +9,16 @@ from aiohttp import ClientSession
 from worker.providers.base import Adapter
 from worker.providers.openai_compatible import OpenAICompatible
 from worker.providers.simulator import Simulator
+from worker.providers.transcribes_by_chat import TranscribesByChat
 
 
 def build_adapters(http: ClientSession) -> dict[str, Adapter]:
     """Return the adapter of each provider type."""
     openai = OpenAICompatible(http)
-    return {"openai": openai, "vllm": openai, "albert": openai, "mistral": openai, "simulator": Simulator()}
+    return {
+        "openai": openai,
+        "vllm": openai,
+        "albert": openai,
+        "mistral": TranscribesByChat(openai),
+        "simulator": Simulator(),
+    }

@@ -9,8 +9,12 @@ from typing import Final
 
 from worker.providers.base import Operation, ProviderCall, ProviderError, ProviderReply
 from worker.providers.simulator.chat import complete_chat, stream_chat
+from worker.providers.simulator.transcription import complete_transcription
 
-_COMPLETE: Final[dict[Operation, Callable[[ProviderCall], Awaitable[ProviderReply]]]] = {"chat": complete_chat}
+_COMPLETE: Final[dict[Operation, Callable[[ProviderCall], Awaitable[ProviderReply]]]] = {
+    "chat": complete_chat,
+    "transcription": complete_transcription,
+}
 _STREAM: Final[dict[Operation, Callable[[ProviderCall], AsyncIterator[list[bytes]]]]] = {"chat": stream_chat}
 
 

@@ -11,11 +11,8 @@ from msgspec import Struct, json
 from shared.tokens import count_message_tokens
 from worker.providers.base import ProviderCall, ProviderError, ProviderReply
 from worker.providers.simulator.script import Script, begin
+from worker.providers.simulator.words import made_up_words
 
-_WORDS: Final = (
-    "a river that meets the sea carries every stone it moved along the way and leaves behind a quiet field where"
-    " light grain grows under slow clouds while distant hills keep their names"
-).split()
 _CHUNKS_PER_TURN: Final = 100
 _MAX_TOKENS: Final = 100_000
 
@@ -94,7 +91,7 @@ def _answer(request: SimulatedRequest) -> list[str]:
         words = [pieces[0], *(" " + piece for piece in pieces[1:])]
     else:
         seed = hashlib.sha256(json.encode(request.messages)).digest()
-        chosen = [_WORDS[(seed[number % 32] + number) % len(_WORDS)] for number in range(script.tokens)]
+        chosen = made_up_words(seed, script.tokens)
         words = [word if number == 0 else " " + word for number, word in enumerate(chosen)]
         if (request.response_format or {}).get("type") in ("json_object", "json_schema"):
             words = ['{"answer":"', *words, '"}']
