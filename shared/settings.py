@@ -60,6 +60,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Validity of the key that a login gives out."""
     max_body_bytes: Count = 32 * 1024 * 1024
     """Largest request body; above: 413."""
+    speech_max_characters: Count = 2000
+    """Longest text to speak; above: 422."""
     accept_patience_s: Positive = 0.08
     """A request that the database cannot take for this long is answered with 503."""
     max_queued: Count = 1_000_000

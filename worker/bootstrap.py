@@ -30,7 +30,10 @@ log = structlog.get_logger()
 _UPSTREAM_TIMEOUT_S: Final = 5.0
 _LOCK: Final = text("SELECT pg_advisory_xact_lock(7305804)")
 SIMULATOR: Final = "simulator"
-_MEDIA_MODELS: Final[dict[str, ModelType]] = {"simulator-transcription": "automatic-speech-recognition"}
+_MEDIA_MODELS: Final[dict[str, ModelType]] = {
+    "simulator-transcription": "automatic-speech-recognition",
+    "simulator-speech": "text-to-speech",
+}
 
 
 class UpstreamError(Exception):

@@ -35,6 +35,63 @@ class CreateTranscriptionForm(Struct, kw_only=True):
             raise UnsupportedFileTypeError("file")
 
 
+class CreateSpeechRequest(Struct, kw_only=True):
+    """A text to speak; members that are not listed are passed on."""
+
+    model: Annotated[str, Meta(min_length=1, description="Name or alias of a router.")]
+    input: Annotated[str, Meta(min_length=1, description="At most `SLUICE_SPEECH_MAX_CHARACTERS`, which are 2,000.")]
+    voice: Annotated[str, Meta(min_length=1, max_length=255, description="One of /v1/audio/voices.")]
+    response_format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm"] | None = None
+    speed: Annotated[float, Meta(ge=0.25, le=4)] | None = None
+    instructions: str | None = None
+    stream_format: Literal["audio"] | None = None
+
+    def check(self, max_characters: int) -> None:
+        """Raise `InvalidFieldError` if the text is too long."""
+        if len(self.input) > max_characters:
+            raise InvalidFieldError(["body", "input"], f"Expected `str` of length <= {max_characters}")
+
+
+class Voice(Struct, kw_only=True):
+    """A voice, and the models that have it."""
+
+    id: str
+    name: str
+    language: str
+    models: list[str]
+
+
+class VoiceList(Struct, kw_only=True):
+    """The voices of the caller's models, by id."""
+
+    voices: list[Voice]
+
+
+class SpeechModel(Struct, kw_only=True):
+    """A model that speaks; `voices` is empty if its servers do not tell theirs."""
+
+    model: str
+    id: str
+    description: str
+    voices: list[str]
+    max_characters: int
+
+
+class TranscriptionModel(Struct, kw_only=True):
+    """A model that listens."""
+
+    model: str
+    id: str
+    description: str
+
+
+class AudioModelList(Struct, kw_only=True):
+    """The caller's models that speak, and those that listen."""
+
+    speech: list[SpeechModel]
+    transcription: list[TranscriptionModel]
+
+
 class TranscriptSegment(Struct, kw_only=True):
     """A part of a transcript, from `start` to `end` seconds; what else a provider says is kept."""
 

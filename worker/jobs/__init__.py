@@ -2,13 +2,15 @@
 
 from collections.abc import Awaitable, Callable
 
-from shared.jobs.schemas import AUDIO_TRANSCRIPTION, CHAT_COMPLETION
+from shared.jobs.schemas import AUDIO_SPEECH, AUDIO_TRANSCRIPTION, CHAT_COMPLETION
 from worker.context import JobContext, Produced
 from worker.jobs.chat import run_chat
+from worker.jobs.speech import run_speech
 from worker.jobs.transcription import run_transcription
 
 KINDS: dict[str, Callable[[JobContext], Awaitable[Produced]]] = {
     CHAT_COMPLETION: run_chat,
     AUDIO_TRANSCRIPTION: run_transcription,
+    AUDIO_SPEECH: run_speech,
 }
 """Kind → function that runs one attempt of it."""

@@ -9,11 +9,13 @@ from typing import Final
 
 from worker.providers.base import Operation, ProviderCall, ProviderError, ProviderReply
 from worker.providers.simulator.chat import complete_chat, stream_chat
+from worker.providers.simulator.speech import complete_speech
 from worker.providers.simulator.transcription import complete_transcription
 
 _COMPLETE: Final[dict[Operation, Callable[[ProviderCall], Awaitable[ProviderReply]]]] = {
     "chat": complete_chat,
     "transcription": complete_transcription,
+    "speech": complete_speech,
 }
 _STREAM: Final[dict[Operation, Callable[[ProviderCall], AsyncIterator[list[bytes]]]]] = {"chat": stream_chat}
 
