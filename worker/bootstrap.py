@@ -33,6 +33,7 @@ SIMULATOR: Final = "simulator"
 _MEDIA_MODELS: Final[dict[str, ModelType]] = {
     "simulator-transcription": "automatic-speech-recognition",
     "simulator-speech": "text-to-speech",
+    "simulator-ocr": "image-to-text",
 }
 
 

@@ -17,6 +17,7 @@ from api.endpoints import (
     me_keys,
     me_usage,
     models,
+    ocr,
     requests,
     usage,
 )
@@ -25,6 +26,7 @@ from api.http import Endpoint
 ENDPOINTS: tuple[Endpoint, ...] = (
     *chat.routes.endpoints,
     *audio.routes.endpoints,
+    *ocr.routes.endpoints,
     *jobs.routes.endpoints,
     *models.routes.endpoints,
     *usage.routes.endpoints,

@@ -20,6 +20,7 @@ LoadBalancingStrategy = Literal["shuffle", "least_busy"]
 TRANSCRIPTION_TYPES: Final = frozenset({"automatic-speech-recognition"})
 SPEECH_TYPES: Final = frozenset({"text-to-speech"})
 """A type of Sluice's own: none of OpenGateLLM's speaks."""
+OCR_TYPES: Final = frozenset({"image-to-text"})
 CHAT_TYPES: Final = frozenset({"text-generation", "image-text-to-text"})
 PROVIDER_TYPES_OF: Final[dict[str, frozenset[str]]] = {
     "text-generation": frozenset({"albert", "mistral", "openai", "vllm", "simulator"}),

@@ -2,9 +2,10 @@
 
 from collections.abc import Awaitable, Callable
 
-from shared.jobs.schemas import AUDIO_SPEECH, AUDIO_TRANSCRIPTION, CHAT_COMPLETION
+from shared.jobs.schemas import AUDIO_SPEECH, AUDIO_TRANSCRIPTION, CHAT_COMPLETION, OCR
 from worker.context import JobContext, Produced
 from worker.jobs.chat import run_chat
+from worker.jobs.ocr import run_ocr
 from worker.jobs.speech import run_speech
 from worker.jobs.transcription import run_transcription
 
@@ -12,5 +13,6 @@ KINDS: dict[str, Callable[[JobContext], Awaitable[Produced]]] = {
     CHAT_COMPLETION: run_chat,
     AUDIO_TRANSCRIPTION: run_transcription,
     AUDIO_SPEECH: run_speech,
+    OCR: run_ocr,
 }
 """Kind → function that runs one attempt of it."""

@@ -9,6 +9,7 @@ from typing import Final
 
 from worker.providers.base import Operation, ProviderCall, ProviderError, ProviderReply
 from worker.providers.simulator.chat import complete_chat, stream_chat
+from worker.providers.simulator.ocr import complete_ocr
 from worker.providers.simulator.speech import complete_speech
 from worker.providers.simulator.transcription import complete_transcription
 
@@ -16,6 +17,7 @@ _COMPLETE: Final[dict[Operation, Callable[[ProviderCall], Awaitable[ProviderRepl
     "chat": complete_chat,
     "transcription": complete_transcription,
     "speech": complete_speech,
+    "ocr": complete_ocr,
 }
 _STREAM: Final[dict[Operation, Callable[[ProviderCall], AsyncIterator[list[bytes]]]]] = {"chat": stream_chat}
 
