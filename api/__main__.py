@@ -31,6 +31,7 @@ from api.withdrawals import Withdrawals
 from shared.admission.gate import Gate
 from shared.database import Database
 from shared.directory import Directory
+from shared.files.store import open_file_store
 from shared.group_commit import open_impatient_writer
 from shared.installation import admin_key, encryption_secret
 from shared.log import configure_logging
@@ -87,9 +88,9 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         patience = Patience(settings.routing_wait_s)
         stack.push_async_callback(patience.close)
         state = State(
-            settings=settings, database=database, writer=writer, redis=redis, queue=queue, load=load,
-            admissions=admissions, withdrawals=withdrawals, inbox=inbox, reader=reader, readers=readers, done=done,
-            directory=directory,
+            settings=settings, database=database, files=open_file_store(settings), writer=writer, redis=redis,
+            queue=queue, load=load, admissions=admissions, withdrawals=withdrawals, inbox=inbox, reader=reader,
+            readers=readers, done=done, directory=directory,
             keys=KeyRing(database, directory, admin_key(settings), last_used), last_used=last_used,
             passwords=Passwords(redis), box=SecretBox(encryption_secret(settings)),
             patience=patience, http=http,
@@ -128,7 +129,7 @@ def main() -> int:
     configure_logging(settings, "api")
     try:
         uvloop.run(serve(settings))
-    except (RedisError, SQLAlchemyError, OSError) as error:
+    except (RedisError, SQLAlchemyError, SettingsError, OSError) as error:
         log.error("api_failed", error=repr(error))  # noqa: TRY400  # an outage needs no traceback
         return 1
     return 0

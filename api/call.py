@@ -17,7 +17,9 @@ class Call(Struct, kw_only=True):
     started: float
     """`time.perf_counter()` when it came in."""
     body: bytes = b""
-    """As received."""
+    """As received; of a form, its fields as JSON."""
+    file_id: str | None = None
+    """Id of a stored file, which the job will have; without a job the file is removed at the end of the call."""
     headers: dict[str, str] = {}
     """Sent with the answer, also with an error: `x-job-id`, .."""
     model: str | None = None

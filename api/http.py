@@ -5,7 +5,8 @@
     @routes.get("/v1/jobs/{job_id}", raises=(NotFoundError,))
     async def get_job(call: Call, job_id: str, query: WaitQuery) -> Job: ...
 
-Parameters are bound by name: `body` (JSON body), `query` (query string, a Struct), any other name is a path parameter.
+Parameters are bound by name: `body` (JSON body), `form` (multipart form, see `api.forms`), `query` (query string, a
+Struct), any other name is a path parameter.
 What a handler returns: a Struct (encoded as JSON), None (204), `Reply[T]` (bytes that are a T already), or
 `EventStream[T]` (server-sent events, each carrying a T).
 """
@@ -26,6 +27,7 @@ from msgspec import Struct, json
 from msgspec.structs import fields
 
 from api.call import CALL, Call
+from api.forms import read_form
 from api.refusals import log_refusal
 from api.rights import Right, check_rights, scope_of
 from api.state import STATE
@@ -44,6 +46,7 @@ T = TypeVar("T")
 Handler = Callable[..., Awaitable[Any]]
 JSON: Final = "application/json"
 _VERSION: Final = "2020-10-01"
+_NOT_IN_PATH: Final = frozenset({"call", "body", "form", "query"})
 _MAX_DEPTH: Final = 256
 _CURSORS: Final = frozenset({"after", "starting_after"})
 """Have an error of their own for what nobody gave out."""
@@ -78,6 +81,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     raises: tuple[type[ApiError], ...]
     handler: Handler
     body: Any
+    form: Any
     query: Any
     path_params: dict[str, Any]
     returns: Any
@@ -88,6 +92,8 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     """Refused calls are kept in the request log."""
     media_type: str
     """Of `returns`; only JSON is encoded and checked."""
+    other_media_types: tuple[str, ...]
+    """In which the answer may come, too."""
 
 
 class Routes:
@@ -116,17 +122,19 @@ class Routes:
     def _add(  # noqa: PLR0913  # the options of an endpoint
         self, method: str, path: str, *, right: Right | None = "key", raises: tuple[type[ApiError], ...] = (),
         status: int = 200, accepted: Any = None, is_inference: bool = False, media_type: str = JSON,
+        other_media_types: tuple[str, ...] = (),
     ) -> Callable[[Handler], Handler]:  # fmt: skip
         def declare(handler: Handler) -> Handler:
             hints = get_type_hints(handler, include_extras=True)
             returns, streams = _split(hints.pop("return"))
-            names = [name for name in inspect.signature(handler).parameters if name not in ("call", "body", "query")]
+            names = [name for name in inspect.signature(handler).parameters if name not in _NOT_IN_PATH]
             self.endpoints.append(
                 Endpoint(
                     method=method, path=path, tag=self.tag, right=right, status=status, raises=raises,
-                    handler=handler, body=hints.get("body"), query=hints.get("query"),
+                    handler=handler, body=hints.get("body"), form=hints.get("form"), query=hints.get("query"),
                     path_params={name: hints[name] for name in names}, returns=returns, streams=streams,
                     accepted=accepted, is_inference=is_inference, media_type=media_type,
+                    other_media_types=other_media_types,
                 )
             )  # fmt: skip
             return handler
@@ -174,7 +182,11 @@ def aiohttp_handler(endpoint: Endpoint) -> Callable[[web.Request], Awaitable[web
             if endpoint.is_inference and "x-job-id" not in call.headers:
                 await log_refusal(call, endpoint.path, error)
             raise
-        if state.settings.strict and checker is not None and response.status == endpoint.status:
+        finally:
+            if call.file_id is not None and "x-job-id" not in call.headers:
+                await state.files.delete([call.file_id])
+        is_declared = response.status == endpoint.status and response.content_type == JSON
+        if state.settings.strict and checker is not None and is_declared:
             with suppress(RecursionError):  # a stored document may be nested as deeply as a decoder can go
                 checker.decode(bytes(response.body))  # type: ignore[arg-type]  # it breaks its own declaration
         return response
@@ -185,7 +197,7 @@ def aiohttp_handler(endpoint: Endpoint) -> Callable[[web.Request], Awaitable[web
 _ALWAYS_DECLARED: Final = frozenset(
     {
         "invalid_json", "invalid_request", "invalid_api_key", "account_expired", "permission_denied",
-        "body_too_large", "storage_unavailable",
+        "body_too_large", "storage_unavailable", "invalid_form", "file_too_large",
     }
 )  # fmt: skip
 
@@ -201,6 +213,9 @@ async def _bind(call: Call, endpoint: Endpoint, decoder: "json.Decoder[Any] | No
         if endpoint.query is not None:
             origin = ["query"]
             arguments["query"] = msgspec.convert(_query(call.request, endpoint.query), endpoint.query, strict=False)
+        if endpoint.form is not None:
+            origin = ["body"]
+            arguments["form"] = await read_form(call, endpoint.form)
         if decoder is not None:
             origin = ["body"]
             call.body = await _read_body(call.request)
@@ -210,7 +225,7 @@ async def _bind(call: Call, endpoint: Endpoint, decoder: "json.Decoder[Any] | No
             if _is_deep(call.body):
                 raise InvalidJsonError
     except msgspec.ValidationError as error:
-        if origin == ["body"] and not _is_json(call.body):
+        if decoder is not None and origin == ["body"] and not _is_json(call.body):
             raise InvalidJsonError from error
         raise to_unprocessable(error, origin) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -61,6 +61,8 @@ class Estimate(Struct, frozen=True, kw_only=True):
     """How many there are; each may fill the model's context."""
     repeated_bytes: int = 0
     """Of the request, which the model reads again."""
+    file_tokens: int = 0
+    """What a file may add to the prompt, at most about; providers decide, and holds have to cover it."""
 
 
 async def admit(call: Call, router: Router, estimate: Estimate, job_id: str) -> Admission | None:
@@ -145,7 +147,7 @@ def _demands(call: Call, router: Router, estimate: Estimate) -> list[Demand]:
 
 def most_micros(call: Call, router: Router, estimate: Estimate) -> int:
     """Return the most a request can cost: no token is shorter than a byte."""
-    prompt = len(call.body) + estimate.repeated_bytes + _TEMPLATE_TOKENS
+    prompt = len(call.body) + estimate.repeated_bytes + estimate.file_tokens + _TEMPLATE_TOKENS
     if router.max_context_length is not None:
         prompt = min(prompt, router.max_context_length * estimate.prompts)
     exact = prompt * router.price_prompt + _most_output_tokens(call, router, estimate) * router.price_completion

@@ -9,6 +9,7 @@ from msgspec import NODEFAULT
 from msgspec.json import schema_components
 from msgspec.structs import fields
 
+from api.forms import FORM, InvalidFormError
 from api.http import Endpoint
 from shared.errors import (
     ApiError,
@@ -20,6 +21,8 @@ from shared.errors import (
     StorageUnavailableError,
     UnprocessableEntityError,
 )
+from shared.files.errors import FileTooLargeError
+from shared.files.uploads import UploadedFile
 
 VERSION = "0.1.0"
 _REF = "#/components/schemas/{name}"
@@ -30,7 +33,9 @@ def build_openapi(endpoints: Iterable[Endpoint], *, title: str) -> dict[str, Any
     endpoints = list(endpoints)
     types = list({repr(t): t for endpoint in endpoints for t in _types(endpoint)}.values())
     schemas, components = schema_components(types, ref_template=_REF)
-    by_type = dict(zip(map(repr, types), schemas, strict=True))
+    by_type = dict(zip(map(repr, types), schemas, strict=True)) | {repr(bytes): {}}
+    if UploadedFile.__name__ in components:
+        components[UploadedFile.__name__] = {"type": "string", "format": "binary", "description": "A file."}
     paths: dict[str, Any] = {}
     for endpoint in endpoints:
         paths.setdefault(plain_path(endpoint.path), {})[endpoint.method.lower()] = _operation(endpoint, by_type)
@@ -50,8 +55,8 @@ def plain_path(path: str) -> str:
 def _types(endpoint: Endpoint) -> list[Any]:
     query = [field.type for field in fields(endpoint.query)] if endpoint.query else []
     candidates = [
-        endpoint.body, endpoint.returns, endpoint.streams, endpoint.accepted, *endpoint.path_params.values(), *query,
-        ErrorBody,
+        endpoint.body, endpoint.form, endpoint.returns, endpoint.streams, endpoint.accepted, ErrorBody,
+        *endpoint.path_params.values(), *query,
     ]  # fmt: skip
     return [t for t in candidates if t is not None]
 
@@ -70,6 +75,9 @@ def _operation(endpoint: Endpoint, by_type: dict[str, Any]) -> dict[str, Any]:
         operation["security"] = [{"bearer": []}]
     if endpoint.body is not None:
         content = {"application/json": {"schema": by_type[repr(endpoint.body)]}}
+        operation["requestBody"] = {"required": True, "content": content}
+    if endpoint.form is not None:
+        content = {FORM: {"schema": by_type[repr(endpoint.form)]}}
         operation["requestBody"] = {"required": True, "content": content}
     return operation
 
@@ -93,6 +101,7 @@ def _responses(endpoint: Endpoint, by_type: dict[str, Any]) -> dict[str, Any]:
     content: dict[str, Any] = {}
     if endpoint.returns is not None:
         content[endpoint.media_type] = {"schema": by_type[repr(endpoint.returns)]}
+        content |= {media_type: {"schema": {"type": "string"}} for media_type in endpoint.other_media_types}
     if endpoint.streams is not None:
         content["text/event-stream"] = {"schema": by_type[repr(endpoint.streams)]}
     responses: dict[str, Any] = {str(endpoint.status): {"description": "Success."}}
@@ -116,7 +125,9 @@ def _common_errors(endpoint: Endpoint) -> list[type[ApiError]]:
         errors += [AuthenticationError, PermissionDeniedError]
     if endpoint.body is not None:
         errors += [InvalidJsonError, BodyTooLargeError]
-    if endpoint.body is not None or endpoint.query is not None or endpoint.path_params:
+    if endpoint.form is not None:
+        errors += [InvalidFormError, BodyTooLargeError, FileTooLargeError]
+    if any(part is not None for part in (endpoint.body, endpoint.form, endpoint.query)) or endpoint.path_params:
         errors.append(UnprocessableEntityError)
     if endpoint.is_inference:
         errors.append(StorageUnavailableError)

@@ -97,3 +97,4 @@ async def remove(call: Call, row: JobRow) -> None:
         raise JobNotFinishedError("The job is being cancelled; try again.", headers={"retry-after": "1"})
     async with call.state.database.transaction() as session:
         await remove_bodies(session, [row.id], now_ms(), "deleted")
+    await call.state.files.delete_with_jobs([(row.id, row.kind)])

@@ -15,6 +15,7 @@ from api.readers import Readers
 from api.withdrawals import Withdrawals
 from shared.database import Database
 from shared.directory import Directory
+from shared.files.store import FileStore
 from shared.group_commit.writer import GroupCommit
 from shared.queue.job_queue import JobQueue
 from shared.replies.inbox import Inbox
@@ -28,6 +29,7 @@ class State(Struct, frozen=True, kw_only=True):
 
     settings: Settings
     database: Database
+    files: FileStore
     writer: GroupCommit
     redis: Redis
     queue: JobQueue

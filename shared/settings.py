@@ -36,6 +36,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`postgresql://...` or `sqlite:///path`; unset: `data_dir/sluice.db`."""
     redis_url: str | None = None
     """`redis://`, `rediss://` or `unix://`; unset: a private Redis in `data_dir`."""
+    file_store_url: str | None = None
+    """Where large inputs are kept: `file:///folder` or `s3://bucket/prefix`; unset: `data_dir/files`."""
     api_processes: Count = 1
     """Api processes of this machine; they share the port (SO_REUSEPORT)."""
     workers: Count = 1
@@ -58,6 +60,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Validity of the key that a login gives out."""
     max_body_bytes: Count = 32 * 1024 * 1024
     """Largest request body; above: 413."""
+    speech_max_characters: Count = 2000
+    """Longest text to speak; above: 422."""
     accept_patience_s: Positive = 0.08
     """A request that the database cannot take for this long is answered with 503."""
     max_queued: Count = 1_000_000
@@ -154,6 +158,7 @@ def _check_urls(settings: Settings) -> None:
         "SLUICE_DATABASE_URL": (settings.database_url, ("sqlite:///", "postgresql://", "postgres://")),
         "SLUICE_REDIS_URL": (settings.redis_url, ("redis://", "rediss://", "unix://")),
         "SLUICE_UPSTREAM_URL": (settings.upstream_url, ("http://", "https://")),
+        "SLUICE_FILE_STORE_URL": (settings.file_store_url, ("file:///", "s3://")),
     }
     for name, (url, allowed) in schemes.items():
         if url is None:

@@ -16,13 +16,13 @@ from shared.queue.lanes import INFERENCE, open_lane
 from shared.settings import Settings
 from tests.databases import prepared_sqlite
 from worker.__main__ import build_workers, open_runtime
-from worker.bootstrap import prepare
+from worker.bootstrap import SIMULATED, prepare
 from worker.context import Runtime
 from worker.engine import LeasedWorker
 from worker.leases import new_token
 
 ADMIN_KEY = "sk-admin-key-of-the-tests-0123456789"
-FIRST_MODELS = ["simulator", "simulator-embedding", "simulator-rerank"]
+FIRST_MODELS = list(SIMULATED)
 """Of the first start; their routers are 1, 2, .."""
 
 

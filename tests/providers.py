@@ -33,8 +33,11 @@ class ScriptedProvider:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         if request.path in self.routes:
             return await self.routes[request.path](request)
-        raw = await request.read()
-        body = json.loads(raw)
+        if request.content_type == "multipart/form-data":
+            raw, body = await self._read_form(request)
+        else:
+            raw = await request.read()
+            body = json.loads(raw)
         self.requests.append(body)
         self.bodies.append(raw)
         self.headers.append(dict(request.headers))
@@ -48,6 +51,19 @@ class ScriptedProvider:
             raise
         finally:
             self.running -= 1
+
+    async def _read_form(self, request: web.Request) -> tuple[bytes, dict[str, Any]]:
+        """Return the file and all fields; the file as (name, content type)."""
+        data, body = b"", dict[str, Any]()
+        for name, value in (await request.post()).items():
+            if isinstance(value, web.FileField):
+                data = value.file.read()
+                body[name] = (value.filename, value.content_type)
+            else:
+                body[name] = [*body[name], value] if isinstance(body.get(name), list) else value
+                if name.endswith("[]") and isinstance(body[name], str):
+                    body[name] = [value]
+        return data, body
 
     async def list_models(self, _request: web.Request) -> web.Response:
         data = [model if isinstance(model, dict) else {"id": model} for model in self.models]

@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from shared.admission.gate import Gate
 from shared.database import Database
 from shared.directory import Directory
+from shared.files.store import open_file_store
 from shared.group_commit import open_writer
 from shared.installation import encryption_secret
 from shared.log import configure_logging
@@ -64,8 +65,8 @@ async def open_runtime(settings: Settings, redis: Any, name: str) -> AsyncIterat
         routing.start()
         stack.push_async_callback(routing.close)
         yield Runtime(
-            name=name, settings=settings, database=database, writer=writer, replies=replies,
-            redis=redis, gate=Gate(redis, settings.rate_limiting_strategy), directory=directory,
+            name=name, settings=settings, database=database, files=open_file_store(settings), writer=writer,
+            replies=replies, redis=redis, gate=Gate(redis, settings.rate_limiting_strategy), directory=directory,
             routing=routing, adapters=build_adapters(http),
         )  # fmt: skip
 
@@ -130,7 +131,7 @@ def main() -> int:
     token = sys.argv[1] if len(sys.argv) > 1 else new_token()
     try:
         uvloop.run(serve(settings, token))
-    except (RedisError, SQLAlchemyError, OSError) as error:
+    except (RedisError, SQLAlchemyError, SettingsError, OSError) as error:
         log.error("worker_failed", error=repr(error))  # noqa: TRY400  # an outage needs no traceback
         return 1
     return 0

@@ -16,6 +16,7 @@ from shared.clock import now_ms
 from shared.database import Database, sqlite_path
 from shared.installation import encryption_secret
 from shared.migrations import migrate
+from shared.models.schemas import ModelType
 from shared.organizations.tables import OrganizationRow
 from shared.providers.tables import ProviderRow
 from shared.revision import raise_revision
@@ -29,10 +30,13 @@ log = structlog.get_logger()
 _UPSTREAM_TIMEOUT_S: Final = 5.0
 _LOCK: Final = text("SELECT pg_advisory_xact_lock(7305804)")
 SIMULATOR: Final = "simulator"
-SIMULATED: Final = {
+SIMULATED: Final[dict[str, ModelType]] = {
     SIMULATOR: "text-generation",
     "simulator-embedding": "text-embeddings-inference",
     "simulator-rerank": "text-classification",
+    "simulator-transcription": "automatic-speech-recognition",
+    "simulator-speech": "text-to-speech",
+    "simulator-ocr": "image-to-text",
 }
 """Models of the first start, each of its type."""
 
@@ -137,7 +141,7 @@ async def _register_upstream(session: AsyncSession, settings: Settings, models: 
 
 
 async def _insert_model(
-    session: AsyncSession, name: str, provider: ProviderRow, router_type: str = "text-generation"
+    session: AsyncSession, name: str, provider: ProviderRow, router_type: ModelType = "text-generation"
 ) -> None:
     """Insert a router of this name with this provider; every role there is may use it."""
     now = now_ms()

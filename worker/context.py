@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 from shared.admission.gate import Gate
 from shared.database import Database
 from shared.directory import Directory, Provider, Router
+from shared.files.store import FileStore
 from shared.group_commit.writer import GroupCommit
 from shared.jobs.messages import JobMessage
 from shared.replies.writer import Reply, ReplyWriter
@@ -25,6 +26,7 @@ class Runtime(Struct, frozen=True, kw_only=True):
     """Of this process, in the request log."""
     settings: Settings
     database: Database
+    files: FileStore
     writer: GroupCommit
     replies: ReplyWriter
     redis: Redis
@@ -57,6 +59,8 @@ class Produced(Struct, kw_only=True):
     render_last_chunk: Callable[[Usage], bytes] | None = None
     """Returns the chunk with the usage, of a stream."""
     provider_request_id: str | None = None
+    content_type: str = "application/json"
+    """Of the body."""
 
 
 class JobContext(Struct, kw_only=True):

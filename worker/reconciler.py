@@ -33,6 +33,7 @@ from shared.request_logs.tables import RequestLogRow
 from shared.tasks import end_tasks
 from worker.context import Runtime
 from worker.failures import job_cancelled, job_expired
+from worker.file_sweep import sweep_files
 from worker.takeover import end_without_attempt
 
 log = structlog.get_logger()
@@ -216,7 +217,7 @@ async def retain(ctx: dict[str, Any]) -> None:
 
 async def _remove_old(reconciler: Reconciler) -> None:
     database, settings, now = reconciler.runtime.database, reconciler.runtime.settings, now_ms()
-    while await _remove_page(database, now):
+    while await _remove_page(reconciler.runtime, now):
         pass
     tombstones = select(JobRow.id).where(col(JobRow.removed_ms) < now - settings.tombstone_ttl_s * 1000)
     while await _delete_page(database, tombstones, ((JobEventRow, JobEventRow.job_id), (JobRow, JobRow.id))):
@@ -226,15 +227,17 @@ async def _remove_old(reconciler: Reconciler) -> None:
     )
     while await _delete_page(database, logs, ((RequestLogRow, RequestLogRow.id),)):
         pass
+    await sweep_files(reconciler.runtime)
 
 
-async def _remove_page(database: Database, now: int) -> bool:
+async def _remove_page(runtime: Runtime, now: int) -> bool:
     """Turn some finished jobs whose time is over into tombstones; returns whether there may be more."""
-    async with database.transaction() as session:
-        due = select(JobRow.id).where(col(JobRow.result_expires_ms) <= now, col(JobRow.removed_ms).is_(None))
-        ids = list((await session.exec(due.limit(_PAGE))).all())
-        await remove_bodies(session, ids, now, "expired")
-    return len(ids) == _PAGE
+    async with runtime.database.transaction() as session:
+        expired = (col(JobRow.result_expires_ms) <= now, col(JobRow.removed_ms).is_(None))
+        jobs = (await session.exec(select(JobRow.id, JobRow.kind).where(*expired).limit(_PAGE))).all()
+        await remove_bodies(session, [job_id for job_id, _ in jobs], now, "expired")
+    await runtime.files.delete_with_jobs(jobs)
+    return len(jobs) == _PAGE
 
 
 async def _delete_page(database: Database, selection: Any, tables: Sequence[tuple[Any, Any]]) -> bool:

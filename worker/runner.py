@@ -219,7 +219,10 @@ async def _end_completed(ctx: JobContext, produced: Produced) -> float | None:
     last_chunk = None
     if produced.render_last_chunk is not None:
         last_chunk = ctx.reply.prepare(produced.render_last_chunk(usage))
-    end = JobEnd(status=COMPLETED, usage=usage, charge_micros=charge, body=body, frames=_frames(ctx))
+    end = JobEnd(
+        status=COMPLETED, usage=usage, charge_micros=charge, content_type=produced.content_type, body=body,
+        frames=_frames(ctx),
+    )  # fmt: skip
     if not is_hit:
         await ctx.runtime.routing.succeeded(ctx.provider, _sample(attempt))
     fault_points.reach(ctx.runtime.settings, "before_finish")

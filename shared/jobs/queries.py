@@ -119,7 +119,7 @@ async def update_job(session: AsyncSession, job_id: str, **values: object) -> No
 
 
 async def remove_bodies(session: AsyncSession, job_ids: list[str], now_ms: int, reason: str) -> None:
-    """Turn finished jobs into tombstones."""
+    """Turn finished jobs into tombstones; after the commit, the caller removes their files."""
     await session.exec(delete(JobResultRow).where(col(JobResultRow.job_id).in_(job_ids)))
     values = {
         "removed_ms": now_ms, "removed_reason": reason, "request": None, "request_headers": None, "metadata_": None,

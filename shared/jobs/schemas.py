@@ -27,6 +27,11 @@ CHAT_COMPLETION: Final = "chat.completion"
 COMPLETION: Final = "completion"
 EMBEDDING: Final = "embedding"
 RERANK: Final = "rerank"
+AUDIO_TRANSCRIPTION: Final = "audio.transcription"
+AUDIO_SPEECH: Final = "audio.speech"
+OCR: Final = "ocr"
+KINDS_WITH_FILES: Final = frozenset({AUDIO_TRANSCRIPTION, OCR})
+"""A job of these may have a file, see `shared.files.store`."""
 ALIAS_PREFIX: Final = {CHAT_COMPLETION: "chatcmpl-", COMPLETION: "cmpl-", EMBEDDING: "embd-"}
 """Kind → prefix of the id that its own route gives out."""
 

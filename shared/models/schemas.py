@@ -12,10 +12,15 @@ ModelType = Literal[
     "text-embeddings-inference",
     "text-generation",
     "text-classification",
+    "text-to-speech",
 ]
 ProviderType = Literal["albert", "openai", "mistral", "tei", "vllm", "simulator"]
 LoadBalancingStrategy = Literal["shuffle", "least_busy", "weighted", "lowest_carbon"]
 
+TRANSCRIPTION_TYPES: Final = frozenset({"automatic-speech-recognition"})
+SPEECH_TYPES: Final = frozenset({"text-to-speech"})
+"""A type of Sluice's own: none of OpenGateLLM's speaks."""
+OCR_TYPES: Final = frozenset({"image-to-text"})
 CHAT_TYPES: Final = frozenset({"text-generation", "image-text-to-text"})
 EMBEDDING_TYPES: Final = frozenset({"text-embeddings-inference"})
 RERANK_TYPES: Final = frozenset({"text-classification"})
@@ -26,6 +31,7 @@ PROVIDER_TYPES_OF: Final[dict[str, frozenset[str]]] = {
     "text-classification": frozenset({"albert", "tei", "vllm", "simulator"}),
     "automatic-speech-recognition": frozenset({"albert", "mistral", "openai", "vllm", "simulator"}),
     "image-to-text": frozenset({"albert", "mistral", "simulator"}),
+    "text-to-speech": frozenset({"openai", "vllm", "simulator"}),
 }
 """Router type → provider types that can serve it."""
 DEFAULT_URL: Final = {

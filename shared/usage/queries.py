@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from sqlalchemy import func
+from sqlalchemy import case, func
 from sqlalchemy import select as sa_select
 from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from shared.jobs.schemas import AUDIO_SPEECH
 from shared.keys.tables import KeyRow
 from shared.usage.records import ListUsageQuery
 from shared.usage.schemas import MICRO, NANO_PER_UNIT, Impacts, ModelUsage, MonthUsage
@@ -23,12 +24,16 @@ async def get_month_usage(session: AsyncSession, user_id: int, from_ms: int, unt
             func.sum(ChargeRow.prompt_tokens),
             func.sum(ChargeRow.completion_tokens),
             func.sum(ChargeRow.amount_micros),
+            func.sum(case((col(ChargeRow.kind) == AUDIO_SPEECH, col(ChargeRow.prompt_tokens)), else_=0)),
         )
         .where(ChargeRow.user_id == user_id, ChargeRow.created_ms >= from_ms, ChargeRow.created_ms < until_ms)  # type: ignore[arg-type]
         .group_by(col(ChargeRow.router_name))
         .order_by(col(ChargeRow.router_name))
     )
-    rows = [(name, int(n), int(p or 0), int(c or 0), int(m or 0)) for name, n, p, c, m in await session.exec(charged)]
+    rows = [
+        (name, int(n), 0 if s else int(p or 0), 0 if s else int(c or 0), int(m or 0), int(s or 0))
+        for name, n, p, c, m, s in await session.exec(charged)
+    ]
     consumed = select(
         func.sum(UsageRecordRow.energy_nwh), func.sum(UsageRecordRow.operational_ng + UsageRecordRow.embodied_ng)
     ).where(
@@ -36,17 +41,17 @@ async def get_month_usage(session: AsyncSession, user_id: int, from_ms: int, unt
     )
     energy_nwh, carbon_ng = (await session.exec(consumed)).one()
     return MonthUsage(
-        chat=sum(prompt + completion for _, _, prompt, completion, _ in rows),
-        tts=0,
+        chat=sum(prompt + completion for _, _, prompt, completion, *_ in rows),
+        tts=sum(characters for *_, characters in rows),
         tts_sm=0,
         image=0.0,
         image_sm=0.0,
         requests=sum(count for _, count, *_ in rows),
-        cost=sum(micros for *_, micros in rows) / MICRO,
+        cost=sum(micros for *_, micros, _ in rows) / MICRO,
         impacts=Impacts(kWh=int(energy_nwh or 0) / NANO_PER_UNIT, kgCO2eq=int(carbon_ng or 0) / NANO_PER_UNIT),
         by_model=[
             ModelUsage(model=name, requests=count, input_tokens=prompt, output_tokens=completion, cost=micros / MICRO)
-            for name, count, prompt, completion, micros in rows
+            for name, count, prompt, completion, micros, _ in rows
         ],
     )
 

@@ -2,17 +2,31 @@
 
 from collections.abc import Awaitable, Callable
 
-from shared.jobs.schemas import CHAT_COMPLETION, COMPLETION, EMBEDDING, RERANK
+from shared.jobs.schemas import (
+    AUDIO_SPEECH,
+    AUDIO_TRANSCRIPTION,
+    CHAT_COMPLETION,
+    COMPLETION,
+    EMBEDDING,
+    OCR,
+    RERANK,
+)
 from worker.context import JobContext, Produced
 from worker.jobs.chat import run_chat
 from worker.jobs.completion import run_completion
 from worker.jobs.embedding import run_embedding
+from worker.jobs.ocr import run_ocr
 from worker.jobs.rerank import run_rerank
+from worker.jobs.speech import run_speech
+from worker.jobs.transcription import run_transcription
 
 KINDS: dict[str, Callable[[JobContext], Awaitable[Produced]]] = {
     CHAT_COMPLETION: run_chat,
     COMPLETION: run_completion,
     EMBEDDING: run_embedding,
     RERANK: run_rerank,
+    AUDIO_TRANSCRIPTION: run_transcription,
+    AUDIO_SPEECH: run_speech,
+    OCR: run_ocr,
 }
 """Kind → function that runs one attempt of it."""

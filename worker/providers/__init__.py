@@ -11,6 +11,7 @@ from worker.providers.mistral import Mistral
 from worker.providers.openai_compatible import PATHS, OpenAICompatible
 from worker.providers.simulator import Simulator
 from worker.providers.tei import TextEmbeddingsInference
+from worker.providers.transcribes_by_chat import TranscribesByChat
 
 
 def build_adapters(http: ClientSession) -> dict[str, Adapter]:
@@ -19,7 +20,7 @@ def build_adapters(http: ClientSession) -> dict[str, Adapter]:
         "openai": OpenAICompatible(http),
         "vllm": OpenAICompatible(http, {**PATHS, "rerank": "v2/rerank"}),
         "albert": OpenAICompatible(http, {**PATHS, "rerank": "v1/rerank"}),
-        "mistral": Mistral(http),
+        "mistral": TranscribesByChat(Mistral(http)),
         "tei": TextEmbeddingsInference(http),
         "simulator": Simulator(),
     }

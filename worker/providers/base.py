@@ -53,6 +53,14 @@ class ProviderError(Exception):
         self.param = param
 
 
+class ProviderFile(Struct, frozen=True, kw_only=True):
+    """A file that goes with a call."""
+
+    name: str
+    content_type: str
+    data: bytes
+
+
 class ProviderCall(Struct, frozen=True, kw_only=True):
     """One call of a provider."""
 
@@ -62,6 +70,8 @@ class ProviderCall(Struct, frozen=True, kw_only=True):
     """JSON in OpenAI's form, with the provider's model name."""
     attempt: int
     traceparent: str | None
+    file: ProviderFile | None = None
+    """Sent with the members of `body` as a multipart form."""
 
 
 class ProviderReply(Struct, frozen=True):

@@ -13,7 +13,11 @@ from msgspec.structs import replace
 from worker.providers.base import MAX_INPUTS, Operation, ProviderCall, ProviderReply
 from worker.providers.openai_compatible import OpenAICompatible
 
-_PATHS: Final[Mapping[Operation, str]] = {"chat": "v1/chat/completions", "embedding": "v1/embeddings"}
+_PATHS: Final[Mapping[Operation, str]] = {
+    "chat": "v1/chat/completions",
+    "embedding": "v1/embeddings",
+    "ocr": "v1/ocr",
+}
 _MEMBERS: Final = frozenset(
     {
         "model", "messages", "temperature", "top_p", "max_tokens", "stream", "stop", "random_seed", "response_format",

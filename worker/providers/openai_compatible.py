@@ -5,10 +5,11 @@ Source: OpenAI API reference, "Streaming"; vLLM documentation, "OpenAI-Compatibl
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from io import BytesIO
 from typing import Any, Final
 
 import msgspec
-from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout
+from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, FormData
 from msgspec import json
 
 from shared.directory import Provider
@@ -16,6 +17,7 @@ from worker.providers.base import MAX_INPUTS, Blame, Operation, ProviderCall, Pr
 from worker.providers.sse import DONE, data_of
 
 _CONNECT_S: Final = 10.0
+_MAX_PIECE_BYTES: Final = 1024 * 1024
 _MAX_ERROR_BYTES: Final = 64 * 1024
 _MAX_RETRY_AFTER_S: Final = 120.0
 _ABOUT_THE_REQUEST: Final = frozenset({400, 413, 415, 422})
@@ -26,6 +28,9 @@ PATHS: Final[dict[Operation, str]] = {
     "chat": "v1/chat/completions",
     "completion": "v1/completions",
     "embedding": "v1/embeddings",
+    "transcription": "v1/audio/transcriptions",
+    "speech": "v1/audio/speech",
+    "ocr": "v1/ocr",
 }
 """Operation → path behind the provider's URL."""
 
@@ -59,7 +64,7 @@ class OpenAICompatible:
     async def _post(self, call: ProviderCall, limits: ClientTimeout) -> AsyncIterator[ClientResponse]:
         if call.operation not in self._paths:
             raise unsupported(call)
-        headers = {"Content-Type": "application/json"}
+        data, headers = _payload(call)
         if call.provider.key is not None:
             headers["Authorization"] = f"Bearer {call.provider.key}"
         if call.traceparent is not None:
@@ -67,7 +72,7 @@ class OpenAICompatible:
         url = call.provider.url + self._paths[call.operation]
         try:
             async with self._http.post(
-                url, data=call.body, headers=headers, timeout=limits, allow_redirects=False
+                url, data=data, headers=headers, timeout=limits, allow_redirects=False
             ) as response:
                 if response.status != 200:
                     raise await _to_error(response, call.provider)
@@ -76,6 +81,22 @@ class OpenAICompatible:
             raise ProviderError("The provider did not answer in time.", reason="timeout") from error
         except (ClientError, OSError, ValueError) as error:
             raise ProviderError(f"The provider cannot be reached: {error!r}", reason="connection") from error
+
+
+def _payload(call: ProviderCall) -> tuple[bytes | BytesIO | FormData, dict[str, str]]:
+    """Return the body of a call and its headers: JSON, or a form if there is a file.
+
+    What is large is sent piece by piece, since one long write would stall the event loop.
+    """
+    if call.file is None:
+        is_large = len(call.body) > _MAX_PIECE_BYTES
+        return BytesIO(call.body) if is_large else call.body, {"Content-Type": "application/json"}
+    form = FormData()
+    for name, value in json.decode(call.body, type=dict[str, Any]).items():
+        for text in value if isinstance(value, list) else (value,):
+            form.add_field(name, text if isinstance(text, str) else json.encode(text).decode())
+    form.add_field("file", BytesIO(call.file.data), filename=call.file.name, content_type=call.file.content_type)
+    return form, {}
 
 
 async def _to_error(response: ClientResponse, provider: Provider) -> ProviderError:

@@ -11,13 +11,19 @@ from worker.providers.base import MAX_INPUTS, Operation, ProviderCall, ProviderR
 from worker.providers.simulator.chat import complete_chat, stream_chat
 from worker.providers.simulator.completion import complete_text, stream_text
 from worker.providers.simulator.embedding import embed
+from worker.providers.simulator.ocr import complete_ocr
 from worker.providers.simulator.rerank import rank
+from worker.providers.simulator.speech import complete_speech
+from worker.providers.simulator.transcription import complete_transcription
 
 _COMPLETE: Final[dict[Operation, Callable[[ProviderCall], Awaitable[ProviderReply]]]] = {
     "chat": complete_chat,
     "completion": complete_text,
     "embedding": embed,
     "rerank": rank,
+    "transcription": complete_transcription,
+    "speech": complete_speech,
+    "ocr": complete_ocr,
 }
 _STREAM: Final[dict[Operation, Callable[[ProviderCall], AsyncIterator[list[bytes]]]]] = {
     "chat": stream_chat,

@@ -1,0 +1,135 @@
+"""Read `multipart/form-data`: fields in any order, a file on its way into the store.
+
+The file is counted while it comes and never held in memory; what is too large is refused at the first byte over the
+limit.  It is stored under the id that the job will have, see `Call.file_id`.  `Call.body`, which becomes the request of
+the job, is the form as JSON: `{"model": "whisper", "file": {"name": ..}, "timestamp_granularities[]": ["word"]}`.
+"""
+
+import re
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import msgspec
+from aiohttp import BodyPartReader, web
+from aiohttp.http_exceptions import BadHttpMessage
+from msgspec import json
+from msgspec.structs import fields, replace
+
+from api.call import Call
+from shared.errors import BadRequestError, BodyTooLargeError, StorageUnavailableError, UnprocessableEntityError
+from shared.files.errors import MAX_FILE_BYTES, FileTooLargeError
+from shared.files.store import FileStoreError
+from shared.files.uploads import HEAD_BYTES, UploadedFile
+from shared.ids import new_ulid
+
+FORM: Final = "multipart/form-data"
+_MEDIA_TYPE: Final = re.compile(r"[a-z0-9.+-]+/[a-z0-9.+-]+")
+_MAX_FIELDS: Final = 1000
+_MAX_TEXT_BYTES: Final = 1024 * 1024
+"""Of all fields together that are not the file."""
+
+
+class InvalidFormError(BadRequestError):
+    """The body is not a well-formed multipart form."""
+
+    code = "invalid_form"
+
+    def __init__(self) -> None:
+        super().__init__("Request body is not a valid multipart form.")
+
+
+async def read_form(call: Call, kind: Any) -> Any:
+    """Return the form as a `kind`, a Struct.
+
+    Raises:
+        InvalidFormError: the body is no multipart form.
+        FileTooLargeError: the file is over the limit.
+        BodyTooLargeError: the other fields are.
+        UnprocessableEntityError: it is another media type, or a file was expected, or only one.
+        msgspec.ValidationError: the fields do not fit.
+        StorageUnavailableError: the file cannot be stored.
+
+    """
+    if call.request.content_type != FORM:
+        raise UnprocessableEntityError(["body"], f"Expected {FORM}")
+    form = _Form(call, {field.name for field in fields(kind) if field.type is UploadedFile})
+    try:
+        async for part in await call.request.multipart():
+            if not isinstance(part, BodyPartReader):
+                raise InvalidFormError
+            await form.take(part)
+    except (ValueError, AssertionError, RuntimeError, BadHttpMessage, web.RequestPayloadError) as error:
+        raise InvalidFormError from error
+    except FileStoreError as error:
+        raise StorageUnavailableError from error
+    call.body = json.encode(form.members | {name: replace(file, head=b"") for name, file in form.files.items()})
+    return msgspec.convert(form.members, kind, strict=False)
+
+
+class _Form:
+    """What has been read so far."""
+
+    def __init__(self, call: Call, file_names: set[str]) -> None:
+        self.members: dict[str, Any] = {}
+        self.files: dict[str, UploadedFile] = {}
+        self._call = call
+        self._file_names = file_names
+        self._text_bytes = 0
+        self._count = 0
+
+    async def take(self, part: BodyPartReader) -> None:
+        """Read one field to its end."""
+        name = part.name
+        self._count += 1
+        if name is None or self._count > _MAX_FIELDS:
+            raise InvalidFormError
+        name.encode()  # what is not UTF-8 was kept as surrogates; `UnicodeError` is an invalid form, too
+        if name in self._file_names:
+            self.members[name] = self.files[name] = await self._store(name, part)
+            return
+        text = b"".join([chunk async for chunk in self._counted(part)]).decode()
+        if "\x00" in name or "\x00" in text:
+            raise UnprocessableEntityError(["body", name.replace("\x00", "")], "NUL characters are not allowed")
+        if name.endswith("[]"):
+            self.members.setdefault(name, []).append(text)
+        else:
+            self.members[name] = text
+
+    async def _counted(self, part: BodyPartReader) -> AsyncIterator[bytes]:
+        while chunk := await part.read_chunk():
+            self._text_bytes += len(chunk)
+            if self._text_bytes > _MAX_TEXT_BYTES:
+                raise BodyTooLargeError(f"The fields of the form are larger than {_MAX_TEXT_BYTES} bytes.")
+            yield chunk
+
+    async def _store(self, name: str, part: BodyPartReader) -> UploadedFile:
+        if part.filename is None:
+            raise UnprocessableEntityError(["body", name], "Expected a file")
+        if name in self.members:
+            raise UnprocessableEntityError(["body", name], "Expected one file")
+        size, head = 0, b""
+
+        async def counted() -> AsyncIterator[bytes]:
+            nonlocal size, head
+            while chunk := await part.read_chunk():
+                size += len(chunk)
+                if size > MAX_FILE_BYTES:
+                    raise FileTooLargeError
+                if len(head) < HEAD_BYTES:
+                    head = (head + chunk)[:HEAD_BYTES]
+                yield chunk
+
+        self._call.file_id = new_ulid()
+        await self._call.state.files.write(self._call.file_id, counted())
+        return UploadedFile(
+            name=part.filename.encode(errors="replace").decode().replace("\x00", "")[:255] or "file",
+            content_type=_media_type(part.headers.get("Content-Type", "")),
+            size_bytes=size,
+            head=head,
+        )
+
+
+def _media_type(header: str) -> str:
+    """Return the media type without parameters; that of any bytes if it is none."""
+    media_type = header.partition(";")[0].strip().lower()
+    return media_type if _MEDIA_TYPE.fullmatch(media_type) else "application/octet-stream"

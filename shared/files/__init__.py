@@ -1,0 +1,1 @@
+"""Large inputs of jobs, outside of database and Redis."""

@@ -1,0 +1,140 @@
+"""Large inputs of jobs, in a local folder or an S3-compatible store.
+
+A job has at most one file, and its name is made from the job's id: `jobs/<id>`.  So whoever removes a job knows its
+file without looking anything up, and no request can name the file of somebody else's job.
+
+A file lives exactly as long as the job's request.  It is written before the job is accepted, hence a process that dies
+in between leaves an orphan; `worker.file_sweep` removes those.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+import structlog
+from obstore.exceptions import BaseError
+from obstore.store import LocalStore, from_url
+
+from shared.jobs.schemas import KINDS_WITH_FILES
+from shared.settings import Settings, SettingsError
+
+log = structlog.get_logger()
+_FOLDER: Final = "jobs/"
+_PAGE: Final = 500
+_FAILURES: Final = (BaseError, OSError)
+
+
+class FileStoreError(Exception):
+    """The store cannot be reached, or is full."""
+
+
+class FileGoneError(Exception):
+    """There is no file for this job."""
+
+
+class FileStore:
+    """The files of jobs; opened once per process.  Store is what obstore calls one: a folder, a bucket."""
+
+    def __init__(self, store: Any, folder: Path | None = None) -> None:
+        self._store = store
+        self._folder = folder
+        """Of a local store: its files are synced, so that an accepted job has its file even after a loss of power."""
+
+    async def write(self, job_id: str, chunks: AsyncIterator[bytes]) -> None:
+        """Store what comes, without keeping it in memory; if that fails, nothing is left.
+
+        What `chunks` raises is passed on as it is.  Raises `FileStoreError`.
+        """
+        caught: list[BaseException] = []
+
+        async def guarded() -> AsyncIterator[bytes]:
+            try:
+                async for chunk in chunks:
+                    yield chunk
+            except BaseException as error:
+                caught.append(error)
+                raise
+
+        try:
+            await self._store.put_async(_FOLDER + job_id, guarded())
+            await self._sync(job_id)
+        except _FAILURES as error:
+            if caught:
+                raise caught[0] from None
+            raise FileStoreError(str(error)) from error
+
+    async def put(self, job_id: str, data: bytes) -> None:
+        """Store a file as a whole; raises `FileStoreError`."""
+        try:
+            await self._store.put_async(_FOLDER + job_id, data)
+            await self._sync(job_id)
+        except _FAILURES as error:
+            raise FileStoreError(str(error)) from error
+
+    async def _sync(self, job_id: str) -> None:
+        if self._folder is not None:
+            path = self._folder / _FOLDER / job_id
+            await asyncio.to_thread(_sync_paths, path, path.parent)
+
+    async def read(self, job_id: str) -> bytes:
+        """Return the file of a job; raises `FileGoneError` and `FileStoreError`."""
+        try:
+            found = await self._store.get_async(_FOLDER + job_id)
+            return bytes(await found.bytes_async())
+        except FileNotFoundError as error:
+            raise FileGoneError(job_id) from error
+        except _FAILURES as error:
+            raise FileStoreError(str(error)) from error
+
+    async def delete(self, job_ids: Iterable[str]) -> None:
+        """Remove files, if they are there; what cannot be removed now is left to the sweep."""
+        for job_id in job_ids:
+            try:
+                await self._store.delete_async(_FOLDER + job_id)
+            except FileNotFoundError:
+                continue
+            except _FAILURES as error:
+                log.warning("file_not_removed", job_id=job_id, error=repr(error))
+
+    async def delete_with_jobs(self, jobs: Iterable[tuple[str, str]]) -> None:
+        """Remove the files of jobs, given as (id, kind)."""
+        await self.delete(job_id for job_id, kind in jobs if kind in KINDS_WITH_FILES)
+
+    async def older_than(self, instant: datetime) -> AsyncIterator[list[str]]:
+        """Yield the ids of jobs whose file was written before, page by page; raises `FileStoreError`."""
+        try:
+            async for page in self._store.list(_FOLDER, chunk_size=_PAGE):
+                yield [file["path"].removeprefix(_FOLDER) for file in page if file["last_modified"] < instant]
+        except _FAILURES as error:
+            raise FileStoreError(str(error)) from error
+
+
+def _sync_paths(*paths: Path) -> None:
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def open_file_store(settings: Settings) -> FileStore:
+    """Return the store of this installation; credentials of a remote one come from obstore's own environment.
+
+    Raises `SettingsError` if `file_store_url` cannot be used.
+    """
+    url = settings.file_store_url
+    folder = settings.data_path / "files" if url is None else None
+    if url is not None and url.startswith("file://"):
+        folder = Path(unquote(urlsplit(url).path))
+    try:
+        if folder is not None:
+            return FileStore(LocalStore(folder, mkdir=True), folder)
+        return FileStore(from_url(url or ""))
+    except _FAILURES as error:
+        reason = str(error).partition("\n")[0]
+        raise SettingsError(f"SLUICE_FILE_STORE_URL: {reason}.") from error

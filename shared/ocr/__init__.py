@@ -1,0 +1,1 @@
+"""Text from documents and images."""
