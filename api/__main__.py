@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
 import uvloop
-from aiohttp import web
+from aiohttp import ClientSession, DummyCookieJar, web
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -23,8 +23,10 @@ from api.keys import KeyRing
 from api.last_used import LastUsed
 from api.load import QueueLoad
 from api.passwords import Passwords
+from api.patience import Patience
 from api.readers import Readers
 from api.state import State
+from api.waiting_jobs import give_up
 from api.withdrawals import Withdrawals
 from shared.admission.gate import Gate
 from shared.database import Database
@@ -57,14 +59,15 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         pool = open_pool(settings.effective_redis_url())
         stack.push_async_callback(pool.disconnect)
         redis = open_lane(pool, INFERENCE)
-        queue, withdrawals = JobQueue(redis), Withdrawals(writer)
+        queue = JobQueue(redis)
         stack.push_async_callback(queue.close)
-        stack.push_async_callback(withdrawals.close)
         load = QueueLoad(queue, settings.max_queued)
         load.start()
         stack.push_async_callback(load.close)
         admissions = Admissions(Gate(redis, settings.rate_limiting_strategy), database, settings.accept_patience_s)
         stack.push_async_callback(admissions.close)
+        withdrawals = Withdrawals(writer, admissions)
+        stack.push_async_callback(withdrawals.close)
         directory = Directory(database)
         await directory.start()
         stack.push_async_callback(directory.close)
@@ -80,13 +83,19 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         stack.push_async_callback(readers.close)
         done = DoneWatch(redis, INFERENCE)
         stack.push_async_callback(done.close)
-        yield State(
+        http = await stack.enter_async_context(ClientSession(cookie_jar=DummyCookieJar()))
+        patience = Patience(settings.routing_wait_s)
+        stack.push_async_callback(patience.close)
+        state = State(
             settings=settings, database=database, writer=writer, redis=redis, queue=queue, load=load,
-            admissions=admissions,
-            withdrawals=withdrawals, inbox=inbox, reader=reader, readers=readers, done=done, directory=directory,
+            admissions=admissions, withdrawals=withdrawals, inbox=inbox, reader=reader, readers=readers, done=done,
+            directory=directory,
             keys=KeyRing(database, directory, admin_key(settings), last_used), last_used=last_used,
             passwords=Passwords(redis), box=SecretBox(encryption_secret(settings)),
+            patience=patience, http=http,
         )  # fmt: skip
+        patience.start(lambda job_ids: give_up(state, job_ids))
+        yield state
 
 
 async def serve(settings: Settings) -> None:

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from typing import Final
 
 import structlog
+from msgspec import structs
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
-from shared.admission.accounts import read_truth
+from shared.admission.accounts import read_truth, recount_emissions
 from shared.admission.gate import Decision, Demand, Gate, Limits, Missing, Released
 from shared.admission.records import Admission
 from shared.clock import now_ms
@@ -51,9 +52,12 @@ class Admissions:
         log.warning("account_never_loaded", accounts=[demand.account for demand in demands])
         raise QueueUnavailableError
 
-    async def give_back(self, job_id: str, admission: Admission) -> None:
-        """Undo an admission: no job was made of it."""
-        await self._settle(job_id, admission, requests=-1)
+    async def give_back(self, job_id: str, admission: Admission, *, is_stored: bool = False) -> None:
+        """Undo an admission: no job was made of it, or one that is cancelled and then releases what it holds."""
+        requests = -1 if admission.is_counted else 0
+        if is_stored:
+            admission = structs.replace(admission, accounts=(), tokens=0)
+        await self._settle(job_id, admission, requests=requests)
 
     async def release(self, job_id: str, admission: Admission) -> None:
         """Release what a job held that ended without having run."""
@@ -61,8 +65,9 @@ class Admissions:
 
     async def _settle(self, job_id: str, admission: Admission, *, requests: int) -> None:
         released = [Released(account) for account in admission.accounts]
+        tokens = -admission.tokens if admission.is_counted else 0
         try:
-            await self.gate.settle(job_id, admission, released, requests=requests, tokens=-admission.tokens)
+            await self.gate.settle(job_id, admission, released, requests=requests, tokens=tokens)
         except (RedisError, OSError) as error:
             log.warning("not_given_back", job_id=job_id, error=repr(error))  # holds end with the next load
 
@@ -72,6 +77,11 @@ class Admissions:
             await self.gate.forget([account])
         except (RedisError, OSError) as error:
             log.warning("account_changes_later", account=account, error=repr(error))
+
+    async def recount(self, account: str) -> None:
+        """Add up the emissions of an account anew: its owner has a carbon budget again."""
+        await recount_emissions(self._database, account)
+        await self.forget(account)
 
     async def close(self) -> None:
         """Wait until nothing is being loaded."""

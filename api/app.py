@@ -1,5 +1,7 @@
 """Build the application from its parts; no work happens at import."""
 
+from functools import cache
+
 from aiohttp import web
 from msgspec import json
 
@@ -16,10 +18,15 @@ def create_app(state: State) -> web.Application:
     app[STATE] = state
     for endpoint in ENDPOINTS:
         app.router.add_route(endpoint.method, endpoint.path, aiohttp_handler(endpoint))
-    reference = json.encode(build_openapi(ENDPOINTS, title=state.settings.app_title))
+    title = state.settings.app_title
 
     async def openapi(_request: web.Request) -> web.Response:
-        return web.Response(body=reference, content_type=JSON)
+        return web.Response(body=_reference(title), content_type=JSON)
 
     app.router.add_get("/openapi.json", openapi)
     return app
+
+
+@cache
+def _reference(title: str) -> bytes:
+    return json.encode(build_openapi(ENDPOINTS, title=title))

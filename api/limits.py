@@ -84,7 +84,7 @@ async def admit(call: Call, router: Router, estimate: Estimate, job_id: str) -> 
     if decision.verdict != "ok":
         raise _refusal(decision, limits, demands)
     return Admission(
-        admitted_ms=now_ms(),
+        admitted_ms=decision.at_ms,
         windows=limits.windows,
         tokens=estimate.prompt_tokens,
         accounts=tuple(demand.account for demand in demands),

@@ -4,23 +4,18 @@ import asyncio
 from typing import Final
 
 import structlog
-from msgspec import json
 from redis.exceptions import RedisError
 
 from api.call import Call
 from api.render import error_of, gone, polling_headers
-from shared.admission.records import decode_admission
+from api.waiting_jobs import CANCELLED_ERROR, end_waiting
 from shared.clock import now_ms
-from shared.errors import JobNotFinishedError, NotFoundError, ReplayedError, StorageUnavailableError, StoredError
+from shared.errors import JobNotFinishedError, NotFoundError, ReplayedError, StorageUnavailableError
 from shared.group_commit.units import CommitError, StaleError
-from shared.ids import new_id
 from shared.jobs.queries import find_job, get_light, get_result, remove_bodies
-from shared.jobs.schemas import CANCELLED, QUEUED, TERMINAL, WITH_RESULT, public_id
-from shared.jobs.statements import FinishedJob, NewJobEvent, finish_job, insert_event, request_cancel
+from shared.jobs.schemas import QUEUED, TERMINAL, WITH_RESULT, public_id
+from shared.jobs.statements import request_cancel
 from shared.jobs.tables import JobRow
-from shared.replies.entries import Ending, Entry, Kind, encode_ending
-from shared.usage.schemas import zero_usage
-from shared.usage.statements import NewCharge, insert_charge
 
 log = structlog.get_logger()
 MAX_WAIT_S: Final = 60.0
@@ -80,7 +75,7 @@ async def cancel(call: Call, row: JobRow) -> JobRow:
         return row
     try:
         if row.status == QUEUED:
-            await _end_waiting(call, row)
+            await end_waiting(call.state, row, CANCELLED_ERROR)
         else:
             await call.state.writer.execute_many((request_cancel(row.id, now_ms()),))
     except StaleError:  # it started or ended meanwhile
@@ -92,35 +87,6 @@ async def cancel(call: Call, row: JobRow) -> JobRow:
     except (RedisError, OSError) as error:
         log.warning("cancel_told_later", error=repr(error), job_id=public_id(row.id))  # by the reconciler
     return await _read(call, row.id)
-
-
-async def _end_waiting(call: Call, row: JobRow) -> None:
-    now, usage = now_ms(), zero_usage()
-    error = StoredError(
-        message="The job was cancelled.", type="invalid_request_error", param=None, code="job_cancelled", status=409
-    )
-    finished = FinishedJob(
-        id=row.id, attempt=row.attempt, status=CANCELLED, finished_ms=now,
-        result_expires_ms=now + row.result_ttl_s * 1000, error=json.encode(error).decode(),
-        usage=json.encode(usage).decode(),
-    )  # fmt: skip
-    charge = NewCharge(
-        job_id=row.id, status=CANCELLED, created_ms=now, user_id=row.user_id, organization_id=row.organization_id,
-        key_id=row.key_id, router_id=row.router_id, router_name=row.router_name, kind=row.kind, prompt_tokens=0,
-        completion_tokens=0, amount_micros=0,
-    )  # fmt: skip
-    event = NewJobEvent(job_id=row.id, id=new_id("evt_"), type=f"job.{CANCELLED}", created_ms=now)
-    unit = (
-        request_cancel(row.id, now),
-        finish_job(finished, only_queued=True),
-        insert_charge(charge),
-        insert_event(event),
-    )
-    await call.state.writer.execute_many(unit)
-    if (admission := decode_admission(row.admission)) is not None:
-        await call.state.admissions.release(row.id, admission)
-    ending = Ending(CANCELLED, error.status, "application/json", json.encode(error))
-    call.state.inbox.deliver(row.id, Entry(0, 1, Kind.END, encode_ending(ending, with_body=True)))
 
 
 async def remove(call: Call, row: JobRow) -> None:

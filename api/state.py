@@ -1,6 +1,6 @@
 """What lives as long as the process, and who is calling."""
 
-from aiohttp import web
+from aiohttp import ClientSession, web
 from msgspec import Struct
 from redis.asyncio import Redis
 
@@ -10,6 +10,7 @@ from api.keys import KeyRing
 from api.last_used import LastUsed
 from api.load import QueueLoad
 from api.passwords import Passwords
+from api.patience import Patience
 from api.readers import Readers
 from api.withdrawals import Withdrawals
 from shared.database import Database
@@ -34,6 +35,7 @@ class State(Struct, frozen=True, kw_only=True):
     admissions: Admissions
     withdrawals: Withdrawals
     inbox: Inbox
+    patience: Patience
     reader: ReplyReader
     readers: Readers
     done: DoneWatch
@@ -42,6 +44,8 @@ class State(Struct, frozen=True, kw_only=True):
     last_used: LastUsed
     passwords: Passwords
     box: SecretBox
+    http: ClientSession
+    """For questions to providers; jobs have workers."""
 
 
 STATE: web.AppKey[State] = web.AppKey("state", State)

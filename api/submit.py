@@ -119,13 +119,14 @@ async def submit(call: Call, submission: Submission) -> Submitted:
     job = _new_job(call, submission, prefer, job_id, admission, waits=waits)
     waiter = state.inbox.wait_for(job.id) if waits else None
     try:
+        fault_points.reach(state.settings, "before_accept")
         await state.writer.execute_many((insert_job(job),))
     except CommitError as error:
         state.inbox.forget(job.id)
-        if admission is not None:
-            await state.admissions.give_back(job.id, admission)
         if isinstance(error, StoreUnavailableError):
-            state.withdrawals.add(job.id)
+            state.withdrawals.add(job.id, admission)
+        elif admission is not None:
+            await state.admissions.give_back(job.id, admission)
         log.warning("job_not_stored", error=repr(error), request_id=call.request_id)
         raise StorageUnavailableError from error
     except BaseException:
@@ -135,6 +136,8 @@ async def submit(call: Call, submission: Submission) -> Submitted:
     call.headers["Vary"] = "Prefer"
     fault_points.reach(state.settings, "after_accept")
     state.queue.put(_queued(call, job))
+    if waits and job.band == BAND_NUMBERS[INTERACTIVE] and submission.router.capacity is not None:
+        state.patience.add(job.id)
     return Submitted(job=job, prefer=prefer, waiter=waiter)
 
 
@@ -175,7 +178,7 @@ def _new_job(  # what is known of a job
         model=submission.model,
         price_prompt=str(submission.router.price_prompt),
         price_completion=str(submission.router.price_completion),
-        priority=caller.priority,
+        priority=min(caller.priority, settings.routing_max_priority),
         cost_estimate=min(max(tokens / _TOKENS_PER_TURN, 0.01), _MAX_TURNS),
         metadata=json.encode(submission.metadata).decode() if submission.metadata else None,
         end_user=submission.end_user,

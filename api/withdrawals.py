@@ -7,6 +7,8 @@ import asyncio
 
 import structlog
 
+from api.admissions import Admissions
+from shared.admission.records import Admission
 from shared.clock import now_ms
 from shared.group_commit.units import CommitError
 from shared.group_commit.writer import GroupCommit
@@ -23,15 +25,16 @@ _MAX_WAITING = 10_000
 class Withdrawals:
     """Cancels jobs as soon as the database answers again."""
 
-    def __init__(self, writer: GroupCommit) -> None:
+    def __init__(self, writer: GroupCommit, admissions: Admissions) -> None:
         self._writer = writer
-        self._job_ids: list[str] = []
+        self._admissions = admissions
+        self._jobs: list[tuple[str, Admission | None]] = []
         self._task: asyncio.Task[None] | None = None
 
-    def add(self, job_id: str) -> None:
-        """Cancel this job if it exists; its worker finds the request when it starts it."""
-        if len(self._job_ids) < _MAX_WAITING:
-            self._job_ids.append(job_id)
+    def add(self, job_id: str, admission: Admission | None) -> None:
+        """Cancel this job if it exists, which its worker learns when it starts it; else give back what was admitted."""
+        if len(self._jobs) < _MAX_WAITING:
+            self._jobs.append((job_id, admission))
         else:
             log.warning("job_not_withdrawn", job_id=public_id(job_id))
         if self._task is None:
@@ -41,17 +44,21 @@ class Withdrawals:
         """Give up."""
         if self._task is not None:
             await end_tasks(self._task)
-        for job_id in self._job_ids:
+        for job_id, _ in self._jobs:
             log.warning("job_not_withdrawn", job_id=public_id(job_id))
 
     async def _cancel_all(self) -> None:
         try:
-            while self._job_ids:
-                batch = self._job_ids[:_BATCH]
+            while self._jobs:
+                batch = self._jobs[:_BATCH]
                 try:
-                    await self._writer.execute_many([request_cancel(job_id, now_ms()) for job_id in batch])
-                    del self._job_ids[: len(batch)]
+                    results = await self._writer.execute_many([request_cancel(job_id, now_ms()) for job_id, _ in batch])
                 except CommitError:
                     await asyncio.sleep(_PAUSE_S)
+                    continue
+                del self._jobs[: len(batch)]
+                for (job_id, admission), result in zip(batch, results, strict=True):
+                    if admission is not None:
+                        await self._admissions.give_back(job_id, admission, is_stored=bool(result.rows))
         finally:
             self._task = None

@@ -33,12 +33,22 @@ class Provider(Struct, frozen=True, kw_only=True):
     """One upstream server of a router; `key` is in clear, in worker processes only."""
 
     id: int
+    router_id: int
     type: str
     url: str
     key: str | None
     timeout_s: int
     model_name: str
     profile: Profile
+    weight: float
+    """Share of the attempts with the strategy `weighted`."""
+    qos_metric: str | None
+    qos_limit: float | None
+
+    @property
+    def most_attempts(self) -> int | None:
+        """Return how many attempts may run at once; None is any number."""
+        return int(self.qos_limit) if self.qos_metric == "inflight" and self.qos_limit is not None else None
 
 
 class Router(Struct, frozen=True, kw_only=True):
@@ -51,6 +61,10 @@ class Router(Struct, frozen=True, kw_only=True):
     type: str
     aliases: tuple[str, ...]
     load_balancing_strategy: str
+    cache_ttl_s: int | None
+    cache_charge: str
+    fallback_id: int | None
+    """Router that is asked when all providers are out."""
     price_prompt: Decimal
     price_completion: Decimal
     max_context_length: int | None
@@ -61,6 +75,14 @@ class Router(Struct, frozen=True, kw_only=True):
     def is_free(self) -> bool:
         """Return whether nobody pays for it."""
         return not self.price_prompt and not self.price_completion
+
+    @property
+    def capacity(self) -> int | None:
+        """Return how many attempts its providers take at once; None is any number."""
+        limits = [provider.most_attempts for provider in self.providers]
+        if self.fallback_id is not None or not limits or None in limits:
+            return None
+        return sum(limit for limit in limits if limit is not None)
 
 
 class Directory:
@@ -105,6 +127,10 @@ class Directory:
             await self.refresh()
             router = self._by_name.get(name)
         return router
+
+    def peek_by_id(self, router_id: int) -> Router | None:
+        """Return the router with this id, without asking the database."""
+        return self._by_id.get(router_id)
 
     async def find_router_by_id(self, router_id: int) -> Router | None:
         """Return the router with this id."""
@@ -155,6 +181,9 @@ async def _load(session: AsyncSession, box: SecretBox | None) -> dict[int, Route
             type=router.type,
             aliases=tuple(aliases.get(router_id, ())),
             load_balancing_strategy=router.load_balancing_strategy,
+            cache_ttl_s=router.cache_ttl_s,
+            cache_charge=router.cache_charge,
+            fallback_id=router.fallback_id,
             price_prompt=Decimal(router.price_prompt),
             price_completion=Decimal(router.price_completion),
             max_context_length=router.max_context_length,
@@ -195,10 +224,14 @@ def _provider(row: ProviderRow, box: SecretBox | None) -> Provider:
         profile = build_profile(Deployment(zone=row.model_hosting_zone))
     return Provider(
         id=row.id or 0,
+        router_id=row.router_id,
         type=row.type,
         url=row.url,
         key=_open_key(row, box),
         timeout_s=row.timeout_s,
         model_name=row.model_name,
         profile=profile,
+        weight=row.weight,
+        qos_metric=row.qos_metric,
+        qos_limit=row.qos_limit,
     )

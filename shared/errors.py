@@ -1,6 +1,7 @@
 """Errors a caller can see.  Class names are those of the OpenAI SDK where it has one; one `code` per class.
 
-Those of accounts and passwords are in `shared.account_errors`, those of budgets in `shared.admission.errors`.
+Those of accounts and passwords are in `shared.account_errors`, those of budgets in `shared.admission.errors`, of
+new providers in `shared.providers.errors`.
 
 ApiError                            500  internal_error
 ├── BadRequestError                 400  a well-formed request that cannot be served
@@ -14,6 +15,7 @@ ApiError                            500  internal_error
 ├── PermissionDeniedError           403  the key lacks the right
 │   ├── AccountExpiredError         403  the account's time is over
 │   ├── ModelNotAllowedError        403  the role forbids this model
+│   ├── InconsistentModelError      403  another model than the router's other providers have
 │   └── ReservedEmailError          403  nobody may have this email
 ├── NotFoundError                   404  absent, or not visible to the caller
 │   ├── PasswordNotSetError         404  the account has no password
@@ -30,6 +32,7 @@ ApiError                            500  internal_error
 │   ├── InvalidFieldError           422  a rule between fields is broken
 │   ├── ContextLengthError          422  an input is longer than the model takes
 │   └── WrongModelTypeError         422  the router does not serve this kind of request
+├── ProviderNotReachableError       424  a provider to be added does not answer or lacks the model
 ├── RateLimitError                  429  ask again later
 │   ├── CarbonBudgetExceededError   429  the month's CO2e is used up
 │   └── QueueFullError              429  the tenant has too many unfinished jobs

@@ -11,8 +11,9 @@ from typing import Literal
 
 from shared.settings import Settings
 
-FaultPoint = Literal["after_accept", "before_finish", "after_finish"]
-"""Between commit and enqueueing; between the provider's answer and its transaction; between that and the reply."""
+FaultPoint = Literal["before_accept", "after_accept", "before_finish", "before_release", "after_finish"]
+"""Between admission and commit; between that and enqueueing; between the provider's answer and its transaction; between
+that and the release of what was held; between that and the reply."""
 
 
 def reach(settings: Settings, point: FaultPoint) -> None:

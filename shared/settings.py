@@ -84,6 +84,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A stream job without a reader is cancelled after this time."""
     routing_wait_s: Positive = 9.0
     """Longest time a waiting caller is kept by provider failures before it gets a 503."""
+    routing_max_priority: Annotated[int, Meta(ge=0, le=1000)] = 4
+    """A user of a higher priority has this one: how far the jobs of one can go ahead of those who wait."""
     job_timeout_s: Annotated[int, Meta(ge=1)] = 600
     """Execution time of a job over all attempts."""
     start_timeout_s: Annotated[int, Meta(ge=1, le=7 * DAY_S)] = DAY_S

@@ -1,16 +1,16 @@
 """Shared fixtures: real Redis, both databases, a whole installation, and providers over real HTTP."""
 
-import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Final
 
-import asyncpg
 import pytest
 import pytest_asyncio
 from redis import Redis
 
 from shared.settings import Settings
+from tests.databases import new_postgres_database, prepared_postgres, wait_for_no_disk
 from tests.installation import ADMIN_KEY, Installation, open_installation
 from tests.providers import ScriptedProvider, serve_provider
 from tests.servers import RedisServer
@@ -55,29 +55,35 @@ def postgres_url() -> Iterator[str]:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)  # the server may run as another user
         server = pgserver.get_server(Path(folder) / "data")
+        wait_for_no_disk(server.get_uri())
         yield server.get_uri()
         server.cleanup()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+ENGINES: Final = ("sqlite", "postgresql")
+
+
+@pytest.fixture(params=ENGINES)
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty database, on each engine in turn."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/test.db"
-    return new_postgres_database(request.getfixturevalue("postgres_url"), f"t{abs(hash(str(tmp_path)))}")
+    return new_postgres_database(request.getfixturevalue("postgres_url"), name_after(tmp_path))
 
 
-def new_postgres_database(server_url: str, name: str) -> str:
-    """Create an empty database and return its URL."""
+@pytest.fixture(params=ENGINES)
+def prepared_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database as an installation finds it when it starts again, on each engine in turn."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/test.db"  # `open_installation` copies it there
+        return
+    with prepared_postgres(request.getfixturevalue("postgres_url"), name_after(tmp_path)) as url:
+        yield url
 
-    async def create() -> None:
-        connection = await asyncpg.connect(server_url)
-        await connection.execute(f'CREATE DATABASE "{name}"')
-        await connection.close()
 
-    asyncio.run(create())
-    head, _, query = server_url.partition("?")
-    return f"{head.rpartition('/')[0]}/{name}" + (f"?{query}" if query else "")
+def name_after(folder: Path) -> str:
+    """Return a name for a database."""
+    return f"t{abs(hash(str(folder)))}"
 
 
 def make_settings(tmp_path: Path, redis: RedisServer, **members: object) -> Settings:
@@ -107,17 +113,17 @@ async def sluice(settings: Settings) -> AsyncIterator[Installation]:
 
 
 @pytest_asyncio.fixture
-async def both(tmp_path: Path, redis_server: RedisServer, database_url: str) -> AsyncIterator[Installation]:
+async def both(tmp_path: Path, redis_server: RedisServer, prepared_url: str) -> AsyncIterator[Installation]:
     """A running installation, on each database in turn."""
-    settings = make_settings(tmp_path, redis_server, database_url=database_url)
+    settings = make_settings(tmp_path, redis_server, database_url=prepared_url)
     async with open_installation(settings) as installation:
         yield installation
 
 
 @pytest_asyncio.fixture
-async def idle(tmp_path: Path, redis_server: RedisServer, database_url: str) -> AsyncIterator[Installation]:
+async def idle(tmp_path: Path, redis_server: RedisServer, prepared_url: str) -> AsyncIterator[Installation]:
     """An installation without workers, on each database in turn: jobs stay queued."""
-    settings = make_settings(tmp_path, redis_server, database_url=database_url)
+    settings = make_settings(tmp_path, redis_server, database_url=prepared_url)
     async with open_installation(settings, workers=False) as installation:
         yield installation
 

@@ -10,9 +10,11 @@ from aiohttp import ClientSession, web
 from api.__main__ import open_state
 from api.app import create_app
 from api.state import State
+from shared.database import sqlite_path
 from shared.queue.connections import open_pool
 from shared.queue.lanes import INFERENCE, open_lane
 from shared.settings import Settings
+from tests.databases import prepared_sqlite
 from worker.__main__ import build_workers, open_runtime
 from worker.bootstrap import prepare
 from worker.context import Runtime
@@ -95,7 +97,12 @@ class Installation:
 
     async def add_provider(self, router_id: int, url: str | None = None, **members: Any) -> dict[str, Any]:
         """Add a provider: the simulator, or an OpenAI-compatible server at `url`."""
-        body: dict[str, Any] = {"router": router_id, "type": "simulator", "model_name": "upstream-model"}
+        body: dict[str, Any] = {
+            "router": router_id,
+            "type": "simulator",
+            "model_name": "upstream-model",
+            "probe": False,
+        }
         if url is not None:
             body |= {"type": "openai", "url": url}  # `members` may name another type
         provider = await self.post("/v1/admin/providers", body | members)
@@ -107,6 +114,10 @@ class Installation:
 @asynccontextmanager
 async def open_installation(settings: Settings, *, workers: bool = True) -> AsyncIterator[Installation]:
     """Yield a prepared, running installation; without workers jobs stay queued."""
+    path = sqlite_path(settings.effective_database_url())
+    if path is not None and not path.exists():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.write_bytes(await asyncio.to_thread(prepared_sqlite))
     await prepare(settings)
     async with AsyncExitStack() as stack:
         state = await stack.enter_async_context(open_state(settings))

@@ -25,7 +25,10 @@ class ScriptedProvider:
         self.default: Behaviour = says("Hello!")
         self.running = 0
         self.aborted = 0
-        self.models = ["model-a", "org/model-b"]
+        self.models: list[Any] = ["model-a", "org/model-b"]
+        """Ids, or whole entries of the list."""
+        self.routes: dict[str, Callable[[web.Request], Awaitable[web.StreamResponse]]] = {}
+        """Path → what else it answers."""
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         raw = await request.read()
@@ -45,7 +48,13 @@ class ScriptedProvider:
             self.running -= 1
 
     async def list_models(self, _request: web.Request) -> web.Response:
-        return web.json_response({"object": "list", "data": [{"id": model} for model in self.models]})
+        data = [model if isinstance(model, dict) else {"id": model} for model in self.models]
+        return web.json_response({"object": "list", "data": data})
+
+    async def answer_other(self, request: web.Request) -> web.StreamResponse:
+        if request.path not in self.routes:
+            raise web.HTTPNotFound
+        return await self.routes[request.path](request)
 
 
 @asynccontextmanager
@@ -55,6 +64,7 @@ async def serve_provider() -> AsyncIterator[ScriptedProvider]:
     app = web.Application(client_max_size=64 * 1024 * 1024)
     app.router.add_post("/{path:.*}", scripted.handle)
     app.router.add_get("/v1/models", scripted.list_models)
+    app.router.add_route("*", "/{path:.*}", scripted.answer_other)
     server = TestServer(app)
     await server.start_server()  # it cancels the handler of a client that has gone
     scripted.url = str(server.make_url("/"))

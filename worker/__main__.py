@@ -36,6 +36,9 @@ from worker.job_worker import JobWorker
 from worker.leases import new_token
 from worker.providers import build_adapters
 from worker.reconciler import Reconciler, reconcile, retain
+from worker.routing.choice import Routing
+from worker.routing.health import Health
+from worker.routing.slots import Slots
 from worker.runner import run_job
 
 log = structlog.get_logger()
@@ -57,10 +60,13 @@ async def open_runtime(settings: Settings, redis: Any, name: str) -> AsyncIterat
         http = await stack.enter_async_context(ClientSession(connector=connector, cookie_jar=DummyCookieJar()))
         replies = ReplyWriter(redis)
         stack.push_async_callback(replies.close)
+        routing = Routing(directory, Health(redis), Slots(redis, settings.lease_s), JobQueue(redis))
+        routing.start()
+        stack.push_async_callback(routing.close)
         yield Runtime(
             name=name, settings=settings, database=database, writer=writer, replies=replies,
-            gate=Gate(redis, settings.rate_limiting_strategy), directory=directory,
-            adapters=build_adapters(http),
+            redis=redis, gate=Gate(redis, settings.rate_limiting_strategy), directory=directory,
+            routing=routing, adapters=build_adapters(http),
         )  # fmt: skip
 
 

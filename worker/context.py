@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from msgspec import UNSET, Raw, Struct, UnsetType
+from redis.asyncio import Redis
 
 from shared.admission.gate import Gate
 from shared.database import Database
@@ -13,6 +14,8 @@ from shared.replies.writer import Reply, ReplyWriter
 from shared.settings import Settings
 from shared.usage.schemas import Usage
 from worker.providers.base import Adapter
+from worker.response_cache import CacheLook
+from worker.routing.choice import Routing
 
 
 class Runtime(Struct, frozen=True, kw_only=True):
@@ -24,7 +27,9 @@ class Runtime(Struct, frozen=True, kw_only=True):
     database: Database
     writer: GroupCommit
     replies: ReplyWriter
+    redis: Redis
     gate: Gate
+    routing: Routing
     directory: Directory
     adapters: dict[str, Adapter]
 
@@ -67,6 +72,8 @@ class JobContext(Struct, kw_only=True):
     begun_ms: int
     """When this attempt began."""
     reply: Reply
+    looks: list[CacheLook] = []
+    """What was looked up in the cache of answers."""
     first_token_ms: int | None = None
     """When the first content, reasoning or tool call came; set by the kind."""
     count_so_far: Callable[[], TokenCount] | None = None

@@ -12,6 +12,7 @@
 A provider's `Retry-After` is obeyed; `max_attempts` always holds.
 """
 
+from math import inf
 from typing import Final
 
 import structlog
@@ -22,9 +23,9 @@ from shared.errors import StoredError
 from shared.jobs.messages import BAND_NUMBERS, JobMessage
 from shared.jobs.schemas import INTERACTIVE
 from shared.replies.entries import Kind
+from shared.settings import Settings
 from worker.context import JobContext
 from worker.providers.base import ProviderError
-from worker.routing import pick_provider
 
 log = structlog.get_logger()
 
@@ -57,17 +58,14 @@ def judge(ctx: JobContext, error: ProviderError, max_attempts: int, tried: set[i
 
 
 def _delay_s(ctx: JobContext, error: ProviderError, tried: set[int]) -> float | None:
-    if pick_provider(ctx.router, tried | {ctx.provider.id}) is not None:
+    if ctx.runtime.routing.candidates(ctx.router, tried | {ctx.provider.id}):
         return 0.0
     if error.blame == "operator":
         return None
-    is_waiting = ctx.message.inbox is not None and ctx.message.band == BAND_NUMBERS[INTERACTIVE]
-    first_s = _WAITING_DELAY_S if is_waiting else 1.0
+    left_s = can_wait_s(ctx.message, ctx.runtime.settings)
+    first_s = 1.0 if left_s == inf else _WAITING_DELAY_S
     delay_s: float = max(min(first_s * 2 ** (ctx.attempt - 1), _LONGEST_DELAY_S), error.retry_after_s or 0.0)
-    waited_s = (now_ms() - ctx.message.created_ms) / 1000
-    if is_waiting and waited_s + delay_s > ctx.runtime.settings.routing_wait_s:
-        return None
-    return delay_s
+    return None if delay_s > left_s else delay_s
 
 
 def _final(error: ProviderError) -> StoredError:
@@ -78,8 +76,25 @@ def _final(error: ProviderError) -> StoredError:
             code=error.code or "provider_rejected_request", status=error.status or 400,
         )  # fmt: skip
     if error.reason in _BUSY:
-        return _server_error("model_busy", "Model is too busy, please try again later.")
+        return model_busy()
+    return provider_unavailable()
+
+
+def model_busy() -> StoredError:
+    """Return the error of a job that no provider had room for in time."""
+    return _server_error("model_busy", "Model is too busy, please try again later.")
+
+
+def provider_unavailable() -> StoredError:
+    """Return the error of a job whose providers are all out of order."""
     return _server_error("provider_unavailable", "Model is temporarily unavailable, please try again later.")
+
+
+def can_wait_s(message: JobMessage, settings: Settings) -> float:
+    """Return how long the job's caller may still be kept waiting for a provider; without end in the background."""
+    if message.inbox is None or message.band != BAND_NUMBERS[INTERACTIVE]:
+        return inf
+    return settings.routing_wait_s - (now_ms() - message.created_ms) / 1000
 
 
 def _server_error(code: str, message: str, status: int = 503) -> StoredError:

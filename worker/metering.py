@@ -71,10 +71,10 @@ def cost_micros(message: JobMessage, tokens: TokenCount) -> int:
     return int(exact.to_integral_value(ROUND_HALF_EVEN))
 
 
-def charge_micros(message: JobMessage, metered: Meter) -> int:
+def charge_micros(message: JobMessage, cost: int) -> int:
     """Return what the caller pays: the cost, but not more than was held of his budget."""
     held = None if message.admission is None else message.admission.held_micros
-    return metered.cost_micros if held is None else min(metered.cost_micros, held)
+    return cost if held is None else min(cost, held)
 
 
 def to_usage(metered: Meter, charge_micros: int, *, requests: int) -> Usage:

@@ -27,18 +27,31 @@ from shared.replies.entries import Ending, ReplySupersededError
 from shared.replies.frames import encode_frames
 from shared.request_logs.statements import StartedAttempt, insert_attempt
 from worker.context import JobContext, Produced, Runtime, TokenCount
-from worker.failures import Failure, crash, job_cancelled, job_timeout, judge, too_deep
+from worker.failures import (
+    Failure,
+    can_wait_s,
+    crash,
+    job_cancelled,
+    job_timeout,
+    judge,
+    model_busy,
+    provider_unavailable,
+    too_deep,
+)
 from worker.jobs import KINDS
-from worker.metering import charge_micros, meter, to_usage
+from worker.metering import charge_micros, cost_micros, meter, to_usage
 from worker.providers.base import ProviderError
-from worker.routing import pick_provider
-from worker.settle import AttemptEnd, JobEnd, commit, count_unseen, finish, retry_unit
+from worker.response_cache import avoided, keep_replies
+from worker.routing.choice import Choice, NoChoice
+from worker.routing.health import Sample
+from worker.settle import AttemptEnd, JobEnd, count_unseen, finish, retry
 from worker.takeover import end_without_attempt, lose_earlier_attempts, read_message, read_request, resume_or_end
 
 log = structlog.get_logger()
 
 CancelReason = Literal["abort", "lost", "drain"]
 _RETRY_STORAGE_S: Final = 0.5
+_LONGEST_LOOK_S: Final = 30.0
 T = TypeVar("T")
 
 
@@ -74,12 +87,36 @@ async def _run_attempt(
 ) -> float | None:
     """Run one attempt; returns None if the job needs no more, else the seconds to the next attempt."""
     router = await runtime.directory.find_router_by_id(message.router_id)
-    provider = pick_provider(router, tried) if router is not None else None
-    if router is None or provider is None:
-        no_provider = ProviderUnavailableError("The model has no provider.")
-        error = (ModelNotFoundError() if router is None else no_provider).stored()
-        await end_without_attempt(runtime, message, FAILED, error)
+    if router is None:
+        await end_without_attempt(runtime, message, FAILED, ModelNotFoundError().stored())
         return None
+    choice = await runtime.routing.choose(router, tried, is_stream=message.stream)
+    if not isinstance(choice, Choice):
+        return await _wait_for_provider(runtime, message, choice)
+    try:
+        return await _run_at(runtime, message, router, choice, tried, cancel_reason)
+    finally:
+        runtime.routing.leave(choice)
+
+
+async def _wait_for_provider(runtime: Runtime, message: JobMessage, choice: NoChoice | None) -> float | None:
+    """No provider can be used now: return the seconds until another look, or end the job of a caller who waits."""
+    if choice is None:
+        status, error = FAILED, ProviderUnavailableError("The model has no provider.").stored()
+    elif choice.delay_s <= can_wait_s(message, runtime.settings):
+        return min(choice.delay_s, _LONGEST_LOOK_S)
+    else:
+        status, error = (CANCELLED, model_busy()) if choice.reason == "busy" else (FAILED, provider_unavailable())
+    await end_without_attempt(runtime, message, status, error)
+    return None
+
+
+async def _run_at(  # all there is about an attempt
+    runtime: Runtime, message: JobMessage, router: Router, choice: Choice, tried: set[int],
+    cancel_reason: Callable[[], CancelReason],
+) -> float | None:  # fmt: skip
+    """Run one attempt at this provider."""
+    provider = choice.provider
     try:
         start = await _start(runtime, message, provider)
     except StaleError:
@@ -105,6 +142,8 @@ async def _run_and_settle(
     except ReplySupersededError:
         return None  # a later attempt runs elsewhere
     except ProviderError as error:
+        if error.blame != "request":
+            await ctx.runtime.routing.failed(ctx.provider, error.retry_after_s)
         failure = judge(ctx, error, start.max_attempts, tried)
     except TimeoutError:
         failure = job_timeout(ctx.message)
@@ -159,16 +198,30 @@ async def _run_in_time(ctx: JobContext, start: _Start) -> Produced:
 
 
 async def _end_completed(ctx: JobContext, produced: Produced) -> float | None:
+    is_hit = bool(ctx.looks) and all(look.found is not None for look in ctx.looks)
     attempt = _attempt_end(
         ctx, "succeeded", produced.tokens, http_status=200, provider_request_id=produced.provider_request_id
     )
-    charge = charge_micros(ctx.message, attempt.meter)
+    if is_hit:
+        attempt.meter = meter(ctx.message, None, produced.tokens, None)
+    elif ctx.looks:
+        made = attempt.meter
+        await keep_replies(
+            ctx.runtime.redis, ctx.looks, energy_nwh=made.energy_nwh,
+            carbon_ng=made.operational_ng + made.embodied_ng, ttl_s=ctx.router.cache_ttl_s or 1,
+        )  # fmt: skip
+    is_free = is_hit and ctx.router.cache_charge == "free"
+    charge = 0 if is_free else charge_micros(ctx.message, cost_micros(ctx.message, produced.tokens))
     usage = to_usage(attempt.meter, charge, requests=1)
+    if is_hit:
+        usage.cache = avoided(ctx.looks)
     body = produced.render(usage)
     last_chunk = None
     if produced.render_last_chunk is not None:
         last_chunk = ctx.reply.prepare(produced.render_last_chunk(usage))
     end = JobEnd(status=COMPLETED, usage=usage, charge_micros=charge, body=body, frames=_frames(ctx))
+    if not is_hit:
+        await ctx.runtime.routing.succeeded(ctx.provider, _sample(attempt))
     fault_points.reach(ctx.runtime.settings, "before_finish")
     if not await finish(ctx.runtime, ctx.message, ctx.attempt, end, attempt):
         return await resume_or_end(ctx.runtime, ctx.message)
@@ -186,11 +239,11 @@ async def _end_cancelled(ctx: JobContext, reason: CancelReason) -> float | None:
     tokens = TokenCount() if ctx.count_so_far is None or ctx.first_token_ms is None else ctx.count_so_far()
     if reason == "drain":
         attempt = _attempt_end(ctx, "cancelled", tokens, retry_reason="worker_draining")
-        await commit(ctx.runtime.writer, retry_unit(ctx.message, attempt, now_ms(), does_count=False))
+        await retry(ctx.runtime, ctx.message, attempt, now_ms(), does_count=False)
         return _GIVE_BACK_S
     error = job_cancelled()
     attempt = _attempt_end(ctx, "cancelled", tokens, error=error)
-    charge = charge_micros(ctx.message, attempt.meter)
+    charge = charge_micros(ctx.message, attempt.meter.cost_micros)
     end = JobEnd(
         status=CANCELLED, usage=to_usage(attempt.meter, charge, requests=1), charge_micros=charge, error=error,
         frames=_frames(ctx),
@@ -208,7 +261,7 @@ async def _end_failed(ctx: JobContext, failure: Failure, tried: set[int]) -> flo
         next_ms = now_ms() + int(failure.delay_s * 1000)
         tried.add(ctx.provider.id)
         ctx.reply.retry(_retry_frame(ctx, failure.error, next_ms))
-        if await commit(ctx.runtime.writer, retry_unit(ctx.message, attempt, next_ms)) is not None:
+        if await retry(ctx.runtime, ctx.message, attempt, next_ms):
             return failure.delay_s
         await resume_or_end(ctx.runtime, ctx.message)
         return None
@@ -238,6 +291,12 @@ def _attempt_end(ctx: JobContext, status: str, tokens: TokenCount, **members: An
         ttft_ms=None if ctx.first_token_ms is None else ctx.first_token_ms - ctx.begun_ms,
         **members,
     )
+
+
+def _sample(attempt: AttemptEnd) -> Sample:
+    latency_ms = attempt.latency_ms or 0
+    tokens = attempt.meter.tokens.completion
+    return Sample(attempt.ttft_ms, latency_ms, tokens / latency_ms * 1000 if tokens and latency_ms else None)
 
 
 def _frames(ctx: JobContext) -> bytes | None:

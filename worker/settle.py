@@ -15,6 +15,7 @@ import structlog
 from msgspec import Struct, json
 from redis.exceptions import RedisError
 
+from shared import fault_points
 from shared.admission.gate import Released
 from shared.admission.records import CARBON, MONEY, Admission
 from shared.admission.statements import emit, spend
@@ -213,10 +214,27 @@ async def finish(runtime: Runtime, message: JobMessage, number: int, end: JobEnd
     results = await commit(runtime.writer, unit)
     if results is None:
         return False
+    fault_points.reach(runtime.settings, "before_release")
     if message.admission is not None:
         accounts = _changed_accounts(message.admission, end, attempt)
         rows = [result.rows for result in results[len(results) - len(accounts) :]]
-        await release(runtime, message, _released(message.admission, accounts, rows), end.usage.total_tokens)
+        used = end.usage.total_tokens if number or message.admission.is_counted else message.admission.tokens
+        await release(runtime, message, _released(message.admission, accounts, rows), used)
+    return True
+
+
+async def retry(
+    runtime: Runtime, message: JobMessage, attempt: AttemptEnd, next_attempt_ms: int, *, does_count: bool = True
+) -> bool:
+    """Store that a job runs again; it keeps what it holds.  Returns False if somebody else changed it first."""
+    unit = retry_unit(message, attempt, next_attempt_ms, does_count=does_count)
+    if await commit(runtime.writer, unit) is None:
+        return False
+    if message.admission is not None and (accounts := _changed_accounts(message.admission, None, attempt)):
+        try:
+            await runtime.gate.forget(accounts)
+        except (RedisError, OSError) as error:
+            log.warning("emissions_known_later", job_id=message.job_id, error=repr(error))
     return True
 
 
@@ -253,9 +271,9 @@ async def release(runtime: Runtime, message: JobMessage, released: list[Released
 
 
 async def release_again(runtime: Runtime, message: JobMessage) -> None:
-    """Release what a job held that is over already: whoever ended it may have died before."""
+    """Release what a job held that is over already: whoever ended it may have died before he told what it cost."""
     if message.admission is not None:
-        released = [Released(name) for name in message.admission.accounts]
+        released = [Released(name, is_known=False) for name in message.admission.accounts]
         await release(runtime, message, released, message.admission.tokens)
 
 

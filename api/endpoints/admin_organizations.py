@@ -9,7 +9,7 @@ from api.audit import audit
 from api.call import Call
 from api.http import Routes
 from api.trim import trimmed
-from shared.admission.records import money_account, organization_of
+from shared.admission.records import carbon_account, money_account, organization_of
 from shared.clock import now_ms
 from shared.errors import ConflictError, InUseError, NotFoundError
 from shared.lists import ListPage, ListQuery, RowId
@@ -78,6 +78,8 @@ async def update_organization(call: Call, organization: RowId, body: UpdateOrgan
         audit(session, call, "organization.update", "organization", organization, before, after)
     if "budget_micros" in changes:
         await call.state.admissions.forget(money_account(organization_of(organization)))
+    if before.carbon_budget is None and changes.get("carbon_budget_mg") is not None:
+        await call.state.admissions.recount(carbon_account(organization_of(organization), now_ms()))
     await call.state.directory.refresh()
 
 

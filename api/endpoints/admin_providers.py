@@ -3,20 +3,23 @@
 from typing import Any
 
 from msgspec import UNSET
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.audit import audit
 from api.call import Call
 from api.http import Routes
+from api.probe import Target, probe
 from api.trim import trimmed
 from shared.carbon.zones import HOSTING_ZONES
 from shared.clock import now_ms
 from shared.errors import ConflictError, InvalidFieldError, NotFoundError, ProviderTypeError
 from shared.lists import ListPage, RowId, one_of
 from shared.models.schemas import DEFAULT_URL, PROVIDER_TYPES_OF
+from shared.providers.errors import InconsistentModelError, ProviderNotReachableError
+from shared.providers.queries import check_consistency, describe_router, save_provider
 from shared.providers.queries import delete_provider as remove_provider
 from shared.providers.queries import get_provider as query_provider
 from shared.providers.queries import list_providers as query_providers
-from shared.providers.queries import save_provider
 from shared.providers.schemas import CreateProviderRequest, ListProvidersQuery, Provider, UpdateProviderRequest
 from shared.providers.tables import ProviderRow
 from shared.routers.queries import get_router
@@ -26,21 +29,25 @@ from shared.secrets import mask
 routes = Routes("Admin: providers")
 
 
-@routes.post("/v1/admin/providers", right="admin", status=201, raises=(NotFoundError, ConflictError, ProviderTypeError))
+_REFUSALS = (
+    NotFoundError, ConflictError, ProviderTypeError, ProviderNotReachableError, InconsistentModelError,
+)  # fmt: skip
+
+
+@routes.post("/v1/admin/providers", right="admin", status=201, raises=_REFUSALS)
 async def create_provider(call: Call, body: CreateProviderRequest) -> Provider:
-    """Create a provider of a router; its key is stored encrypted and never shown again."""
+    """Create a provider of a router, once it has answered and serves the model; its key is never shown again."""
     router_id = one_of("router", body.router, "router_id", body.router_id, "body")
     if router_id is None:
         raise InvalidFieldError(["body", "router"], "Object missing required field `router`", "missing")
     _check(body.model_hosting_zone, body.model_total_params, body.model_active_params, body.qos_metric, body.qos_limit)
-    url = _url(body.url, body.type)
     now = now_ms()
     key = None if body.key is None else trimmed(body.key, "key")
     kept = {name: getattr(body, name) for name in _KEPT}
     row = ProviderRow(
         router_id=router_id,
         user_id=call.caller.user_id,
-        url=url,
+        url=_url(body.url, body.type),
         model_name=trimmed(body.model_name, "model_name"),
         key_sealed=None if key is None else call.state.box.seal(key),
         key_masked=None if key is None else mask(key),
@@ -49,18 +56,35 @@ async def create_provider(call: Call, body: CreateProviderRequest) -> Provider:
         updated_ms=now,
         **kept,
     )
+    async with call.state.database.read() as session:
+        router = await get_router(session, router_id)
+    _check_type(body.type, router)
+    if body.probe:
+        await _probe(call, row, router)
     async with call.state.database.transaction() as session:
-        _check_type(body.type, await get_router(session, router_id))
+        router = await get_router(session, router_id)
+        _check_type(body.type, router)
+        await check_consistency(session, router, row)
         await save_provider(session, row)
+        await describe_router(session, router_id)
         created = _to_provider(row)
         audit(session, call, "provider.create", "provider", created.id, None, created)
     await call.state.directory.refresh()
     return created
 
 
+async def _probe(call: Call, row: ProviderRow, router: RouterRow) -> None:
+    """Note what the provider tells of its model; raises `ProviderNotReachableError`."""
+    key = None if row.key_sealed is None else call.state.box.open(row.key_sealed)
+    target = Target(type=row.type, url=row.url, key=key, model_name=row.model_name, router_type=router.type)
+    found = await probe(call.state.http, target)
+    row.max_context_length, row.vector_size = found.max_context_length, found.vector_size
+
+
 _KEPT = (
     "type", "model_hosting_zone", "model_total_params", "model_active_params", "quantization_bits",
     "gpu_count", "gpu_memory_gb", "batch_size", "pue", "wue", "joules_per_output_token", "qos_metric", "qos_limit",
+    "weight",
 )  # fmt: skip
 """Members that are columns of the same name."""
 
@@ -108,27 +132,55 @@ async def get_provider(call: Call, provider: RowId) -> Provider:
         return _to_provider(await query_provider(session, provider))
 
 
-@routes.patch(
-    "/v1/admin/providers/{provider}", right="provide_models", status=204,
-    raises=(NotFoundError, ConflictError, ProviderTypeError),
-)  # fmt: skip
+@routes.patch("/v1/admin/providers/{provider}", right="provide_models", status=204, raises=_REFUSALS)
 async def update_provider(call: Call, provider: RowId, body: UpdateProviderRequest) -> None:
-    """Change a provider: any of them with the permission `admin`, one's own with `provide_models`."""
+    """Change a provider: any of them with the permission `admin`, one's own with `provide_models`.
+
+    A new `url`, `model_name` or `key` is looked at as that of a new provider.
+    """
     router_id = one_of("router", body.router, "router_id", body.router_id, "body")
+    found = await _look_again(call, provider, body) if body.probe and _needs_probe(body) else None
     async with call.state.database.transaction() as session:
-        row = await query_provider(session, provider)
-        if not call.caller.is_admin and row.user_id != call.caller.user_id:
-            raise NotFoundError(f"Model provider {provider} not found.")
-        before = _to_provider(row)
-        if router_id is not None:
-            _check_type(row.type, await get_router(session, router_id))
-            row.router_id = router_id
+        row = await _own_provider(session, call, provider)
+        before, old_router_id = _to_provider(row), row.router_id
+        router = await get_router(session, row.router_id if router_id is None else router_id)
+        row.router_id = router.id or 0
+        _check_type(row.type, router)
         for name, value in _changes(call, row, body).items():
             setattr(row, name, value)
+        if found is not None:
+            row.max_context_length, row.vector_size = found.max_context_length, found.vector_size
         _check(row.model_hosting_zone, row.model_total_params, row.model_active_params, row.qos_metric, row.qos_limit)
+        await check_consistency(session, router, row)
         await save_provider(session, row)
+        for changed in {old_router_id, row.router_id}:
+            await describe_router(session, changed)
         audit(session, call, "provider.update", "provider", provider, before, _to_provider(row))
     await call.state.directory.refresh()
+
+
+async def _own_provider(session: AsyncSession, call: Call, provider: int) -> ProviderRow:
+    row = await query_provider(session, provider)
+    if not call.caller.is_admin and row.user_id != call.caller.user_id:
+        raise NotFoundError(f"Model provider {provider} not found.")
+    return row
+
+
+def _needs_probe(body: UpdateProviderRequest) -> bool:
+    return body.url is not None or body.model_name is not None or body.key is not UNSET
+
+
+async def _look_again(call: Call, provider: int, body: UpdateProviderRequest) -> ProviderRow:
+    """Return a copy of the row that knows what the changed provider tells; before any transaction."""
+    router_id = one_of("router", body.router, "router_id", body.router_id, "body")
+    async with call.state.database.read() as session:
+        row = await _own_provider(session, call, provider)
+        router = await get_router(session, row.router_id if router_id is None else router_id)
+        session.expunge(row)
+    for name, value in _changes(call, row, body).items():
+        setattr(row, name, value)
+    await _probe(call, row, router)
+    return row
 
 
 def _changes(call: Call, row: ProviderRow, body: UpdateProviderRequest) -> dict[str, Any]:
@@ -151,7 +203,7 @@ def _changes(call: Call, row: ProviderRow, body: UpdateProviderRequest) -> dict[
     return changes
 
 
-_CHANGED = ("model_hosting_zone", "model_total_params", "model_active_params")
+_CHANGED = ("weight", "model_hosting_zone", "model_total_params", "model_active_params")
 
 
 @routes.delete("/v1/admin/providers/{provider}", right="admin", raises=(NotFoundError,))
@@ -188,6 +240,7 @@ def _to_provider(row: ProviderRow) -> Provider:
         joules_per_output_token=row.joules_per_output_token,
         qos_metric=row.qos_metric,  # type: ignore[arg-type]
         qos_limit=row.qos_limit,
+        weight=_number(row.weight),
         created=row.created_ms // 1000,
         updated=row.updated_ms // 1000,
     )

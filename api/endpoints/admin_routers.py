@@ -3,15 +3,18 @@
 from decimal import Decimal
 from typing import Any, Final
 
+from msgspec import UNSET
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.audit import audit
 from api.call import Call
 from api.http import Routes
+from api.provider_health import health_of, worst
 from api.trim import trimmed
 from shared.clock import now_ms
-from shared.errors import ConflictError, InvalidFieldError, NotFoundError, ProviderTypeError
+from shared.errors import ConflictError, InvalidFieldError, NotFoundError, ProviderTypeError, QueueUnavailableError
 from shared.lists import ListPage, ListQuery, RowId
+from shared.models.health import RouterHealth
 from shared.models.schemas import PROVIDER_TYPES_OF
 from shared.routers.queries import count_providers, get_router, insert_router, list_aliases, list_provider_types
 from shared.routers.queries import delete_router as remove_router
@@ -25,7 +28,7 @@ _MAX_PRICE: Final = Decimal(10**9)
 _SMALLEST_PRICE: Final = Decimal("1e-12")
 
 
-@routes.post("/v1/admin/routers", right="admin", status=201, raises=(ConflictError,))
+@routes.post("/v1/admin/routers", right="admin", status=201, raises=(NotFoundError, ConflictError))
 async def create_router(call: Call, body: CreateRouterRequest) -> Router:
     """Create a router, a public model name; it can be called once it has a provider and a role has a limit for it."""
     now = now_ms()
@@ -34,6 +37,9 @@ async def create_router(call: Call, body: CreateRouterRequest) -> Router:
         user_id=call.caller.user_id,
         type=body.type,
         load_balancing_strategy=body.load_balancing_strategy,
+        fallback_id=body.fallback,
+        cache_ttl_s=body.cache_ttl,
+        cache_charge=body.cache_charge,
         price_prompt=_price(body.cost_prompt_tokens, "cost_prompt_tokens"),
         price_completion=_price(body.cost_completion_tokens, "cost_completion_tokens"),
         created_ms=now,
@@ -41,6 +47,7 @@ async def create_router(call: Call, body: CreateRouterRequest) -> Router:
     )
     aliases = _aliases(body.aliases)
     async with call.state.database.transaction() as session:
+        await _check_fallback(session, None, row.type, row.fallback_id)
         await insert_router(session, row, aliases)
         created = (await _to_routers(session, [row]))[0]
         audit(session, call, "router.create", "router", created.id, None, created)
@@ -77,6 +84,16 @@ async def get_admin_router(call: Call, router_id: RowId) -> Router:
         return (await _to_routers(session, [await get_router(session, router_id)]))[0]
 
 
+@routes.get("/v1/admin/routers/{router_id}/health", right="admin", raises=(NotFoundError, QueueUnavailableError))
+async def get_router_health(call: Call, router_id: RowId) -> RouterHealth:
+    """Get how the providers of a router are: breaker, attempts that run, figures of the last two minutes."""
+    router = await call.state.directory.find_router_by_id(router_id)
+    if router is None:
+        raise NotFoundError(f"Model router {router_id} not found.")
+    providers = (await health_of(call, [router]))[router.id]
+    return RouterHealth(id=router.id, name=router.name, status=worst(providers), providers=providers)
+
+
 @routes.patch("/v1/admin/routers/{router_id}", right="admin", raises=(NotFoundError, ConflictError, ProviderTypeError))
 async def update_router(call: Call, router_id: RowId, body: UpdateRouterRequest) -> Router:
     """Change a router; new prices hold for jobs accepted afterwards."""
@@ -88,6 +105,9 @@ async def update_router(call: Call, router_id: RowId, body: UpdateRouterRequest)
         for kind in await list_provider_types(session, router_id) if body.type is not None else ():
             if kind not in PROVIDER_TYPES_OF[body.type or row.type]:
                 raise ProviderTypeError(f"Invalid model provider type {kind} for {body.type} router.")
+        await _check_fallback(
+            session, router_id, changes.get("type", row.type), changes.get("fallback_id", row.fallback_id)
+        )
         for name, value in changes.items():
             setattr(row, name, value)
         await change_router(session, row, before.aliases if aliases is None else aliases)
@@ -95,6 +115,14 @@ async def update_router(call: Call, router_id: RowId, body: UpdateRouterRequest)
         audit(session, call, "router.update", "router", router_id, before, after)
     await call.state.directory.refresh()
     return after
+
+
+async def _check_fallback(session: AsyncSession, router_id: int | None, kind: str, fallback_id: int | None) -> None:
+    """Raise `NotFoundError` or `InvalidFieldError` unless the fallback can do what the router does."""
+    if fallback_id is not None:
+        fallback = await get_router(session, fallback_id)
+        if fallback_id == router_id or fallback.type != kind:
+            raise InvalidFieldError(["body", "fallback"], f"Expected another {kind} router")
 
 
 def _changes(body: UpdateRouterRequest) -> dict[str, Any]:
@@ -106,6 +134,12 @@ def _changes(body: UpdateRouterRequest) -> dict[str, Any]:
         changes["type"] = body.type
     if body.load_balancing_strategy is not None:
         changes["load_balancing_strategy"] = body.load_balancing_strategy
+    if body.fallback is not UNSET:
+        changes["fallback_id"] = body.fallback
+    if body.cache_ttl is not UNSET:
+        changes["cache_ttl_s"] = body.cache_ttl
+    if body.cache_charge is not None:
+        changes["cache_charge"] = body.cache_charge
     if body.cost_prompt_tokens is not None:
         changes["price_prompt"] = _price(body.cost_prompt_tokens, "cost_prompt_tokens")
     if body.cost_completion_tokens is not None:
@@ -139,6 +173,9 @@ def _to_router(row: RouterRow, aliases: list[str], providers: int) -> Router:
         type=row.type,  # type: ignore[arg-type]  # a column
         aliases=aliases,
         load_balancing_strategy=row.load_balancing_strategy,  # type: ignore[arg-type]
+        fallback=row.fallback_id,
+        cache_ttl=row.cache_ttl_s,
+        cache_charge=row.cache_charge,  # type: ignore[arg-type]
         vector_size=row.vector_size,
         max_context_length=row.max_context_length,
         cost_prompt_tokens=float(row.price_prompt),

@@ -12,7 +12,7 @@ from api.expiry import to_expires_ms
 from api.http import Routes
 from api.trim import trimmed
 from shared.account_errors import InvalidPasswordError, PasswordNotSetError, ReservedEmailError
-from shared.admission.records import money_account, user_of
+from shared.admission.records import carbon_account, money_account, user_of
 from shared.clock import now_ms
 from shared.errors import ConflictError, NotFoundError, OverloadedError, QueueUnavailableError, RateLimitError
 from shared.lists import ListPage, RowId
@@ -104,6 +104,8 @@ async def update_user(call: Call, user: RowId, body: UpdateUserRequest) -> None:
         audit(session, call, "user.update", "user", user, before, to_user(row))
     if "budget_micros" in changes:
         await call.state.admissions.forget(money_account(user_of(user)))
+    if before.carbon_budget is None and changes.get("carbon_budget_mg") is not None:
+        await call.state.admissions.recount(carbon_account(user_of(user), now_ms()))
     await call.state.directory.refresh()
 
 

@@ -1,13 +1,16 @@
-"""GET /health, and the page at /."""
+"""GET /health, /health/models, and the page at /."""
 
 from pathlib import Path
 from typing import Final, Literal
 
 from msgspec import Struct
 
+from api.access import has_access
 from api.call import Call
 from api.http import Reply, Routes
+from api.provider_health import health_of, worst
 from shared.errors import QueueUnavailableError
+from shared.models.health import ModelHealth, ModelHealthList
 
 routes = Routes("Monitoring")
 _ROOT: Final = Path(__file__).parent.parent.parent
@@ -27,6 +30,14 @@ async def get_health(call: Call) -> Health:
     if not call.state.inbox.is_connected:
         raise QueueUnavailableError
     return Health(status="ok")
+
+
+@routes.get("/health/models", raises=(QueueUnavailableError,))
+async def list_model_health(call: Call) -> ModelHealthList:
+    """Tell how the models are that the caller may use; the worst provider decides."""
+    routers = [one for one in call.state.directory.routers() if one.providers and has_access(call.caller, one.id)]
+    healths = await health_of(call, routers)
+    return ModelHealthList(data=[ModelHealth(id=one.name, status=worst(healths[one.id])) for one in routers])
 
 
 @routes.get("/status", right=None, raises=(QueueUnavailableError,))

@@ -9,6 +9,8 @@ from api.call import Call
 from api.http import Routes
 from api.trim import trimmed
 from shared.account_errors import InvalidPasswordError, PasswordNotSetError, ReservedEmailError
+from shared.admission.accounts import read_truth
+from shared.admission.records import carbon_account, user_of
 from shared.clock import now_ms, to_seconds
 from shared.errors import ConflictError, NotFoundError, OverloadedError, QueueUnavailableError, RateLimitError
 from shared.money import MG_PER_G, MICROS_PER_UNIT, from_integer
@@ -29,7 +31,17 @@ async def get_me(call: Call) -> UserInfo:
     async with call.state.database.read() as session:
         row = await get_user(session, call.caller.user_id)
         limits = (await list_limits(session, [row.role_id]))[row.role_id]
-    return _to_info(row, _permissions(call), [limit for limit in limits if has_access(call.caller, limit.router)])
+    shown = [limit for limit in limits if has_access(call.caller, limit.router)]
+    return _to_info(row, _permissions(call), shown, await _carbon_left_mg(call, row))
+
+
+async def _carbon_left_mg(call: Call, row: UserRow) -> int | None:
+    """Return what this month's emissions leave of the carbon budget."""
+    if row.carbon_budget_mg is None:
+        return None
+    account = carbon_account(user_of(row.id or 0), now_ms())
+    emitted_ug = (await read_truth(call.state.database, account)).value
+    return max(row.carbon_budget_mg - emitted_ug // 1000, 0)
 
 
 @routes.patch(
@@ -64,7 +76,7 @@ def _permissions(call: Call) -> list[Permission]:
     return cast(list[Permission], [name for name in PERMISSIONS if name in call.caller.permissions])
 
 
-def _to_info(row: UserRow, permissions: list[Permission], limits: list[Limit]) -> UserInfo:
+def _to_info(row: UserRow, permissions: list[Permission], limits: list[Limit], carbon_left_mg: int | None) -> UserInfo:
     return UserInfo(
         id=row.id or 0,
         email=row.email,
@@ -72,6 +84,7 @@ def _to_info(row: UserRow, permissions: list[Permission], limits: list[Limit]) -
         organization=row.organization_id,
         budget=from_integer(row.budget_micros, MICROS_PER_UNIT),
         carbon_budget=from_integer(row.carbon_budget_mg, MG_PER_G),
+        carbon_budget_remaining=from_integer(carbon_left_mg, MG_PER_G),
         permissions=permissions,
         limits=limits,
         expires=to_seconds(row.expires_ms),
@@ -86,5 +99,6 @@ def _master(call: Call) -> UserInfo:
     limits = [Limit(router=number, router_id=number, type=kind, value=None) for number in ids for kind in LIMIT_TYPES]
     return UserInfo(
         id=0, email=MASTER_EMAIL, name=MASTER_EMAIL, organization=0, budget=None, carbon_budget=None,
-        permissions=_permissions(call), limits=limits, expires=None, priority=0, created=0, updated=0,
+        carbon_budget_remaining=None, permissions=_permissions(call), limits=limits, expires=None, priority=0,
+        created=0, updated=0,
     )  # fmt: skip

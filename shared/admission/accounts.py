@@ -62,17 +62,32 @@ async def _read_money(session: AsyncSession, owner: str) -> tuple[int, int]:
     return found[0], found[1]
 
 
+async def recount_emissions(database: Database, account: str) -> None:
+    """Add up a month anew: what was emitted while the owner had no carbon budget was not noted."""
+    async with database.transaction() as session:
+        row = await session.get(CarbonAccountRow, account, with_for_update=True)
+        if row is not None:
+            _, owner, month = account.split(":")
+            row.emitted_ug = await _sum_emissions(session, owner, month)
+            row.version += 1
+
+
+async def _sum_emissions(session: AsyncSession, owner: str, month: str) -> int:
+    first = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
+    total = func.sum(UsageRecordRow.operational_ng + UsageRecordRow.embodied_ng)
+    since = UsageRecordRow.id >= oldest_ulid(int(first.timestamp() * 1000))
+    emitted_ng = (await session.exec(select(total).where(since, _is_of(UsageRecordRow, owner)))).one()
+    return int(emitted_ng or 0) // _NG_PER_UG
+
+
 async def _read_carbon(database: Database, account: str, owner: str, month: str) -> tuple[int, int]:
     async with database.read() as session:
         row = await session.get(CarbonAccountRow, account)
         if row is not None:
             return row.emitted_ug, row.version
-        first = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
-        total = func.sum(UsageRecordRow.operational_ng + UsageRecordRow.embodied_ng)
-        since = UsageRecordRow.id >= oldest_ulid(int(first.timestamp() * 1000))
-        emitted_ng = (await session.exec(select(total).where(since, _is_of(UsageRecordRow, owner)))).one()
+        emitted_ug = await _sum_emissions(session, owner, month)
     async with database.transaction() as session:
-        values = {"name": account, "emitted_ug": int(emitted_ng or 0) // _NG_PER_UG, "version": 1}
+        values = {"name": account, "emitted_ug": emitted_ug, "version": 1}
         insert = insert_postgres if session.get_bind().dialect.name == "postgresql" else insert_sqlite
         await session.exec(insert(CarbonAccountRow).values(values).on_conflict_do_nothing())
         row = await session.get_one(CarbonAccountRow, account)

@@ -57,6 +57,8 @@ class Decision(Struct, frozen=True, kw_only=True):
     left: tuple[int, ...]
     """Of each account, in the order of the demands."""
     held_micros: int
+    at_ms: int
+    """By the clock of Redis, as the windows."""
     uses: tuple[Use, ...]
     """In the order of `DIMENSIONS`; empty without limits."""
 
@@ -86,6 +88,8 @@ class Released(Struct, frozen=True):
     account: str
     value: int | None = None
     version: int = 0
+    is_known: bool = True
+    """False if somebody else ended the job and may not have told: then the account is read again."""
 
 
 class Gate:
@@ -110,9 +114,9 @@ class Gate:
             found = answer[0]
             triples = zip(found[::3], found[1::3], found[2::3], strict=True)
             return [Missing(name.decode(), seq.decode(), counted_ms) for name, seq, counted_ms in triples]
-        left, (held,), used = answer
+        left, (held, at_ms), used = answer
         uses = tuple(Use(count, reset_ms) for count, reset_ms in zip(used[::2], used[1::2], strict=True))
-        return Decision(verdict=verdict.decode(), left=tuple(left), held_micros=held, uses=uses)
+        return Decision(verdict=verdict.decode(), left=tuple(left), held_micros=held, at_ms=at_ms, uses=uses)
 
     async def load(self, missing: Missing, truth: Truth, settled_before: str) -> bool:
         """Tell Redis the truth about an account; returns False if it must be read again.
@@ -129,7 +133,7 @@ class Gate:
         """Release what the job held and correct what was counted by so many requests and tokens."""
         arguments: list[Any] = [job_id, admission.windows, self._strategy, admission.admitted_ms, requests, tokens]
         for one in released:
-            arguments += [one.account, _text(one.value), one.version]
+            arguments += [one.account, _text(one.value) if one.is_known else "?", one.version]
         await self._settle(args=arguments)
 
     async def forget(self, accounts: Sequence[str]) -> None:

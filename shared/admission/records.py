@@ -14,6 +14,7 @@ class Admission(Struct, array_like=True, frozen=True, kw_only=True):
     """What one request may use; what has not been used is given back when its job has ended."""
 
     admitted_ms: int
+    """By the clock of Redis, if it was counted."""
     windows: str = ""
     """Key of the counters its request and tokens were counted in; empty if the caller has no limits."""
     tokens: int = 0

@@ -119,6 +119,7 @@ WHERE id = $1 AND attempt = $2 AND finished_ms IS NULL AND status = 'in_progress
 _REQUEST_CANCEL = """
 UPDATE jobs SET cancel_requested_ms = $2, version = version + 1
 WHERE id = $1 AND finished_ms IS NULL AND cancel_requested_ms IS NULL
+RETURNING id
 """
 
 
@@ -150,7 +151,7 @@ def retry_job(job_id: str, attempt: int, next_attempt_ms: int, *, does_count: bo
 
 
 def request_cancel(job_id: str, now_ms: int) -> Statement:
-    """Flag a job to be cancelled."""
+    """Flag a job to be cancelled; returns (id), nothing if there is no such job or it is over."""
     return Statement(_REQUEST_CANCEL, (job_id, now_ms))
 
 

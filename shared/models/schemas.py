@@ -14,7 +14,7 @@ ModelType = Literal[
     "text-classification",
 ]
 ProviderType = Literal["albert", "openai", "mistral", "tei", "vllm", "simulator"]
-LoadBalancingStrategy = Literal["shuffle", "least_busy"]
+LoadBalancingStrategy = Literal["shuffle", "least_busy", "weighted", "lowest_carbon"]
 
 CHAT_TYPES: Final = frozenset({"text-generation", "image-text-to-text"})
 EMBEDDING_TYPES: Final = frozenset({"text-embeddings-inference"})

@@ -7,8 +7,10 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from shared.errors import ConflictError, NotFoundError
 from shared.lists import ListQuery
 from shared.lists_sql import list_rows
+from shared.providers.errors import InconsistentModelError
 from shared.providers.tables import ProviderRow
 from shared.revision import raise_revision
+from shared.routers.tables import RouterRow
 
 
 async def get_provider(session: AsyncSession, provider_id: int) -> ProviderRow:
@@ -51,7 +53,37 @@ async def save_provider(session: AsyncSession, row: ProviderRow) -> None:
     await raise_revision(session)
 
 
+async def check_consistency(session: AsyncSession, router: RouterRow, row: ProviderRow) -> None:
+    """Raise `InconsistentModelError` if the router has a provider of another vector size or context length."""
+    others = select(ProviderRow).where(ProviderRow.router_id == router.id, ProviderRow.id != (row.id or 0))
+    with session.no_autoflush:
+        found = (await session.exec(others)).all()
+    for column, name in (("vector_size", "vector size"), ("max_context_length", "max context length")):
+        actual = getattr(row, column)
+        for expected in (getattr(other, column) for other in found):
+            if None not in (expected, actual) and expected != actual:
+                raise InconsistentModelError(
+                    f"Inconsistent {name} for {router.name}. Expected: {expected}. Actual: {actual}"
+                )
+
+
+async def describe_router(session: AsyncSession, router_id: int) -> None:
+    """Note with the router what its providers found out about the model; the oldest that knows decides."""
+    router = await session.get(RouterRow, router_id)
+    if router is None:
+        return
+    rows = (
+        await session.exec(select(ProviderRow).where(ProviderRow.router_id == router_id).order_by(col(ProviderRow.id)))
+    ).all()
+    router.vector_size = next((row.vector_size for row in rows if row.vector_size is not None), None)
+    lengths = (row.max_context_length for row in rows if row.max_context_length is not None)
+    router.max_context_length = next(lengths, None)
+    await session.flush()
+
+
 async def delete_provider(session: AsyncSession, row: ProviderRow) -> None:
     """Delete a provider."""
     await session.delete(row)
+    await session.flush()
+    await describe_router(session, row.router_id)
     await raise_revision(session)

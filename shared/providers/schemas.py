@@ -15,6 +15,7 @@ UpstreamKey = Annotated[str, Meta(min_length=1, max_length=4096)]
 Timeout = Annotated[int, Meta(ge=1, le=3600, description="Seconds.")]
 UpstreamModel = Annotated[str, Meta(min_length=1, max_length=255)]
 Zone = Annotated[str, Meta(pattern="^[A-Z]{3}$", description="ISO 3166-1 alpha-3, or WOR.")]
+Weight = Annotated[float, Meta(gt=0, le=1_000_000, description="Share of the attempts with the strategy `weighted`.")]
 QosLimit = Annotated[float, Meta(ge=0, le=1e12)]
 
 
@@ -40,6 +41,8 @@ class CreateProviderRequest(Struct, kw_only=True):
     joules_per_output_token: Annotated[float, Meta(ge=0, le=1_000_000)] | None = None
     qos_metric: Metric | None = None
     qos_limit: QosLimit | None = None
+    weight: Weight = 1.0
+    probe: Annotated[bool, Meta(description="False: add it without looking whether it answers.")] = True
 
 
 class UpdateProviderRequest(Struct, kw_only=True):
@@ -56,6 +59,8 @@ class UpdateProviderRequest(Struct, kw_only=True):
     model_active_params: Billions | None = None
     qos_metric: Metric | UnsetType | None = UNSET
     qos_limit: QosLimit | UnsetType | None = UNSET
+    weight: Weight | None = None
+    probe: bool = True
 
 
 class Provider(Struct, kw_only=True):
@@ -81,6 +86,7 @@ class Provider(Struct, kw_only=True):
     joules_per_output_token: float | None
     qos_metric: Metric | None
     qos_limit: float | None
+    weight: float | int
     created: int
     updated: int
     object: Literal["provider"] = "provider"

@@ -1,7 +1,7 @@
 """Put jobs into a lane, end them, look at it.  Used by the api, the reconciler and the supervisor."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -11,7 +11,16 @@ from redis.exceptions import NoScriptError
 
 from shared.clock import now_ms
 from shared.queue.jobs import Aborted, Enqueued, NewJob, QueueStats
-from shared.queue.keys import BAND_WIDTH, BANDS, DUE_FROM, HEAD_START, MAX_HEAD_START, PARKED_FROM, control_channel
+from shared.queue.keys import (
+    BAND_WIDTH,
+    BANDS,
+    DUE_FROM,
+    HEAD_START,
+    MAX_HEAD_START,
+    PARKED_FROM,
+    caps_key,
+    control_channel,
+)
 from shared.queue.lua import QueueScripts
 
 log = structlog.get_logger()
@@ -128,6 +137,14 @@ class JobQueue:
     async def release(self, token: str, *, lease_s: float) -> int:
         """Make the jobs of a dead worker due now; returns their number."""
         return await self._scripts.release(token, int(lease_s * 1000))
+
+    async def set_caps(self, caps: Mapping[str, int]) -> None:
+        """Say how many jobs of these groups may run at once; other groups have no cap of their own."""
+        async with self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.delete(caps_key(self.name))
+            if caps:
+                pipeline.hset(caps_key(self.name), mapping=dict(caps))
+            await pipeline.execute()
 
     async def depth(self) -> int:
         """Return the number of jobs that wait or run."""

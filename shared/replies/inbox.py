@@ -109,6 +109,10 @@ class Inbox:
         waiter = self._waiters[job_id] = Waiter(asyncio.get_running_loop().time())
         return waiter
 
+    def has_waiter(self, job_id: str) -> bool:
+        """Return whether somebody still waits for this job."""
+        return job_id in self._waiters
+
     def forget(self, job_id: str) -> None:
         """Stop waiting for a job."""
         self._waiters.pop(job_id, None)

@@ -3,31 +3,43 @@
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
+from shared.lists import RowId
 from shared.models.schemas import LoadBalancingStrategy, ModelType, Price
 
+CacheTtl = Annotated[
+    int, Meta(ge=1, le=30 * 86_400, description="Seconds that exact answers are kept; null is not at all.")
+]
+CacheCharge = Literal["free", "full"]
+"""What an answer from the cache costs."""
 Alias = Annotated[str, Meta(min_length=1, max_length=64)]
 
 
 class CreateRouterRequest(Struct, kw_only=True):
-    """A new public model; prices are money per million tokens."""
+    """A new public model; prices are money per million tokens; `fallback` is asked when all its providers are out."""
 
     name: Annotated[str, Meta(min_length=1, max_length=255)]
     type: ModelType
     aliases: Annotated[list[Alias], Meta(max_length=100)] = []
     load_balancing_strategy: LoadBalancingStrategy = "shuffle"
+    fallback: RowId | None = None
+    cache_ttl: CacheTtl | None = None
+    cache_charge: CacheCharge = "free"
     cost_prompt_tokens: Price = Decimal(0)
     cost_completion_tokens: Price = Decimal(0)
 
 
 class UpdateRouterRequest(Struct, kw_only=True):
-    """What is absent or null stays; `aliases` are replaced as a whole; prices hold for jobs accepted afterwards."""
+    """What is absent or null stays, but null removes fallback and cache; `aliases` are replaced as a whole."""
 
     name: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
     type: ModelType | None = None
     aliases: Annotated[list[Alias], Meta(max_length=100)] | None = None
     load_balancing_strategy: LoadBalancingStrategy | None = None
+    fallback: RowId | UnsetType | None = UNSET
+    cache_ttl: CacheTtl | UnsetType | None = UNSET
+    cache_charge: CacheCharge | None = None
     cost_prompt_tokens: Price | None = None
     cost_completion_tokens: Price | None = None
 
@@ -41,6 +53,9 @@ class Router(Struct, kw_only=True):
     type: ModelType
     aliases: list[str]
     load_balancing_strategy: LoadBalancingStrategy
+    fallback: int | None
+    cache_ttl: int | None
+    cache_charge: CacheCharge
     vector_size: int | None
     max_context_length: int | None
     cost_prompt_tokens: float

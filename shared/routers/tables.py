@@ -14,6 +14,11 @@ class RouterRow(SQLModel, table=True):
     user_id: int = 0
     type: str
     load_balancing_strategy: str = "shuffle"
+    cache_ttl_s: int | None = None
+    """Exact answers are kept for so long; null is not at all."""
+    cache_charge: str = "free"
+    """What an answer from the cache costs: `free`, or `full`, as if the provider had been called."""
+    fallback_id: int | None = Field(default=None, foreign_key="routers.id", ondelete="SET NULL")
     price_prompt: str = "0"
     """Decimal money per million tokens."""
     price_completion: str = "0"

@@ -47,6 +47,13 @@ class FootprintRecord(Struct, kw_only=True):
     status: str
 
 
+class CacheUse(Struct, kw_only=True):
+    """The answer was kept from an earlier request; what making it again would have consumed was avoided."""
+
+    hit: bool
+    avoided: Impacts
+
+
 class Usage(Struct, kw_only=True):
     """Tokens, cost and footprint of a reply.  Details are there if the provider reported them."""
 
@@ -57,6 +64,7 @@ class Usage(Struct, kw_only=True):
     carbon: Carbon
     impacts: Impacts
     requests: int
+    cache: CacheUse | UnsetType = UNSET
     prompt_tokens_details: Raw | UnsetType = UNSET
     completion_tokens_details: Raw | UnsetType = UNSET
 

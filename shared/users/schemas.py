@@ -84,6 +84,8 @@ class UserInfo(Struct, kw_only=True):
     organization: int | None
     budget: float | None
     carbon_budget: float | None
+    carbon_budget_remaining: float | None
+    """Of this month; null is unlimited."""
     permissions: list[Permission]
     limits: list[Limit]
     expires: int | None

@@ -28,7 +28,8 @@ async def test_a_router_is_created_read_listed_and_deleted(both: Installation) -
     router_id = created["id"]
     assert created == {
         "object": "router", "id": router_id, "name": "public", "user_id": 0, "type": "text-generation",
-        "aliases": ["a", "b"], "load_balancing_strategy": "shuffle", "vector_size": None, "max_context_length": None,
+        "aliases": ["a", "b"], "load_balancing_strategy": "shuffle", "fallback": None, "cache_ttl": None,
+        "cache_charge": "free", "vector_size": None, "max_context_length": None,
         "cost_prompt_tokens": 0, "cost_completion_tokens": 0, "providers": 0, "created": created["created"],
         "updated": created["created"],
     }  # fmt: skip
@@ -50,8 +51,8 @@ async def test_a_provider_is_created_read_listed_and_deleted(both: Installation)
         "url": f"{NOWHERE}Path/", "key": "sk-upstr...89abcdef", "timeout": 300, "model_name": "m",
         "model_hosting_zone": "WOR", "model_total_params": 0, "model_active_params": 0, "quantization_bits": None,
         "gpu_count": None, "gpu_memory_gb": None, "batch_size": None, "pue": None, "wue": None,
-        "joules_per_output_token": None, "qos_metric": None, "qos_limit": None, "created": created["created"],
-        "updated": created["created"],
+        "joules_per_output_token": None, "qos_metric": None, "qos_limit": None, "weight": 1,
+        "created": created["created"], "updated": created["created"],
     }  # fmt: skip
     assert await read(both, f"{PROVIDERS}/{created['id']}") == created
     assert (await read(both, f"{PROVIDERS}?router={router['id']}"))["data"] == [created]
@@ -104,7 +105,7 @@ async def test_names_and_aliases_share_one_namespace(both: Installation) -> None
 
 
 async def test_the_same_provider_twice_is_a_conflict(both: Installation) -> None:
-    body = {"router": 1, "type": "openai", "url": f"{NOWHERE}v1/", "model_name": "m"}
+    body = {"router": 1, "type": "openai", "url": f"{NOWHERE}v1/", "model_name": "m", "probe": False}
     await create(both, PROVIDERS, **body)
 
     text = f"Model provider m for url {NOWHERE} already exists for router 1."
@@ -354,8 +355,9 @@ async def test_a_model_belongs_to_the_organization_of_its_maker(both: Installati
 
 
 async def create(installation: Installation, path: str, **body: Any) -> dict[str, Any]:
-    """Create something and return it."""
-    response = await installation.post(path, body)
+    """Create something and return it; providers that nobody runs."""
+    unseen = {"probe": False} if path == PROVIDERS else {}
+    response = await installation.post(path, unseen | body)
     assert response.status == 201, await response.text()
     created: dict[str, Any] = await response.json()
     return created

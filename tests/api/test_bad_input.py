@@ -151,8 +151,8 @@ async def test_a_caller_without_a_usable_key_is_refused(both: Installation) -> N
     assert await both.rows(JobRow) == []
 
 
-async def test_a_body_over_the_limit_is_refused(tmp_path: Path, redis_server: RedisServer, database_url: str) -> None:
-    settings = make_settings(tmp_path, redis_server, database_url=database_url, max_body_bytes=1000)
+async def test_a_body_over_the_limit_is_refused(tmp_path: Path, redis_server: RedisServer, prepared_url: str) -> None:
+    settings = make_settings(tmp_path, redis_server, database_url=prepared_url, max_body_bytes=1000)
     async with open_installation(settings) as installation:
         assert (await post(installation, chat(rest=" " * (1000 - len(chat()))))).status == 200
         status, error = await refusal(installation, chat(rest=" " * (1001 - len(chat()))))

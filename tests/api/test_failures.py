@@ -77,9 +77,10 @@ async def test_the_providers_wish_to_wait_is_obeyed_or_passed_on(
 ) -> None:
     provider.default = fails(429, **{"Retry-After": "60"})
     await sluice.add_model("public", provider.url)
+    await sluice.add_model("other", provider.url)
 
     waiting = await sluice.chat(model="public")
-    accepted = await sluice.chat(model="public", headers={"Prefer": "respond-async"})
+    accepted = await sluice.chat(model="other", headers={"Prefer": "respond-async"})
 
     assert (waiting.status, (await waiting.json())["error"]["code"]) == (503, "model_busy")
     job_id = (await accepted.json())["id"]

@@ -199,6 +199,7 @@ async def test_administration_is_for_administrators(both: Installation) -> None:
 async def test_a_provider_is_changed_by_its_maker_and_by_administrators(both: Installation) -> None:
     first, second = await person(both, "admin"), await person(both, "provide_models", email="second@b")
     body = {"router": 1, "type": "openai", "url": "http://127.0.0.1:9/", "model_name": "m", "key": "k" * 30}
+    body["probe"] = False
     theirs = await (await both.post(PROVIDERS, body, headers=first)).json()
     path = f"{PROVIDERS}/{theirs['id']}"
     plain = await key_of(both, 2)
@@ -225,11 +226,13 @@ async def test_a_provider_is_changed(both: Installation) -> None:
     made = await create(both, PROVIDERS, **body)
     path = f"{PROVIDERS}/{made['id']}"
 
-    await changed(both, path, {"router_id": other["id"], "url": "http://H/v1", "key": "k" * 30, "timeout": None})
+    await changed(
+        both, path, {"router_id": other["id"], "url": "http://H/v1", "key": "k" * 30, "timeout": None, "probe": False}
+    )
     now = await read(both, path)
     assert (now["router_id"], now["url"], now["key"]) == (other["id"], "http://H/", "kkkkkkkk...kkkkkkkk")
     assert (now["timeout"], now["qos_metric"], now["qos_limit"]) == (300, "ttft", 5)
-    await changed(both, path, {"qos_metric": None, "key": None})
+    await changed(both, path, {"qos_metric": None, "key": None, "probe": False})
     now = await read(both, path)
     assert (now["qos_metric"], now["qos_limit"], now["key"]) == (None, None, None)
     same = await create(both, PROVIDERS, **(body | {"url": "http://H/"}))

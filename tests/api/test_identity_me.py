@@ -48,7 +48,7 @@ async def test_one_sees_one_s_account(both: Installation) -> None:
 
     assert info == {
         "object": "userInfo", "id": user["id"], "email": "first@example.com", "name": "First", "organization": 1,
-        "budget": 2.5, "carbon_budget": 7, "permissions": ["read_metric"],
+        "budget": 2.5, "carbon_budget": 7, "carbon_budget_remaining": 7, "permissions": ["read_metric"],
         "limits": [
             {"router": 1, "router_id": 1, "type": "rpm", "value": 5},
             {"router": 1, "router_id": 1, "type": "tpd", "value": None},
@@ -63,7 +63,7 @@ async def test_the_master_has_an_account_without_a_row(both: Installation) -> No
     kinds = ("rpm", "rpd", "tpm", "tpd")
     assert info == {
         "object": "userInfo", "id": 0, "email": "master", "name": "master", "organization": 0, "budget": None,
-        "carbon_budget": None,
+        "carbon_budget": None, "carbon_budget_remaining": None,
         "permissions": ["admin", "create_public_collection", "read_metric", "provide_models"],
         "limits": [
             {"router": number, "router_id": number, "type": kind, "value": None}
@@ -167,8 +167,8 @@ async def test_an_administrator_deletes_any_key_by_its_id(both: Installation) ->
     assert (await both.get(INFO, headers=headers)).status == 401
 
 
-async def test_keys_may_have_a_longest_validity(tmp_path: Path, redis_server: RedisServer, database_url: str) -> None:
-    settings = make_settings(tmp_path, redis_server, database_url=database_url, key_max_expiration_days=30)
+async def test_keys_may_have_a_longest_validity(tmp_path: Path, redis_server: RedisServer, prepared_url: str) -> None:
+    settings = make_settings(tmp_path, redis_server, database_url=prepared_url, key_max_expiration_days=30)
     async with open_installation(settings, workers=False) as sluice:
         headers = await key_of(sluice, 2)
         now = int(time.time())

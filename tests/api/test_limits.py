@@ -10,10 +10,11 @@ import pytest
 from api.__main__ import open_state
 from shared.jobs.tables import JobRow
 from tests.conftest import make_settings
+from tests.faults.processes import free_port
 from tests.installation import Installation, open_installation, serve
 from tests.people import ROLES, add_user, bearer, changed, create, key_of, read, refused
 from tests.providers import ScriptedProvider, says, usage
-from tests.servers import RedisServer
+from tests.servers import RedisServer, TcpRedisServer
 from tests.waiting import eventually
 
 
@@ -244,6 +245,31 @@ async def test_open_to_background_work_without_redis_counts_it_when_it_starts(
         await eventually(lambda: _all_are_done(installation), within_s=30)
         answer = await installation.chat(headers=me)
         assert answer.headers["x-ratelimit-remaining-requests"] == "6"
+
+
+async def test_what_was_never_counted_is_not_given_back(tmp_path: Path) -> None:
+    folder = tmp_path / "own-redis"
+    folder.mkdir()
+    redis = TcpRedisServer(folder, free_port())  # it keeps what was counted
+    redis.start()
+    settings = make_settings(tmp_path, redis, redis_lost="open")
+    later = {"Prefer": "respond-async"}
+    try:
+        async with open_installation(settings, workers=False) as idle:
+            me = await limited(idle, tpm=10_000) | later
+            assert (await idle.chat("x" * 400, headers=me)).status == 202
+            redis.kill()
+            await eventually(lambda: not idle.state.inbox.is_connected)
+            job = (await idle.chat("x" * 400, headers=me)).headers["x-job-id"]
+            redis.start()
+            await eventually(lambda: idle.state.inbox.is_connected)
+
+            await idle.post(f"/v1/jobs/{job}/cancel", headers=me)
+
+            answer = await idle.chat("x" * 400, headers=me)
+            assert answer.headers["x-ratelimit-remaining-tokens"] == str(10_000 - 2 * 104)
+    finally:
+        redis.kill()
 
 
 async def _all_are_done(installation: Installation) -> bool:

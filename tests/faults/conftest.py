@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.conftest import new_postgres_database
+from tests.conftest import name_after
+from tests.databases import new_postgres_database
 from tests.faults.processes import Processes
 from tests.servers import PostgresServer
 
@@ -52,4 +53,4 @@ def own_postgres() -> Iterator[PostgresServer]:
 @pytest.fixture
 def own_database_url(own_postgres: PostgresServer, tmp_path: Path) -> str:
     """An empty database on that server."""
-    return new_postgres_database(own_postgres.url, f"t{abs(hash(str(tmp_path)))}")
+    return new_postgres_database(own_postgres.url, name_after(tmp_path))

@@ -156,7 +156,7 @@ class Processes:
         router = {
             "name": name, "type": "text-generation", "cost_prompt_tokens": 1.5, "cost_completion_tokens": 2.5,
         }  # fmt: skip
-        body: dict[str, Any] = {"type": "simulator", "model_name": "upstream-model"}
+        body: dict[str, Any] = {"type": "simulator", "model_name": "upstream-model", "probe": False}
         if url is not None:
             body |= {"type": "openai", "url": url}
         body |= {"model_total_params": 70, "model_active_params": 70, "model_hosting_zone": "FRA"} | members

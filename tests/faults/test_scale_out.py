@@ -23,7 +23,7 @@ from shared.request_logs.tables import RequestLogRow
 from shared.routers.tables import RouterRow
 from shared.settings import Settings
 from shared.users.tables import UserRow
-from tests.conftest import new_postgres_database
+from tests.databases import new_postgres_database
 from tests.events import Event, parse_events
 from tests.faults.invariants import check_attempts, check_jobs, check_outcomes, check_texts, left_in_redis, read_ledger
 from tests.faults.processes import Processes, rows, submit, until_all_over

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ from shared.queue.keys import done_channel
 from shared.queue.lanes import PLATFORM
 from shared.settings import Settings
 from shared.usage.tables import ChargeRow, UsageRecordRow
-from tests.conftest import make_settings, new_postgres_database
+from tests.conftest import make_settings, name_after
+from tests.databases import prepared_postgres
 from tests.installation import Installation, open_installation, run_workers
 from tests.servers import RedisServer
 from tests.waiting import eventually
@@ -111,9 +112,9 @@ async def test_jobs_that_the_queue_has_lost_are_run_all_the_same(idle: Installat
 
 
 async def test_a_running_job_whose_entry_is_lost_is_not_run_twice(
-    tmp_path: Path, redis_server: RedisServer, database_url: str
+    tmp_path: Path, redis_server: RedisServer, prepared_url: str
 ) -> None:
-    settings = make_settings(tmp_path, redis_server, database_url=database_url, lease_s=LONG_LEASE_S)
+    settings = make_settings(tmp_path, redis_server, database_url=prepared_url, lease_s=LONG_LEASE_S)
     async with open_installation(settings) as sluice, open_reconciler(sluice) as ctx:
         redis, queue = sluice.state.redis, sluice.state.queue.name
         job_id = await accept(sluice, simulator={"text": "once", "delay_ms": 1000})
@@ -152,9 +153,9 @@ async def test_thousands_of_rows_without_a_queue_entry_are_enqueued_in_one_sweep
 
 
 async def test_a_job_that_finds_no_free_slot_in_time_expires_and_costs_nothing(
-    tmp_path: Path, redis_server: RedisServer, database_url: str
+    tmp_path: Path, redis_server: RedisServer, prepared_url: str
 ) -> None:
-    settings = make_settings(tmp_path, redis_server, database_url=database_url, **ONE_SLOT)
+    settings = make_settings(tmp_path, redis_server, database_url=prepared_url, **ONE_SLOT)
     async with open_installation(settings) as sluice:
         running = await accept(sluice, simulator={"delay_ms": LONG_MS})
         await eventually(lambda: sluice.rows(JobRow, JobRow.status == "in_progress"))
@@ -201,9 +202,9 @@ async def test_expired_jobs_that_no_queue_knows_end_with_one_charge_each(idle: I
 
 
 async def test_a_cancellation_that_nobody_heard_of_is_told_again(
-    tmp_path: Path, redis_server: RedisServer, database_url: str
+    tmp_path: Path, redis_server: RedisServer, prepared_url: str
 ) -> None:
-    settings = make_settings(tmp_path, redis_server, database_url=database_url, **ONE_SLOT)
+    settings = make_settings(tmp_path, redis_server, database_url=prepared_url, **ONE_SLOT)
     async with open_installation(settings) as sluice:
         running = await accept(sluice, simulator={"delay_ms": LONG_MS})
         await eventually(lambda: sluice.rows(JobRow, JobRow.status == "in_progress"))
@@ -244,9 +245,10 @@ async def sweeps_of(sluice: Installation, count: int) -> list[str]:
 
 
 @pytest.fixture
-def postgres_database_url(postgres_url: str, tmp_path: Path) -> str:
-    """An empty database of PostgreSQL."""
-    return new_postgres_database(postgres_url, f"t{abs(hash(str(tmp_path)))}")
+def postgres_database_url(postgres_url: str, tmp_path: Path) -> Iterator[str]:
+    """A database of PostgreSQL, ready to serve."""
+    with prepared_postgres(postgres_url, name_after(tmp_path)) as url:
+        yield url
 
 
 async def test_a_slow_sweep_is_not_joined_by_the_next_one(

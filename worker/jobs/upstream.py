@@ -13,6 +13,7 @@ from shared.jobs.schemas import alias_of
 from shared.request_logs.redaction import clean
 from worker.context import JobContext, TokenCount
 from worker.providers.base import Operation, ProviderCall, ProviderError, ProviderReply
+from worker.response_cache import CacheLook, cache_key, find_reply
 
 NULL: Final = Raw(b"null")
 EMPTY_LIST: Final = Raw(b"[]")
@@ -43,8 +44,15 @@ _DETAILS: Final = json.Decoder(_Details | None)
 
 
 async def call_provider(ctx: JobContext, operation: Operation, body: bytes) -> ProviderReply:
-    """Return the whole answer of the attempt's provider; raises `ProviderError`."""
-    return await ctx.runtime.adapters[ctx.provider.type].complete(call_of(ctx, operation, body))
+    """Return the whole answer of the attempt's provider, or the one that was kept; raises `ProviderError`."""
+    key = None if ctx.router.cache_ttl_s is None else cache_key(ctx.router.id, operation, body)
+    if key is not None and (found := await find_reply(ctx.runtime.redis, key)) is not None:
+        ctx.looks.append(CacheLook(key=key, body=found.body, found=found))
+        return ProviderReply(found.body, None)
+    reply = await ctx.runtime.adapters[ctx.provider.type].complete(call_of(ctx, operation, body))
+    if key is not None:
+        ctx.looks.append(CacheLook(key=key, body=reply.body, found=None))
+    return reply
 
 
 def call_of(ctx: JobContext, operation: Operation, body: bytes) -> ProviderCall:

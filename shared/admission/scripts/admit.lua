@@ -5,7 +5,7 @@
 --          queue: limit jobs at most ('' = any), other limit tokens at most
 -- returns  {'load', {name, seq, ms since counting began, ..}}   these accounts must be read from the database first
 --          {'ok' | 'budget' | 'carbon' | 'queue' | 'rpm' | 'rpd' | 'tpm' | 'tpd',
---           {left of each account after this}, {money held}, {used, reset ms of rpm, rpd, tpm, tpd}}
+--           {left of each account after this}, {money held, now ms}, {used, reset ms of rpm, rpd, tpm, tpd}}
 -- keeps    a refused request leaves no trace; what is held never exceeds what is left
 local job, key, strategy, tokens = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local now = now_ms()
@@ -86,4 +86,4 @@ if verdict == 'ok' then
 end
 local left = {}
 for i, account in ipairs(accounts) do left[i] = account.left end
-return {verdict, left, {granted or 0}, used}
+return {verdict, left, {granted or 0, now}, used}

@@ -6,6 +6,8 @@ local HOLDS_S = 1814400 -- longer than a job can wait and run
 
 local function account_key(name) return 'sluice:account:' .. name end
 local function holds_key(name) return 'sluice:holds:' .. name end
+-- Jobs that ended while the account was not known, and the newest value and version they told.
+local function ended_key(name) return 'sluice:ended:' .. name end
 
 local function now_ms()
   local time = redis.call('TIME')
@@ -41,22 +43,26 @@ function windows.sliding_window(key, prefix, length, now)
   }
 end
 
--- Every part of the last length, each with the number of its turn: 'turn:requests:tokens'.
+-- Turn, requests and tokens of a part: 'turn:requests:tokens'; nil if there is none.
+local function read_part(value)
+  local turn, requests, tokens = string.match(value or '', '^(%d+):(%d+):(%d+)$')
+  return tonumber(turn), tonumber(requests), tonumber(tokens)
+end
+
+-- Every part of the last length, each with the number of its turn.
 function windows.moving_window(key, prefix, length, now)
   local part = math.floor(now / (length / PARTS))
   local found, oldest = {part = part, requests = 0, tokens = 0}, part
   local names = {}
   for i = 0, PARTS do names[i + 1] = prefix .. i end
   for _, value in ipairs(redis.call('HMGET', key, unpack(names))) do
-    local turn, requests, tokens = string.match(value or '', '^(%d+):(%-?%d+):(%-?%d+)$')
-    turn = tonumber(turn)
+    local turn, requests, tokens = read_part(value)
     if turn and turn >= part - PARTS and turn <= part then
       found.requests, found.tokens = found.requests + requests, found.tokens + tokens
-      if turn == part then found.current = {tonumber(requests), tonumber(tokens)} end
+      if turn == part then found.current = {requests, tokens} end
       oldest = math.min(oldest, turn)
     end
   end
-  found.tokens = math.max(found.tokens, 0)
   found.reset = (oldest + PARTS + 1) * (length / PARTS) - now
   return found
 end
@@ -79,6 +85,36 @@ function count.moving_window(key, prefix, window, requests, tokens)
   local r, t = unpack(window.current or {0, 0})
   redis.call('HSET', key, prefix .. window.part % (PARTS + 1),
     whole(window.part) .. ':' .. whole(r + requests) .. ':' .. whole(t + tokens))
+end
+
+-- Take back what was counted at `admitted` from where it was counted; nothing if that has been forgotten.
+local take_back = {}
+
+function take_back.fixed_window(key, prefix, length, requests, tokens, admitted, now)
+  local window = windows.fixed_window(key, prefix, length, now)
+  if window.start and window.start <= admitted then count.fixed_window(key, prefix, window, -requests, -tokens, now) end
+end
+
+function take_back.sliding_window(key, prefix, length, requests, tokens, admitted, now)
+  local window = windows.sliding_window(key, prefix, length, now)
+  local age = window.start - math.floor(admitted / length)
+  if age == 0 then
+    count.sliding_window(key, prefix, window, -requests, -tokens)
+  elseif age == 1 then
+    local r, t, pr, pt = unpack(window.current)
+    window.current = {r, t, math.max(pr - requests, 0), math.max(pt - tokens, 0)}
+    count.sliding_window(key, prefix, window, 0, 0)
+  end
+end
+
+function take_back.moving_window(key, prefix, length, requests, tokens, admitted)
+  local part = math.floor(admitted / (length / PARTS))
+  local name = prefix .. part % (PARTS + 1)
+  local turn, r, t = read_part(redis.call('HGET', key, name))
+  if turn == part then
+    redis.call('HSET', key, name,
+      whole(part) .. ':' .. whole(math.max(r - requests, 0)) .. ':' .. whole(math.max(t - tokens, 0)))
+  end
 end
 
 local function windows_of(key, strategy, now)

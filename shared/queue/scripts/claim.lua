@@ -30,12 +30,26 @@ end
 
 if redis.call('SCARD', busy) >= total then recount(busy) end
 
+-- Slots the group may take below its cap, which it has together with its jobs that can wait.
+local function room_below_cap(group)
+  local base = string.match(group, '^(.-)%+?$')
+  local cap = tonumber(redis.call('HGET', caps, base) or '')
+  if not cap then return wanted end
+  local function running() return redis.call('SCARD', running_key(base)) + redis.call('SCARD', running_key(base .. '+')) end
+  if running() >= cap then
+    recount(running_key(base))
+    recount(running_key(base .. '+'))
+  end
+  return cap - running()
+end
+
 -- Slots the group may take now.  The more are free, the more it gets; the last ones are for somebody else.
 local function room(group)
-  if share == 0 then return wanted end
+  local below_cap = room_below_cap(group)
+  if share == 0 or below_cap <= 0 then return below_cap end
   local most = math.max(1, math.floor(share * (total - redis.call('SCARD', busy))))
   if redis.call('SCARD', running_key(group)) >= most then recount(running_key(group)) end
-  return most - redis.call('SCARD', running_key(group))
+  return math.min(most - redis.call('SCARD', running_key(group)), below_cap)
 end
 
 local function has_slot(id, group)

@@ -6,7 +6,7 @@ local clock, tags, credits = queue .. ':clock', queue .. ':tags', queue .. ':cre
 local places, epoch_key = queue .. ':places', queue .. ':epoch'
 local parked_groups = queue .. ':parked'
 local workers, alive, total_slots = queue .. ':workers', queue .. ':alive', queue .. ':slots'
-local busy = queue .. ':busy'
+local busy, caps = queue .. ':busy', queue .. ':caps'
 
 local function payload_key(id) return 'arq:job:' .. id end
 local function lease_key(id) return 'arq:in-progress:' .. id end
@@ -91,7 +91,13 @@ end
 local function leave_slot(id)
   redis.call('SREM', busy, id)
   local _, group = place_of(id)
-  if group ~= '' and redis.call('SREM', running_key(group), id) == 1 then unpark(group) end
+  if group ~= '' and redis.call('SREM', running_key(group), id) == 1 then
+    unpark(group)
+    local base = string.match(group, '^(.-)%+?$')
+    if redis.call('HEXISTS', caps, base) == 1 then  -- the room is also the other half's
+      unpark(group == base and base .. '+' or base)
+    end
+  end
 end
 
 -- Add up the slots of all workers that are alive.

@@ -1,0 +1,344 @@
+"""Which provider an attempt goes to: strategies, limits, breaker, quality of service, fallback."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from aiohttp import web
+
+from shared.jobs.tables import JobRow
+from tests.conftest import make_settings
+from tests.installation import Installation, open_installation
+from tests.people import PROVIDERS, ROUTERS, changed, create, read
+from tests.providers import ScriptedProvider, fails, says, serve_provider
+from tests.servers import RedisServer
+from tests.waiting import eventually
+
+
+@pytest_asyncio.fixture
+async def two() -> AsyncIterator[tuple[ScriptedProvider, ScriptedProvider]]:
+    """Two providers over real HTTP."""
+    async with AsyncExitStack() as stack:
+        first = await stack.enter_async_context(serve_provider())
+        second = await stack.enter_async_context(serve_provider())
+        yield first, second
+
+
+async def add_router(installation: Installation, *providers: dict[str, Any], **members: Any) -> int:
+    """Create a router with these providers and grant it to everybody; returns its id."""
+    router = await create(installation, ROUTERS, **({"name": "routed", "type": "text-generation"} | members))
+    await installation.grant(router["id"])
+    for number, provider in enumerate(providers):
+        await installation.add_provider(router["id"], **({"model_name": f"m{number}"} | provider))
+    if installation.runtime is not None:
+        await installation.runtime.directory.refresh()  # the worker knows all of them from the first attempt on
+    return int(router["id"])
+
+
+async def ask(installation: Installation, count: int = 1, **members: Any) -> list[int]:
+    """Send chats at once; returns their statuses."""
+    answers = await asyncio.gather(*(installation.chat(model="routed", **members) for _ in range(count)))
+    return [answer.status for answer in answers]
+
+
+async def attempts(installation: Installation, answer: Any) -> list[dict[str, Any]]:
+    """Return the attempts of the job behind an answer."""
+    data = (await read(installation, f"/v1/jobs/{answer.headers['x-job-id']}/attempts"))["data"]
+    return list(data)
+
+
+async def test_shuffle_uses_every_provider(sluice: Installation, two: Any) -> None:
+    first, second = two
+    await add_router(sluice, {"url": first.url}, {"url": second.url})
+
+    assert set(await ask(sluice, 40)) == {200}
+
+    assert len(first.requests) + len(second.requests) == 40
+    assert min(len(first.requests), len(second.requests)) > 5
+
+
+async def test_weights_share_out_the_attempts(sluice: Installation, two: Any) -> None:
+    first, second = two
+    await add_router(
+        sluice, {"url": first.url, "weight": 9}, {"url": second.url, "weight": 1}, load_balancing_strategy="weighted"
+    )
+
+    await ask(sluice, 100)
+
+    assert len(first.requests) > 70
+    assert len(second.requests) > 0
+
+
+async def test_the_provider_that_emits_least_is_preferred(sluice: Installation, two: Any) -> None:
+    dirty, clean = two
+    sizes = {"model_total_params": 70, "model_active_params": 70}
+    await add_router(
+        sluice,
+        {"url": dirty.url, "model_hosting_zone": "POL", **sizes},
+        {"url": clean.url, "model_hosting_zone": "FRA", **sizes},
+        {"url": dirty.url + "unknown", "model_hosting_zone": "FRA"},
+        load_balancing_strategy="lowest_carbon",
+    )
+
+    await ask(sluice, 20)
+
+    assert (len(dirty.requests), len(clean.requests)) == (0, 20)
+
+
+async def test_the_least_busy_provider_gets_the_next_attempt(sluice: Installation, two: Any) -> None:
+    slow, fast = two
+    slow.default, fast.default = says("Slow.", delay_s=1.5), says("Fast.", delay_s=0.05)
+    await add_router(sluice, {"url": slow.url}, {"url": fast.url}, load_balancing_strategy="least_busy")
+
+    waiting = asyncio.gather(*(ask(sluice) for _ in range(4)))
+    await eventually(lambda: slow.running + fast.running > 0)
+    for _ in range(20):
+        await ask(sluice)
+    await waiting
+
+    assert len(fast.requests) > len(slow.requests) * 2
+
+
+async def test_a_new_provider_of_a_busy_router_gets_traffic(sluice: Installation, two: Any) -> None:
+    old, new = two
+    old.default = says("Old.", delay_s=0.1)
+    router = await add_router(sluice, {"url": old.url}, load_balancing_strategy="least_busy")
+    await ask(sluice, 10)
+
+    await sluice.add_provider(router, new.url, model_name="new")
+    await eventually(lambda: _gets_traffic(sluice, new))
+
+
+async def _gets_traffic(installation: Installation, provider: ScriptedProvider, above: int = 0) -> bool:
+    await ask(installation, 4)
+    return len(provider.requests) > above
+
+
+@pytest.mark.parametrize("strategy", ["shuffle", "least_busy", "weighted"])
+async def test_an_inflight_limit_is_exact(both: Installation, provider: ScriptedProvider, strategy: str) -> None:
+    seen: list[int] = []
+
+    async def watch(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        seen.append(provider.running)
+        return await says("Yes.", delay_s=0.05)(request, body)
+
+    provider.default = watch
+    limit = {"qos_metric": "inflight", "qos_limit": 2}
+    await add_router(both, {"url": provider.url, **limit}, load_balancing_strategy=strategy)
+
+    assert set(await ask(both, 20)) == {200}
+
+    assert max(seen) == 2
+
+
+async def test_a_caller_of_a_full_model_is_sent_away_and_background_work_waits(
+    tmp_path: Path, redis_server: RedisServer, provider: ScriptedProvider
+) -> None:
+    provider.default = says("Late.", delay_s=3)
+    async with open_installation(make_settings(tmp_path, redis_server, routing_wait_s=0.5)) as installation:
+        await add_router(installation, {"url": provider.url, "qos_metric": "inflight", "qos_limit": 1})
+        first = asyncio.ensure_future(installation.chat(model="routed"))
+        await eventually(lambda: provider.running == 1)
+
+        later = await installation.chat(model="routed", headers={"Prefer": "respond-async"})
+        refused, streamed = (
+            await installation.chat(model="routed"),
+            await installation.chat(model="routed", stream=True),
+        )
+
+        for answer in (refused, streamed):
+            assert answer.status == 503
+            assert (await answer.json())["error"]["code"] == "model_busy"
+            assert answer.headers["retry-after"]
+            job = await installation.job(answer.headers["x-job-id"])
+            assert (job["status"], job["attempt"]) == ("cancelled", 0)
+        assert (await first).status == 200
+        await eventually(lambda: _is(installation, later, "completed"))
+
+
+async def _is(installation: Installation, answer: Any, status: str) -> bool:
+    return bool((await installation.job(answer.headers["x-job-id"]))["status"] == status)
+
+
+async def test_a_limit_of_zero_closes_a_provider(
+    tmp_path: Path, redis_server: RedisServer, provider: ScriptedProvider
+) -> None:
+    async with open_installation(make_settings(tmp_path, redis_server, routing_wait_s=0.5)) as installation:
+        await add_router(installation, {"url": provider.url, "qos_metric": "inflight", "qos_limit": 0})
+        await eventually(lambda: _cap_is_known(installation))
+
+        assert await ask(installation) == [503]
+
+        assert provider.requests == []
+
+
+async def _cap_is_known(installation: Installation) -> bool:
+    return bool(await installation.state.redis.hlen("sluice:inference:caps"))
+
+
+async def test_a_failing_provider_is_not_the_callers_problem(sluice: Installation, two: Any) -> None:
+    bad, good = two
+    bad.default = fails(500)
+    await add_router(sluice, {"url": bad.url, "weight": 1e6}, {"url": good.url}, load_balancing_strategy="weighted")
+
+    answer = await sluice.chat(model="routed")
+
+    assert answer.status == 200
+    seen = await attempts(sluice, answer)
+    assert [one["status"] for one in seen] == ["failed", "succeeded"]
+    assert seen[0]["http_status"] == 500
+    assert seen[0]["provider_id"] != seen[1]["provider_id"]
+    assert len(await sluice.rows(JobRow)) == 1
+
+
+async def test_the_breaker_opens_after_failures_and_closes_after_a_success(sluice: Installation, two: Any) -> None:
+    bad, good = two
+    bad.default = fails(500)
+    await add_router(sluice, {"url": bad.url}, {"url": good.url})
+    while len(bad.requests) < 5:
+        assert set(await ask(sluice)) == {200}
+
+    assert set(await ask(sluice, 20)) == {200}
+    assert len(bad.requests) == 5
+
+    redis = sluice.state.redis
+    (number,) = await redis.zrange("sluice:providers:open", 0, -1)
+    bad.default = says("Well again.")
+    await redis.zadd("sluice:providers:open", {number: 1})  # its pause is over
+    await eventually(lambda: _gets_traffic(sluice, bad, above=5))
+    assert await redis.zcard("sluice:providers:open") == 0
+
+
+async def test_a_provider_that_asks_for_a_pause_gets_it(sluice: Installation, two: Any) -> None:
+    busy, free = two
+    busy.default = fails(429, **{"Retry-After": "60"})
+    await add_router(sluice, {"url": busy.url}, {"url": free.url})
+    while not busy.requests:
+        await ask(sluice)
+
+    assert set(await ask(sluice, 20)) == {200}
+
+    assert len(busy.requests) == 1
+
+
+async def test_all_providers_out_is_told_truthfully(sluice: Installation, provider: ScriptedProvider) -> None:
+    provider.default = fails(503, **{"Retry-After": "60"})
+    await add_router(sluice, {"url": provider.url})
+
+    first, second = await sluice.chat(model="routed"), await sluice.chat(model="routed")
+
+    for answer in (first, second):
+        assert answer.status == 503
+        assert (await answer.json())["error"]["code"] == "provider_unavailable"
+    assert len(provider.requests) == 1
+    assert await attempts(sluice, second) == []
+
+
+@pytest.mark.parametrize(
+    ("metric", "limit", "is_avoided"),
+    [("latency", 100, True), ("latency", 60_000, False), ("performance", 1e6, True), ("performance", 0.001, False)],
+)
+async def test_quality_of_service_is_kept(
+    sluice: Installation, two: Any, metric: str, limit: float, is_avoided: bool
+) -> None:
+    slow, other = two
+    slow.default = says("A slow answer.", delay_s=0.25)
+    await add_router(sluice, {"url": slow.url, "qos_metric": metric, "qos_limit": limit}, {"url": other.url})
+    while not slow.requests:
+        await ask(sluice, 4)
+    await asyncio.sleep(1.2)  # until its figures have made the round
+    await ask(sluice, 4)  # one of them may be the probe of these ten seconds
+    before = len(slow.requests)
+
+    await ask(sluice, 30)
+
+    assert (len(slow.requests) - before <= 1) == is_avoided
+
+
+async def test_a_fallback_router_answers_when_all_providers_are_out(sluice: Installation, two: Any) -> None:
+    bad, smaller = two
+    bad.default = fails(500)
+    fallback = await create(sluice, ROUTERS, name="smaller", type="text-generation")
+    await sluice.add_provider(fallback["id"], smaller.url)
+    router = await add_router(sluice, {"url": bad.url}, fallback=fallback["id"], cost_completion_tokens=10)
+
+    answer = await sluice.chat(model="routed")
+
+    assert answer.status == 200
+    assert (await answer.json())["model"] == "routed"
+    assert [one["status"] for one in await attempts(sluice, answer)] == ["failed", "succeeded"]
+    assert (await answer.json())["usage"]["cost"] == 0.000_03
+    await changed_router(sluice, router, fallback=None)
+    await eventually(lambda: _is_out(sluice))
+
+
+async def _is_out(installation: Installation) -> bool:
+    return await ask(installation) == [503]
+
+
+async def changed_router(installation: Installation, router: int, **members: Any) -> None:
+    response = await installation.patch(f"{ROUTERS}/{router}", members)
+    assert response.status == 200, await response.text()
+
+
+async def test_a_fallback_must_do_the_same_work(sluice: Installation) -> None:
+    other = await create(sluice, ROUTERS, name="vectors", type="text-embeddings-inference")
+    router = await add_router(sluice, {})
+
+    answers = [
+        await sluice.patch(f"{ROUTERS}/{router}", {"fallback": number}) for number in (router, other["id"], 10**6)
+    ]
+
+    assert [answer.status for answer in answers] == [422, 422, 404]
+
+
+async def test_slots_of_attempts_are_free_afterwards(sluice: Installation, provider: ScriptedProvider) -> None:
+    await add_router(sluice, {"url": provider.url, "qos_metric": "inflight", "qos_limit": 3})
+    await ask(sluice, 9)
+
+    (number,) = [one["id"] for one in (await read(sluice, PROVIDERS + "?limit=100"))["data"] if one["qos_metric"]]
+    key = f"sluice:provider:{number}:running"
+
+    await eventually(lambda: _is_empty(sluice, key))
+    await changed(sluice, f"{PROVIDERS}/{number}", {"qos_metric": None})
+    assert (await read(sluice, f"{PROVIDERS}/{number}"))["qos_limit"] is None
+    assert Counter(await ask(sluice, 9)) == {200: 9}
+
+
+async def _is_empty(installation: Installation, key: str) -> bool:
+    return not await installation.state.redis.exists(key)
+
+
+async def test_the_health_of_providers_is_told(both: Installation, two: Any) -> None:
+    bad, good = two
+    bad.default = fails(429, **{"Retry-After": "60"})
+    limit = {"qos_metric": "inflight", "qos_limit": 5}
+    router = await add_router(both, {"url": bad.url}, {"url": good.url, **limit})
+    path = f"{ROUTERS}/{router}/health"
+    assert {one["status"] for one in (await read(both, path))["providers"]} == {"green"}
+
+    await eventually(lambda: _is_red(both, path))
+
+    health = await eventually(lambda: _has_figures(both, path))
+    paused, well = health["providers"]
+    assert (paused["breaker"], paused["failures"], paused["status"]) == ("open", 1, "red")
+    assert paused["opens_at"] is not None
+    assert (well["breaker"], well["status"], well["running"], well["limit"]) == ("closed", "green", 0, 5)
+    models = {one["id"]: one["status"] for one in (await read(both, "/health/models"))["data"]}
+    assert (models["routed"], models["simulator"]) == ("red", "green")
+    assert (await both.get(f"{ROUTERS}/999/health")).status == 404
+
+
+async def _is_red(installation: Installation, path: str) -> bool:
+    await ask(installation)
+    return bool((await read(installation, path))["status"] == "red")
+
+
+async def _has_figures(installation: Installation, path: str) -> Any:
+    health = await read(installation, path)
+    return health if health["providers"][1]["latency_p95_ms"] is not None else None
