@@ -23,6 +23,10 @@ _PAUSE_S: Final = 0.005
 _MARGIN_S: Final = 0.25
 _ON_ITS_WAY_MS: Final = 60_000
 """An older job is in the database, or was never accepted."""
+_TRUSTED_S: Final = 60.0
+_MOST_READ: Final = 10_000
+_BY_HOLDS: Final = frozenset({"budget", "carbon", "queue"})
+"""Verdicts that a hold can cause."""
 
 
 class Admissions:
@@ -34,6 +38,8 @@ class Admissions:
         """Jobs accepted since Redis went away."""
         self._database = database
         self._settled_s = accept_patience_s + _MARGIN_S
+        self._read_at: dict[str, float] = {}
+        """When this process last had an account read that refused somebody."""
         self._loading: dict[str, asyncio.Task[None]] = {}
 
     async def decide(self, job_id: str, limits: Limits, demands: Sequence[Demand]) -> Decision:
@@ -42,7 +48,10 @@ class Admissions:
             for _ in range(_TRIES):
                 answer = await self.gate.admit(job_id, limits, demands)
                 if isinstance(answer, Decision):
-                    return answer
+                    if answer.verdict not in _BY_HOLDS or not (suspects := self._suspects(demands)):
+                        return answer
+                    await self.gate.forget(suspects)
+                    continue
                 await asyncio.gather(*(self._load_once(missing) for missing in answer))
         except (RedisError, OSError) as error:
             log.warning("not_admitted", error=repr(error))
@@ -51,6 +60,16 @@ class Admissions:
             raise StorageUnavailableError from error
         log.warning("account_never_loaded", accounts=[demand.account for demand in demands])
         raise QueueUnavailableError
+
+    def _suspects(self, demands: Sequence[Demand]) -> list[str]:
+        """Return the accounts that were not read for a while: holds of killed processes may refuse this request."""
+        now = asyncio.get_running_loop().time()
+        names = [demand.account for demand in demands]
+        suspects = [name for name in names if now - self._read_at.get(name, -_TRUSTED_S) >= _TRUSTED_S]
+        if len(self._read_at) > _MOST_READ:
+            self._read_at.clear()
+        self._read_at.update(dict.fromkeys(suspects, now))
+        return suspects
 
     async def give_back(self, job_id: str, admission: Admission, *, is_stored: bool = False) -> None:
         """Undo an admission: no job was made of it, or one that is cancelled and then releases what it holds."""

@@ -167,6 +167,19 @@ async def test_a_hold_of_a_job_that_is_long_over_ends_when_the_account_is_read_a
     assert await holds(both, account) == {}
 
 
+async def test_nobody_is_refused_for_long_because_of_a_hold_that_a_killed_process_left(both: Installation) -> None:
+    user_id, me = await payer(both, 10_000)
+    account = money_account(user_of(user_id))
+    assert (await buy(both, me)).status == 200
+    held = {"0" * 26: 10_000, "=": 10_000, "*": 1}
+    await both.state.redis.hset(f"sluice:holds:{account}", mapping=held)
+
+    answer = await buy(both, me)
+
+    assert answer.status == 200
+    assert await holds(both, account) == {}
+
+
 async def test_a_job_that_could_not_be_stored_holds_and_counts_nothing(
     tmp_path: Path, redis_server: RedisServer
 ) -> None:
