@@ -6,6 +6,7 @@ the rounds.  CPU seconds per 1,000 requests hardly depend on what else the machi
 `others percent` is the share of all cores that strangers had.
 
   chat-N, stream-N   N connections, provider of fixed answers; added p50 is that over the provider asked directly
+  kinds              embeddings, rerank, and a chat with limits and budgets, beside a plain chat; simulator
   accept-64          202 per second with `Prefer: respond-async`, with a worker beside and without one
   drain              queued jobs, then a worker: how fast they are done
   backlog            the queue alone: cost of a job with few and with very many waiting
@@ -32,6 +33,7 @@ from accept import run_accept, run_drain
 from backlog import run_backlog
 from chat import LOADS, run_chats, run_cores
 from installation import POSTGRESQL, SQLITE
+from kinds import run_kinds
 from load import has_wrk
 from machine import ALL_CORES, LOAD_CORES, ROOT, BenchError
 from measure import Effort, Row, Setup
@@ -42,7 +44,7 @@ from startup import run_idle
 from upstream import serve_upstream
 from waiting import run_waiting
 
-NAMES = (*LOADS, "accept-64", "drain", "backlog", "waiting", "idle", "cores")
+NAMES = (*LOADS, "kinds", "accept-64", "drain", "backlog", "waiting", "idle", "cores")
 
 
 def main() -> int:
@@ -111,6 +113,7 @@ def steps(options: argparse.Namespace, setup: Setup) -> Iterator[Step]:
         if chats:
             yield f"{', '.join(chats)} {database}", partial(run_chats, chats, database, setup)
         found: dict[str, Callable[[], list[Row]]] = {
+            "kinds": partial(run_kinds, database, setup),
             "accept-64": partial(run_accept, database, setup),
             "drain": partial(run_drain, database, setup, options.jobs),
             "waiting": partial(run_waiting, database, setup, options.clients),
