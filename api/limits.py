@@ -8,6 +8,7 @@ trip.
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import ROUND_CEILING
+from functools import lru_cache
 from math import ceil
 from typing import Final
 
@@ -29,7 +30,7 @@ from shared.admission.records import (
     user_of,
     windows_key,
 )
-from shared.carbon.footprint import compute_footprint
+from shared.carbon.footprint import Profile, compute_footprint
 from shared.clock import now_ms
 from shared.directory import Router
 from shared.errors import ApiError, RateLimitError
@@ -157,8 +158,13 @@ def most_micros(call: Call, router: Router, estimate: Estimate) -> int:
 def most_ug(call: Call, router: Router, estimate: Estimate) -> int:
     """Return the most CO2e a request is estimated to cause, in µg, at the worst of the router's providers."""
     tokens = _most_output_tokens(call, router, estimate)
-    footprints = [compute_footprint(provider.profile, tokens, None) for provider in router.providers]
-    return ceil(max(found.operational_kg + found.embodied_kg for found in footprints) * _UG_PER_KG)
+    return max(_ug_of(provider.profile, tokens) for provider in router.providers)
+
+
+@lru_cache(maxsize=10_000)
+def _ug_of(profile: Profile, tokens: int) -> int:
+    found = compute_footprint(profile, tokens, None)
+    return ceil((found.operational_kg + found.embodied_kg) * _UG_PER_KG)
 
 
 def _most_output_tokens(call: Call, router: Router, estimate: Estimate) -> int:

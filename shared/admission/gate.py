@@ -1,4 +1,4 @@
-"""The admission scripts bound to one Redis; every call is one round trip."""
+"""The admission scripts bound to one Redis."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,9 +6,9 @@ from typing import Any, Final, Literal
 
 from msgspec import Struct
 from redis.asyncio import Redis
-from redis.commands.core import AsyncScript
 
 from shared.admission.records import Admission
+from shared.redis_scripts import Scripts
 
 Strategy = Literal["fixed_window", "moving_window", "sliding_window"]
 Dimension = Literal["rpm", "rpd", "tpm", "tpd"]
@@ -100,16 +100,15 @@ class Gate:
         prelude = layout + (_FOLDER / "prelude.lua").read_text()
         self._strategy = strategy
         self._redis = redis
-        self._admit, self._load, self._settle = (
-            AsyncScript(redis, prelude + (_FOLDER / f"{name}.lua").read_text()) for name in ("admit", "load", "settle")
-        )
+        names = ("admit", "load", "settle")
+        self._scripts = Scripts(redis, {name: prelude + (_FOLDER / f"{name}.lua").read_text() for name in names})
 
     async def admit(self, job_id: str, limits: Limits, demands: Sequence[Demand]) -> Decision | list[Missing]:
         """Count the request and hold what it may cost; a refusal changes nothing."""
         arguments: list[Any] = [job_id, limits.windows, self._strategy, limits.tokens, *map(_text, limits.values)]
         for one in demands:
             arguments += [one.account, one.kind, one.amount, _text(one.limit), _text(one.other_limit)]
-        verdict, *answer = await self._admit(args=arguments)
+        verdict, *answer = await self._scripts.run("admit", arguments)
         if verdict == b"load":
             found = answer[0]
             triples = zip(found[::3], found[1::3], found[2::3], strict=True)
@@ -125,7 +124,7 @@ class Gate:
         """
         holds = [part for hold in truth.holds.items() for part in hold]
         arguments = [missing.account, truth.value, truth.version, missing.seq, settled_before, *holds]
-        return bool(await self._load(args=arguments))
+        return bool(await self._scripts.run("load", arguments))
 
     async def settle(
         self, job_id: str, admission: Admission, released: Sequence[Released], *, requests: int = 0, tokens: int = 0
@@ -134,7 +133,7 @@ class Gate:
         arguments: list[Any] = [job_id, admission.windows, self._strategy, admission.admitted_ms, requests, tokens]
         for one in released:
             arguments += [one.account, _text(one.value) if one.is_known else "?", one.version]
-        await self._settle(args=arguments)
+        await self._scripts.run("settle", arguments)
 
     async def forget(self, accounts: Sequence[str]) -> None:
         """Have accounts read again, since an administrator changed them."""

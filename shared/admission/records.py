@@ -1,6 +1,7 @@
 """What was admitted, as the job keeps it, and the names of accounts."""
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 from msgspec import Struct, json
@@ -8,6 +9,7 @@ from msgspec import Struct, json
 MONEY: Final = "money"
 CARBON: Final = "carbon"
 QUEUE: Final = "queue"
+_MINUTE_MS: Final = 60_000
 
 
 class Admission(Struct, array_like=True, frozen=True, kw_only=True):
@@ -64,8 +66,12 @@ def money_account(owner: str) -> str:
 
 def carbon_account(owner: str, now_ms: int) -> str:
     """Return the name of the account of the owner's emissions in this month, UTC."""
-    month = datetime.fromtimestamp(now_ms / 1000, UTC)
-    return f"{CARBON}:{owner}:{month:%Y-%m}"
+    return f"{CARBON}:{owner}:{_month(now_ms // _MINUTE_MS)}"
+
+
+@lru_cache(maxsize=10)
+def _month(minute: int) -> str:
+    return f"{datetime.fromtimestamp(minute * 60, UTC):%Y-%m}"
 
 
 def queue_account(owner: str) -> str:

@@ -1,5 +1,5 @@
 -- admit: count one request and hold what it may cost, or change nothing.
--- ARGV     1 job id   2 key of the counters ('' = none)   3 strategy   4 tokens   5..8 rpm, rpd, tpm, tpd ('' = no limit)
+-- ARGV     1 id of a new job   2 key of the counters ('' = none)   3 strategy   4 tokens   5..8 rpm, rpd, tpm, tpd ('' = no limit)
 --          9.. accounts: name, kind (money | carbon | queue), amount, limit, other limit
 --          money: amount is held, or what is left if that is less; carbon: limit is the budget, amount must fit in;
 --          queue: limit jobs at most ('' = any), other limit tokens at most
@@ -77,10 +77,9 @@ if verdict == 'ok' then
   end
   for _, account in ipairs(accounts) do
     local amount = account.kind == 'money' and granted or account.amount
-    if redis.call('HSETNX', holds_key(account.name), job, whole(amount)) == 1 then
-      redis.call('HSET', holds_key(account.name), '=', whole(account.held + amount), '*', whole(account.jobs + 1))
-    end
-    redis.call('EXPIRE', holds_key(account.name), HOLDS_S)
+    redis.call('HSET', holds_key(account.name), job, whole(amount), '=', whole(account.held + amount), '*',
+      whole(account.jobs + 1))
+    if account.jobs == 0 then redis.call('EXPIRE', holds_key(account.name), HOLDS_S) end
     account.left = account.left - (account.kind == 'queue' and 1 or amount)
   end
 end

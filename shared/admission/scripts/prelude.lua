@@ -22,9 +22,10 @@ local function field(key, name) return tonumber(redis.call('HGET', key, name) or
 local windows = {}
 
 function windows.fixed_window(key, prefix, length, now)
-  local start = field(key, prefix .. 's')
+  local found = redis.call('HMGET', key, prefix .. 's', prefix .. 'r', prefix .. 't')
+  local start = tonumber(found[1] or '0')
   if start == 0 or now >= start + length or start > now then return {requests = 0, tokens = 0, reset = length} end
-  return {start = start, requests = field(key, prefix .. 'r'), tokens = field(key, prefix .. 't'), reset = start + length - now}
+  return {start = start, requests = tonumber(found[2]), tokens = tonumber(found[3]), reset = start + length - now}
 end
 
 -- Two windows of the clock; the older one counts by the share of it that is less than a length ago.
@@ -124,5 +125,5 @@ end
 local function count_in(key, strategy, minute, day, requests, tokens, now)
   count[strategy](key, 'm', minute, requests, tokens, now)
   count[strategy](key, 'd', day, requests, tokens, now)
-  redis.call('PEXPIRE', key, 2 * DAY)
+  if not (strategy == 'fixed_window' and minute.start and day.start) then redis.call('PEXPIRE', key, 2 * DAY) end
 end

@@ -22,11 +22,10 @@ end
 for i = 7, #ARGV, 3 do
   local name, value, version = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2])
   local holds, account, ended = holds_key(name), account_key(name), ended_key(name)
-  local amount = redis.call('HGET', holds, job)
+  local amount, sum, jobs = unpack(redis.call('HMGET', holds, job, '=', '*'))
   if amount then
     redis.call('HDEL', holds, job)
-    redis.call('HSET', holds, '=', whole(math.max(field(holds, '=') - amount, 0)), '*',
-      whole(math.max(field(holds, '*') - 1, 0)))
+    redis.call('HSET', holds, '=', whole(math.max(sum - amount, 0)), '*', whole(math.max(jobs - 1, 0)))
   end
   if amount and value == '?' then  -- what is known of the account, or being read, is from before the charge
     redis.call('DEL', account)
@@ -39,6 +38,5 @@ for i = 7, #ARGV, 3 do
     account, known = ended, redis.call('HGET', ended, 'n') or '-1'
   end
   if tonumber(value) and version > tonumber(known) then redis.call('HSET', account, 'v', value, 'n', version) end
-  redis.call('EXPIRE', holds, HOLDS_S)
 end
 return 1
