@@ -177,7 +177,7 @@ async def _follow(call: Call, job: NewJob, waiter: Waiter) -> AsyncIterator[byte
             async for event in _finish(call, job, entry, sent):
                 yield event
             return
-    yield _error_event(_restarted(job))
+    yield error_event(_restarted(job))
 
 
 async def _finish(call: Call, job: NewJob, end: Entry, sent: _Sent) -> AsyncIterator[bytes]:
@@ -185,7 +185,7 @@ async def _finish(call: Call, job: NewJob, end: Entry, sent: _Sent) -> AsyncIter
     if sent.is_lost or not is_next(sent.last, end.position):
         missed = await _read_missed(call, job.id, sent.last)
         if sent.has_output and any(entry.attempt > sent.last[0] for entry in missed):
-            yield _error_event(_restarted(job))  # the answer that was stored is another one
+            yield error_event(_restarted(job))  # the answer that was stored is another one
             return
         for entry in missed:
             sent.has_begun = True
@@ -213,7 +213,7 @@ async def _last_event(call: Call, job: NewJob, ending: Ending, *, has_sent: bool
     error = replayed(json.decode(body, type=StoredError))
     if not has_sent:
         raise error
-    return _error_event(error)
+    return error_event(error)
 
 
 def to_event(entry: Entry) -> bytes:
@@ -221,7 +221,8 @@ def to_event(entry: Entry) -> bytes:
     return b"id: %d-%d\ndata: %b\n\n" % (entry.attempt, entry.seq, entry.data)
 
 
-def _error_event(error: ReplayedError) -> bytes:
+def error_event(error: ReplayedError) -> bytes:
+    """Return the event by which a stream ends that has begun."""
     body = ErrorBody(error=error.error(), detail=error.message)
     return b"data: " + json.encode(body) + b"\n\n"
 

@@ -18,6 +18,8 @@ class Call(Struct, kw_only=True):
     """`time.perf_counter()` when it came in."""
     body: bytes = b""
     """As received; of a form, its fields as JSON."""
+    received: bytes = b""
+    """The same, before anything in it was put elsewhere: two requests are equal if this is."""
     file_id: str | None = None
     """Id of a stored file, which the job will have; without a job the file is removed at the end of the call."""
     headers: dict[str, str] = {}

@@ -5,6 +5,7 @@ limit.  It is stored under the id that the job will have, see `Call.file_id`.  `
 the job, is the form as JSON: `{"model": "whisper", "file": {"name": ..}, "timestamp_granularities[]": ["word"]}`.
 """
 
+import hashlib
 import re
 from collections.abc import AsyncIterator
 from typing import Any, Final
@@ -63,6 +64,7 @@ async def read_form(call: Call, kind: Any) -> Any:
     except FileStoreError as error:
         raise StorageUnavailableError from error
     call.body = json.encode(form.members | {name: replace(file, head=b"") for name, file in form.files.items()})
+    call.received = call.body
     return msgspec.convert(form.members, kind, strict=False)
 
 
@@ -107,7 +109,7 @@ class _Form:
             raise UnprocessableEntityError(["body", name], "Expected a file")
         if name in self.members:
             raise UnprocessableEntityError(["body", name], "Expected one file")
-        size, head = 0, b""
+        size, head, digest = 0, b"", hashlib.sha256()
 
         async def counted() -> AsyncIterator[bytes]:
             nonlocal size, head
@@ -117,6 +119,7 @@ class _Form:
                     raise FileTooLargeError
                 if len(head) < HEAD_BYTES:
                     head = (head + chunk)[:HEAD_BYTES]
+                digest.update(chunk)
                 yield chunk
 
         self._call.file_id = new_ulid()
@@ -125,6 +128,7 @@ class _Form:
             name=part.filename.encode(errors="replace").decode().replace("\x00", "")[:255] or "file",
             content_type=_media_type(part.headers.get("Content-Type", "")),
             size_bytes=size,
+            sha256=digest.hexdigest(),
             head=head,
         )
 

@@ -40,6 +40,7 @@ from shared.errors import (
     to_unprocessable,
 )
 from shared.ids import new_id
+from shared.jobs.schemas import public_id
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -183,7 +184,7 @@ def aiohttp_handler(endpoint: Endpoint) -> Callable[[web.Request], Awaitable[web
                 await log_refusal(call, endpoint.path, error)
             raise
         finally:
-            if call.file_id is not None and "x-job-id" not in call.headers:
+            if call.file_id is not None and call.headers.get("x-job-id") != public_id(call.file_id):
                 await state.files.delete([call.file_id])
         is_declared = response.status == endpoint.status and response.content_type == JSON
         if state.settings.strict and checker is not None and is_declared:
@@ -218,7 +219,7 @@ async def _bind(call: Call, endpoint: Endpoint, decoder: "json.Decoder[Any] | No
             arguments["form"] = await read_form(call, endpoint.form)
         if decoder is not None:
             origin = ["body"]
-            call.body = await _read_body(call.request)
+            call.body = call.received = await _read_body(call.request)
             if _is_huge(call.body):
                 raise InvalidJsonError
             arguments["body"] = decoder.decode(call.body)

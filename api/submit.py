@@ -12,8 +12,9 @@ from msgspec import Struct, json
 
 from api.access import check_access
 from api.call import Call
+from api.idempotency import bind
 from api.limits import REFUSALS, Estimate, admit, admit_unseen
-from api.prefer import NO_PREFERENCE, Prefer, parse_prefer
+from api.prefer import Prefer
 from api.refusals import retry_count
 from shared import fault_points
 from shared.admission.records import Admission
@@ -29,7 +30,8 @@ from shared.errors import (
     WaitExceededError,
     WrongModelTypeError,
 )
-from shared.group_commit.units import CommitError, StoreUnavailableError
+from shared.group_commit.units import CommitError, StoreUnavailableError, Unit
+from shared.idempotency.statements import NewIdempotencyKey, insert_idempotency_key
 from shared.ids import new_ulid
 from shared.jobs.messages import BAND_NUMBERS, message_of
 from shared.jobs.schemas import BACKGROUND, INTERACTIVE, QUEUED, public_id
@@ -99,28 +101,29 @@ async def find_router(call: Call, model: str, types: frozenset[str]) -> Router:
     return router
 
 
-async def submit(call: Call, submission: Submission) -> Submitted:
-    """Store the job and put it into the queue.
+async def submit(call: Call, submission: Submission, prefer: Prefer, key: NewIdempotencyKey | None) -> Submitted:
+    """Store the job, bind the key to it, and put it into the queue.
 
     Raises:
         QueueUnavailableError: Redis is away; no job was made.
         OverloadedError: too many jobs wait; no job was made.
         StorageUnavailableError: the database takes no writes; if a job was made, it is cancelled.
+        sqlite3.IntegrityError, asyncpg.UniqueViolationError: the key is bound already; no job was made.
 
     """
     state = call.state
-    header = call.request.headers.getall("Prefer", None)
-    prefer = NO_PREFERENCE if header is None else parse_prefer(header)
     waits = prefer.waits and not (submission.stream and prefer.respond_async)  # the events of a stream are read later
     if state.load.is_full or (waits and state.inbox.waiting >= state.settings.max_waiting):
         raise OverloadedError
     job_id = call.file_id or new_ulid()
     admission = await _admit(call, submission, job_id, waits=waits)
     job = _new_job(call, submission, prefer, job_id, admission, waits=waits)
+    if key is not None:
+        job.cancel_when_unread = False  # who can come back for the answer need not read it now
     waiter = state.inbox.wait_for(job.id) if waits else None
     try:
         fault_points.reach(state.settings, "before_accept")
-        await state.writer.execute_many((insert_job(job),))
+        await state.writer.execute_many(_unit(job, key))
     except CommitError as error:
         state.inbox.forget(job.id)
         if isinstance(error, StoreUnavailableError):
@@ -129,6 +132,11 @@ async def submit(call: Call, submission: Submission) -> Submitted:
             await state.admissions.give_back(job.id, admission)
         log.warning("job_not_stored", error=repr(error), request_id=call.request_id)
         raise StorageUnavailableError from error
+    except Exception:
+        state.inbox.forget(job.id)
+        if admission is not None:
+            await state.admissions.give_back(job.id, admission)
+        raise
     except BaseException:
         state.inbox.forget(job.id)
         raise
@@ -139,6 +147,13 @@ async def submit(call: Call, submission: Submission) -> Submitted:
     if waits and job.band == BAND_NUMBERS[INTERACTIVE] and submission.router.capacity is not None:
         state.patience.add(job.id)
     return Submitted(job=job, prefer=prefer, waiter=waiter)
+
+
+def _unit(job: NewJob, key: NewIdempotencyKey | None) -> Unit:
+    if key is None:
+        return (insert_job(job),)
+    lives_ms = job.expires_ms - job.created_ms + (job.timeout_s + job.result_ttl_s) * 1000
+    return (insert_job(job), insert_idempotency_key(bind(key, job.id, lives_ms)))
 
 
 async def _admit(call: Call, submission: Submission, job_id: str, *, waits: bool) -> Admission | None:

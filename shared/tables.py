@@ -4,6 +4,7 @@ from sqlmodel import SQLModel
 
 from shared.admission.tables import CarbonAccountRow
 from shared.audit.tables import AuditEventRow
+from shared.idempotency.tables import IdempotencyKeyRow
 from shared.jobs.tables import JobEventRow, JobResultRow, JobRow
 from shared.keys.tables import KeyRow
 from shared.organizations.tables import OrganizationRow
@@ -18,5 +19,6 @@ from shared.users.tables import UserRow
 TABLES: tuple[type[SQLModel], ...] = (
     RevisionRow, OrganizationRow, RoleRow, UserRow, KeyRow, RouterRow, RouterNameRow, ProviderRow, LimitRow,
     JobRow, JobResultRow, JobEventRow, RequestLogRow, UsageRecordRow, ChargeRow, AuditEventRow, CarbonAccountRow,
+    IdempotencyKeyRow,
 )  # fmt: skip
 METADATA = SQLModel.metadata

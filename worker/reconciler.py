@@ -19,6 +19,7 @@ from sqlmodel import col, select
 
 from shared.clock import now_ms
 from shared.database import Database
+from shared.idempotency.queries import delete_idempotency_keys
 from shared.ids import oldest_ulid
 from shared.jobs.messages import JobMessage, message_of
 from shared.jobs.queries import LIGHT, remove_bodies
@@ -219,6 +220,8 @@ async def _remove_old(reconciler: Reconciler) -> None:
     database, settings, now = reconciler.runtime.database, reconciler.runtime.settings, now_ms()
     while await _remove_page(reconciler.runtime, now):
         pass
+    while await _forget_keys(database, now):
+        pass
     tombstones = select(JobRow.id).where(col(JobRow.removed_ms) < now - settings.tombstone_ttl_s * 1000)
     while await _delete_page(database, tombstones, ((JobEventRow, JobEventRow.job_id), (JobRow, JobRow.id))):
         pass
@@ -238,6 +241,12 @@ async def _remove_page(runtime: Runtime, now: int) -> bool:
         await remove_bodies(session, [job_id for job_id, _ in jobs], now, "expired")
     await runtime.files.delete_with_jobs(jobs)
     return len(jobs) == _PAGE
+
+
+async def _forget_keys(database: Database, now: int) -> bool:
+    """Forget some idempotency keys whose time is over; returns whether there may be more."""
+    async with database.transaction() as session:
+        return await delete_idempotency_keys(session, now, _PAGE) == _PAGE
 
 
 async def _delete_page(database: Database, selection: Any, tables: Sequence[tuple[Any, Any]]) -> bool:

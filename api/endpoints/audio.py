@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from api.access import has_access
-from api.answer import answer
 from api.call import Call
 from api.http import Reply, Routes
 from api.limits import Estimate
-from api.submit import INFERENCE_ERRORS, Submission, find_router, submit
+from api.respond import ERRORS, respond
+from api.submit import Submission, find_router
 from shared.audio.schemas import (
     AudioModelList,
     AudioTranscription,
@@ -35,7 +35,7 @@ _BYTES_PER_TOKEN: Final = 200
 
 @routes.post(
     TRANSCRIPTIONS,
-    raises=(*INFERENCE_ERRORS, UnsupportedFileTypeError),
+    raises=(*ERRORS, UnsupportedFileTypeError),
     accepted=Job,
     is_inference=True,
     other_media_types=("text/plain",),
@@ -54,12 +54,12 @@ async def create_transcription(call: Call, form: CreateTranscriptionForm) -> Rep
     submission = Submission(
         kind=AUDIO_TRANSCRIPTION, endpoint=TRANSCRIPTIONS, router=router, model=form.model, estimate=estimate
     )
-    return await answer(call, await submit(call, submission))
+    return await respond(call, submission)
 
 
 @routes.post(
     SPEECH,
-    raises=(*INFERENCE_ERRORS, VoiceNotFoundError),
+    raises=(*ERRORS, VoiceNotFoundError),
     accepted=Job,
     is_inference=True,
     media_type="audio/mpeg",
@@ -77,7 +77,7 @@ async def create_speech(call: Call, body: CreateSpeechRequest) -> Reply[bytes]:
         raise VoiceNotFoundError(body.voice)
     estimate = Estimate(prompt_tokens=len(body.input), output_tokens=len(body.input))
     submission = Submission(kind=AUDIO_SPEECH, endpoint=SPEECH, router=router, model=body.model, estimate=estimate)
-    reply = await answer(call, await submit(call, submission))
+    reply = await respond(call, submission)
     if reply.status == 200:
         call.headers["x-audio-characters"] = str(len(body.input))
     return reply

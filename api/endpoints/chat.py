@@ -5,13 +5,13 @@ from typing import Any, Final, Literal, cast
 
 from msgspec import UNSET, Raw, Struct, json
 
-from api.answer import answer, answer_stream
 from api.call import Call
 from api.http import EventStream, Reply, Routes
 from api.limits import Estimate
 from api.own_jobs import find_own_job, read_result, remove, wait_until_over
 from api.render import metadata_of
-from api.submit import INFERENCE_ERRORS, Submission, find_router, submit
+from api.respond import ERRORS, respond_or_stream
+from api.submit import Submission, find_router
 from shared.chat.estimates import estimate_prompt
 from shared.chat.schemas import (
     ChatCompletion,
@@ -48,7 +48,7 @@ PATH = "/v1/chat/completions"
 
 @routes.post(
     PATH,
-    raises=INFERENCE_ERRORS,
+    raises=ERRORS,
     accepted=Job,
     is_inference=True,
 )
@@ -63,7 +63,7 @@ async def create_chat_completion(
     """
     body.check()
     router = await find_router(call, body.model, CHAT_TYPES)
-    submitted = await submit(
+    return await respond_or_stream(
         call,
         Submission(
             kind=CHAT_COMPLETION,
@@ -78,9 +78,6 @@ async def create_chat_completion(
             is_flex=body.service_tier == "flex",
         ),
     )
-    if body.stream and submitted.waiter is not None:
-        return answer_stream(call, submitted)
-    return await answer(call, submitted)
 
 
 def _estimate(body: ChatCompletionRequest) -> Estimate:

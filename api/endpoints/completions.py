@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from api.answer import answer, answer_stream
 from api.call import Call
 from api.http import EventStream, Reply, Routes
 from api.limits import Estimate
-from api.submit import INFERENCE_ERRORS, Submission, find_router, submit
+from api.respond import ERRORS, respond_or_stream
+from api.submit import Submission, find_router
 from shared.completions.schemas import Completion, CompletionChunk, CompletionRequest
 from shared.jobs.schemas import COMPLETION, Job
 from shared.models.schemas import CHAT_TYPES
@@ -16,7 +16,7 @@ routes = Routes("Completions")
 PATH = "/v1/completions"
 
 
-@routes.post(PATH, raises=INFERENCE_ERRORS, accepted=Job, is_inference=True)
+@routes.post(PATH, raises=ERRORS, accepted=Job, is_inference=True)
 async def create_completion(call: Call, body: CompletionRequest) -> Reply[Completion] | EventStream[CompletionChunk]:
     """Continue a text, or several.
 
@@ -26,7 +26,7 @@ async def create_completion(call: Call, body: CompletionRequest) -> Reply[Comple
     """
     prompts = body.check()
     router = await find_router(call, body.model, CHAT_TYPES)
-    submitted = await submit(
+    return await respond_or_stream(
         call,
         Submission(
             kind=COMPLETION,
@@ -38,9 +38,6 @@ async def create_completion(call: Call, body: CompletionRequest) -> Reply[Comple
             estimate=_estimate(body, prompts),
         ),
     )
-    if body.stream and submitted.waiter is not None:
-        return answer_stream(call, submitted)
-    return await answer(call, submitted)
 
 
 def _estimate(body: CompletionRequest, prompts: Sequence[Input]) -> Estimate:

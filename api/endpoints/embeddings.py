@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from api.answer import answer
 from api.call import Call
 from api.http import Reply, Routes
 from api.limits import Estimate
-from api.submit import INFERENCE_ERRORS, Submission, find_router, submit
+from api.respond import ERRORS, respond
+from api.submit import Submission, find_router
 from shared.directory import Router
 from shared.embeddings.schemas import EmbeddingRequest, Embeddings
 from shared.errors import ContextLengthError
@@ -18,7 +18,7 @@ routes = Routes("Embeddings")
 PATH = "/v1/embeddings"
 
 
-@routes.post(PATH, raises=(*INFERENCE_ERRORS, ContextLengthError), accepted=Job, is_inference=True)
+@routes.post(PATH, raises=(*ERRORS, ContextLengthError), accepted=Job, is_inference=True)
 async def create_embedding(call: Call, body: EmbeddingRequest) -> Reply[Embeddings]:
     """Turn texts, or their tokens, into vectors.
 
@@ -28,7 +28,7 @@ async def create_embedding(call: Call, body: EmbeddingRequest) -> Reply[Embeddin
     inputs = body.check()
     router = await find_router(call, body.model, EMBEDDING_TYPES)
     _check_lengths(router, inputs)
-    submitted = await submit(
+    return await respond(
         call,
         Submission(
             kind=EMBEDDING,
@@ -39,7 +39,6 @@ async def create_embedding(call: Call, body: EmbeddingRequest) -> Reply[Embeddin
             estimate=Estimate(prompt_tokens=estimate_inputs(inputs), output_tokens=0, answers=0, prompts=len(inputs)),
         ),
     )
-    return await answer(call, submitted)
 
 
 def _check_lengths(router: Router, inputs: Sequence[Input]) -> None:

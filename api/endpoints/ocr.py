@@ -3,11 +3,11 @@
 from typing import Final
 
 from api.access import has_access
-from api.answer import answer
 from api.call import Call
 from api.http import Reply, Routes
 from api.limits import Estimate
-from api.submit import INFERENCE_ERRORS, Submission, find_router, submit
+from api.respond import ERRORS, respond
+from api.submit import Submission, find_router
 from shared.directory import Router
 from shared.errors import ModelNotFoundError, StorageUnavailableError
 from shared.files.errors import FileTooLargeError, UnsupportedFileTypeError
@@ -25,7 +25,7 @@ PATH: Final = "/v1/ocr"
 
 @routes.post(
     PATH,
-    raises=(*INFERENCE_ERRORS, FileTooLargeError, UnsupportedFileTypeError, UrlNotAllowedError),
+    raises=(*ERRORS, FileTooLargeError, UnsupportedFileTypeError, UrlNotAllowedError),
     accepted=Job,
     is_inference=True,
 )
@@ -51,7 +51,7 @@ async def create_ocr(call: Call, body: OcrRequest) -> Reply[OcrResult]:
         model=body.model or router.name,
         estimate=Estimate(prompt_tokens=0, output_tokens=0),
     )
-    return await answer(call, await submit(call, submission))
+    return await respond(call, submission)
 
 
 async def _lowest(call: Call) -> Router:

@@ -1,10 +1,10 @@
 """POST /v1/rerank."""
 
-from api.answer import answer
 from api.call import Call
 from api.http import Reply, Routes
 from api.limits import Estimate
-from api.submit import INFERENCE_ERRORS, Submission, find_router, submit
+from api.respond import ERRORS, respond
+from api.submit import Submission, find_router
 from shared.jobs.schemas import RERANK, Job
 from shared.models.schemas import RERANK_TYPES
 from shared.rerank.schemas import RerankRequest, Reranks
@@ -14,7 +14,7 @@ routes = Routes("Rerank")
 PATH = "/v1/rerank"
 
 
-@routes.post(PATH, raises=INFERENCE_ERRORS, accepted=Job, is_inference=True)
+@routes.post(PATH, raises=ERRORS, accepted=Job, is_inference=True)
 async def create_rerank(call: Call, body: RerankRequest) -> Reply[Reranks]:
     """Sort documents by how well they answer a query.
 
@@ -22,11 +22,10 @@ async def create_rerank(call: Call, body: RerankRequest) -> Reply[Reranks]:
     """
     body.trim()
     router = await find_router(call, body.model, RERANK_TYPES)
-    submitted = await submit(
+    return await respond(
         call,
         Submission(kind=RERANK, endpoint=PATH, router=router, model=body.model, estimate=_estimate(body)),
     )
-    return await answer(call, submitted)
 
 
 def _estimate(body: RerankRequest) -> Estimate:

@@ -15,5 +15,6 @@ class UploadedFile(Struct, kw_only=True, omit_defaults=True):
     content_type: str
     """As the caller says, without parameters."""
     size_bytes: int
+    sha256: str = ""
     head: bytes = b""
     """Its first bytes, which tell what it is; not part of the stored request."""

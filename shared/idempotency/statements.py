@@ -1,0 +1,24 @@
+"""Hot writes on `idempotency_keys`; part of the transaction that accepts a job."""
+
+from msgspec import Struct
+from msgspec.structs import astuple
+
+from shared.group_commit.units import Statement, insert_sql
+
+
+class NewIdempotencyKey(Struct, kw_only=True):
+    """Fields are named as their columns, see `shared.idempotency.tables`."""
+
+    id: str
+    fingerprint: str
+    job_id: str
+    prefers: str
+    expires_ms: int
+
+
+_INSERT = insert_sql("idempotency_keys", NewIdempotencyKey.__struct_fields__)
+
+
+def insert_idempotency_key(key: NewIdempotencyKey) -> Statement:
+    """Bind a key to a job; the unit is refused if the key is bound already."""
+    return Statement(_INSERT, astuple(key))
