@@ -5,6 +5,7 @@ from msgspec import Struct
 
 from api.keys import Caller
 from api.state import State
+from shared.jobs.schemas import CreateJobRequest
 
 
 class Call(Struct, kw_only=True):
@@ -22,6 +23,8 @@ class Call(Struct, kw_only=True):
     """The same, before anything in it was put elsewhere: two requests are equal if this is."""
     file_id: str | None = None
     """Id of a stored file, which the job will have; without a job the file is removed at the end of the call."""
+    options: CreateJobRequest | None = None
+    """How the job is to be run, if it was sent to /v1/jobs."""
     headers: dict[str, str] = {}
     """Sent with the answer, also with an error: `x-job-id`, .."""
     model: str | None = None

@@ -97,6 +97,10 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     """In which the answer may come, too."""
 
 
+INFERENCE: "web.AppKey[dict[str, Endpoint]]" = web.AppKey("inference", dict)
+"""Inference endpoints that take JSON, by path."""
+
+
 class Routes:
     """The endpoints of one module, in source order."""
 

@@ -9,7 +9,7 @@ from api.answer import answer, answer_stream
 from api.call import Call
 from api.http import EventStream, Reply
 from api.idempotency import IDEMPOTENCY_ERRORS, find_earlier, key_of
-from api.prefer import NO_PREFERENCE, parse_prefer
+from api.prefer import NO_PREFERENCE, Prefer, parse_prefer
 from api.replay import replay
 from api.submit import INFERENCE_ERRORS, Submission, submit
 from shared.errors import GoneError, StorageUnavailableError
@@ -26,9 +26,8 @@ async def respond(call: Call, submission: Submission) -> Reply[Any]:
 
 async def respond_or_stream(call: Call, submission: Submission) -> Reply[Any] | EventStream[Any]:
     """Make the job and return its answer, or that of the job which a request with this idempotency key made before."""
-    header = call.request.headers.getall("Prefer", None)
-    prefer = NO_PREFERENCE if header is None else parse_prefer(header)
-    key = key_of(call, submission.endpoint, prefer)
+    prefer = _preference(call)
+    key = key_of(call, submission.endpoint if call.options is None else "/v1/jobs", prefer)
     if key is not None and (earlier := await find_earlier(call, key)) is not None:
         return await replay(call, earlier, prefer)
     try:
@@ -40,3 +39,10 @@ async def respond_or_stream(call: Call, submission: Submission) -> Reply[Any] | 
     if submission.stream and submitted.waiter is not None:
         return answer_stream(call, submitted)
     return await answer(call, submitted)
+
+
+def _preference(call: Call) -> Prefer:
+    if call.options is not None:
+        return Prefer(respond_async=True)
+    header = call.request.headers.getall("Prefer", None)
+    return NO_PREFERENCE if header is None else parse_prefer(header)

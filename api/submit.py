@@ -34,12 +34,13 @@ from shared.group_commit.units import CommitError, StoreUnavailableError, Unit
 from shared.idempotency.statements import NewIdempotencyKey, insert_idempotency_key
 from shared.ids import new_ulid
 from shared.jobs.messages import BAND_NUMBERS, message_of
-from shared.jobs.schemas import BACKGROUND, INTERACTIVE, QUEUED, public_id
+from shared.jobs.schemas import BACKGROUND, INTERACTIVE, QUEUED, CreateJobRequest, public_id
 from shared.jobs.statements import NewJob, insert_job
 from shared.queue.jobs import NewJob as QueuedJob
 from shared.queue.lanes import RUN_JOB, group_of
 from shared.replies.inbox import Waiter
 from shared.request_logs.redaction import clean, redact_headers
+from shared.settings import Settings
 
 log = structlog.get_logger()
 INFERENCE_ERRORS: Final = (
@@ -118,8 +119,7 @@ async def submit(call: Call, submission: Submission, prefer: Prefer, key: NewIde
     job_id = call.file_id or new_ulid()
     admission = await _admit(call, submission, job_id, waits=waits)
     job = _new_job(call, submission, prefer, job_id, admission, waits=waits)
-    if key is not None:
-        job.cancel_when_unread = False  # who can come back for the answer need not read it now
+    _apply(job, call.options, state.settings, has_key=key is not None)
     waiter = state.inbox.wait_for(job.id) if waits else None
     try:
         fault_points.reach(state.settings, "before_accept")
@@ -219,6 +219,24 @@ def _new_job(  # what is known of a job
     )
 
 
+def _apply(job: NewJob, options: CreateJobRequest | None, settings: Settings, *, has_key: bool) -> None:
+    """Change a job as the request to /v1/jobs says; a stream that can be asked for again need not be read now."""
+    job.cancel_when_unread = job.cancel_when_unread and not has_key
+    if options is None:
+        return
+    if options.metadata is not None:
+        job.metadata = json.encode(options.metadata).decode() if options.metadata else None
+    if options.priority is not None:
+        job.priority = min(options.priority, job.priority)
+    start_ms = max((options.not_before or 0) * 1000, job.created_ms)
+    job.not_before_ms = start_ms if start_ms > job.created_ms else None
+    job.expires_ms = start_ms + (options.start_timeout or settings.start_timeout_s) * 1000
+    job.timeout_s = options.timeout or job.timeout_s
+    job.max_attempts = options.max_attempts or job.max_attempts
+    job.result_ttl_s = options.result_ttl or job.result_ttl_s
+    job.on_worker_lost = options.on_worker_lost or job.on_worker_lost
+
+
 def _header(request: web.Request, name: str) -> str | None:
     value = request.headers.get(name)
     return None if value is None else clean(value)
@@ -233,6 +251,7 @@ def _queued(call: Call, job: NewJob) -> QueuedJob:
         group=group_of(job.router_id),
         band=job.band,
         priority=job.priority,
+        due_ms=job.not_before_ms or 0,
         cost=job.cost_estimate,
     )
 

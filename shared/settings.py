@@ -92,6 +92,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A user of a higher priority has this one: how far the jobs of one can go ahead of those who wait."""
     job_timeout_s: Annotated[int, Meta(ge=1)] = 600
     """Execution time of a job over all attempts."""
+    max_execution_s: Annotated[int, Meta(ge=1)] = 3600
+    """Longest execution time a job may ask for."""
     start_timeout_s: Annotated[int, Meta(ge=1, le=7 * DAY_S)] = DAY_S
     """A job that has not started by then is expired."""
     result_ttl_s: Annotated[int, Meta(ge=60)] = 30 * DAY_S

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Final, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Raw, Struct
 
 from shared.errors import StoredError
 from shared.ids import JOB_PREFIXES
@@ -114,6 +114,23 @@ class JobPage(Struct, kw_only=True):
     last_id: str | None
     has_more: bool
     object: Literal["list"] = "list"
+
+
+class CreateJobRequest(Struct, kw_only=True):
+    """Any inference request as a job that nobody waits for."""
+
+    endpoint: Annotated[str, Meta(description="Path of an inference route.", examples=["/v1/chat/completions"])]
+    body: Annotated[Raw, Meta(description="Of that route.", extra_json_schema={"type": "object"})]
+    metadata: Metadata | None = None
+    priority: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+    """At most the user's."""
+    not_before: UnixSeconds | None = None
+    """Earliest start, at most 30 days ahead."""
+    start_timeout: Annotated[int, Meta(ge=1, le=604_800)] | None = None
+    timeout: Annotated[int, Meta(ge=1)] | None = None
+    max_attempts: Annotated[int, Meta(ge=1, le=10)] | None = None
+    result_ttl: Annotated[int, Meta(ge=60, le=7_776_000)] | None = None
+    on_worker_lost: Literal["retry", "fail"] | None = None
 
 
 class ListJobsQuery(Struct, kw_only=True):

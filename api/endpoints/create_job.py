@@ -1,0 +1,47 @@
+"""POST /v1/jobs: any inference request as a job that nobody waits for."""
+
+from typing import Final
+
+import msgspec
+from msgspec import json
+from msgspec.structs import replace
+
+from api.call import Call
+from api.http import INFERENCE, Reply, Routes
+from api.respond import ERRORS
+from shared.clock import now_ms
+from shared.errors import InvalidFieldError, PermissionDeniedError, to_unprocessable
+from shared.files.errors import FileTooLargeError, UnsupportedFileTypeError
+from shared.jobs.schemas import CreateJobRequest, Job
+
+routes = Routes("Jobs")
+_MOST_AHEAD_S: Final = 30 * 86_400
+
+
+@routes.post("/v1/jobs", status=202, raises=(*ERRORS, FileTooLargeError, UnsupportedFileTypeError), is_inference=True)
+async def create_job(call: Call, body: CreateJobRequest) -> Reply[Job]:
+    """Make a job of an inference request, which is checked as on its own route."""
+    endpoint = call.request.app[INFERENCE].get(body.endpoint)
+    if endpoint is None:
+        raise InvalidFieldError(["body", "endpoint"], "Expected the path of an inference route that takes JSON")
+    _check(call, body)
+    call = replace(call, body=bytes(body.body), options=body)
+    try:
+        request = json.decode(call.body, type=endpoint.body, strict=False)
+    except msgspec.ValidationError as error:
+        raise to_unprocessable(error, ["body", "body"]) from error
+    reply = await endpoint.handler(call, body=request)
+    if not isinstance(reply, Reply):
+        raise TypeError(f"{endpoint.path} did not answer with a job")
+    return reply
+
+
+def _check(call: Call, body: CreateJobRequest) -> None:
+    """Raise `InvalidFieldError` or `PermissionDeniedError` for what the caller may not ask for."""
+    most_s, now_s = call.state.settings.max_execution_s, now_ms() // 1000
+    if body.timeout is not None and body.timeout > most_s:
+        raise InvalidFieldError(["body", "timeout"], f"Expected `int` <= {most_s}")
+    if body.not_before is not None and body.not_before > now_s + _MOST_AHEAD_S:
+        raise InvalidFieldError(["body", "not_before"], "Expected a time at most 30 days ahead")
+    if body.priority is not None and body.priority > call.caller.priority:
+        raise PermissionDeniedError("`priority` is above that of the user.", param="priority")
