@@ -1,7 +1,7 @@
 """What workers tell one another, and the api, about providers; all of it in Redis, and lost with it.
 
     sluice:providers:open            sorted set: provider -> Unix ms until which nothing is sent; past: half-open
-sluice:provider:{id}:failures    failures in a row
+sluice:provider:{id}:failures    hash: failures in a row, since when, the last pause
 sluice:provider:{id}:probe       there is an attempt that tries a provider that is not well
 sluice:provider:{id}:samples     sorted set by time: "ttft:latency:rate:id" of successful attempts
 sluice:provider:{id}:running     sorted set: attempt -> end of its lease; of providers whose attempts are counted
@@ -58,7 +58,7 @@ async def read_states(redis: Redis, provider_ids: Sequence[int]) -> dict[int, Pr
     async with redis.pipeline(transaction=False) as pipeline:
         for number in provider_ids:
             pipeline.zscore(OPEN_KEY, str(number))
-            pipeline.get(f"sluice:provider:{number}:failures")
+            pipeline.hget(f"sluice:provider:{number}:failures", "count")
             pipeline.zcount(f"sluice:provider:{number}:running", now, "+inf")
             pipeline.zrangebyscore(samples_key(number), now - SAMPLES_S * 1000, "+inf")
         found = await pipeline.execute()

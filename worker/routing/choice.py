@@ -30,6 +30,8 @@ from worker.routing.slots import Slots
 
 log = structlog.get_logger()
 _BUSY_PAUSE_S: Final = 0.1
+_PROBE_PAUSE_S: Final = 1.0
+"""Another attempt is trying the provider."""
 _WITHOUT_REDIS_S: Final = 0.5
 _CAPS_S: Final = 0.5
 _CAPS_ANYWAY_TURNS: Final = 20
@@ -94,9 +96,9 @@ class Routing:
             log.warning("no_provider_chosen", error=repr(error))
             return NoChoice("busy", _WITHOUT_REDIS_S)
         now = now_ms()
-        opens = [self.health.opens_ms(provider.id) for provider in left]
-        if min(opens) > now:
-            return NoChoice("paused", (min(opens) - now) / 1000)
+        opens = min(self.health.opens_ms(provider.id) for provider in left)
+        if opens > 0:
+            return NoChoice("paused", max((opens - now) / 1000, _PROBE_PAUSE_S))
         return NoChoice("busy", _BUSY_PAUSE_S)
 
     async def _take(self, router: Router, tier: list[Provider], *, is_stream: bool) -> Choice | None:

@@ -1,7 +1,7 @@
 """What is known of providers, shared by all workers through Redis and at most half a second old.
 
-Circuit breaker: after 5 failures in a row, or as long as the provider asks with `Retry-After`, nothing is sent there
-(open); then one attempt at a time (half-open) until one succeeds (closed).
+Circuit breaker: after 5 failures in a row for at least a second, or as long as the provider asks with `Retry-After`,
+nothing is sent there (open, 2 to 10 s); then one attempt at a time (half-open) until one succeeds (closed).
 Samples: time to first token, latency and tokens per second of the attempts of the last two minutes.
 """
 
@@ -27,8 +27,10 @@ _MAX_SAMPLES: Final = 1000
 _MAX_SHARED: Final = 50
 """Samples of a provider that one worker shares at a time."""
 _OPEN_AFTER: Final = 5
-_FIRST_PAUSE_MS: Final = 5_000
-_LONGEST_PAUSE_MS: Final = 120_000
+_OPEN_AFTER_MS: Final = 1000
+"""A burst of failures at the same moment is not enough."""
+_FIRST_PAUSE_MS: Final = 2_000
+_LONGEST_PAUSE_MS: Final = 10_000
 _REFRESH_S: Final = 0.5
 _WATCHED_S: Final = 60.0
 _ASK_AGAIN_S: Final = 0.5
@@ -103,7 +105,8 @@ class Health:
 
     async def failed(self, provider_id: int, retry_after_s: float | None) -> None:
         """Note a failure; opens the breaker if it was one too many, or the provider asks for a pause."""
-        arguments = [provider_id, _OPEN_AFTER, _FIRST_PAUSE_MS, _LONGEST_PAUSE_MS, int((retry_after_s or 0.0) * 1000)]
+        asked_ms = int((retry_after_s or 0.0) * 1000)
+        arguments = [provider_id, _OPEN_AFTER, _OPEN_AFTER_MS, _FIRST_PAUSE_MS, _LONGEST_PAUSE_MS, asked_ms]
         try:
             until = cast(int, await self._fail(args=arguments))
         except (RedisError, OSError) as error:
