@@ -326,10 +326,11 @@ async def test_a_long_endpoint_filter_breaks_nothing(both: Installation) -> None
 
 
 async def test_header_bytes_that_are_not_utf_8_break_nothing(both: Installation) -> None:
-    for header in (b"X-Other", b"User-Agent", b"Prefer", b"x-client-request-id", b"traceparent", b"Idempotency-Key"):
+    for header in (b"X-Other", b"User-Agent", b"Prefer", b"x-client-request-id", b"traceparent"):
         assert await raw_status(both, header + b": \xff\xfe\r\n", chat().encode()) == 200, header
         assert await raw_status(both, header + b": \xff\xfe\r\n", b"{}") == 422, header
-    await assert_all_settled(both, 6)
+    assert await raw_status(both, b"Idempotency-Key: \xff\xfe\r\n", chat().encode()) == 400
+    await assert_all_settled(both, 5)
 
 
 async def test_a_body_that_is_not_in_its_content_encoding_is_refused(sluice: Installation) -> None:

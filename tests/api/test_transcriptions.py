@@ -1,6 +1,7 @@
 """POST /v1/audio/transcriptions, through form, file store, queue, worker, provider and back."""
 
 import json
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -57,7 +58,12 @@ async def test_the_recording_is_in_the_file_store_and_the_row_names_it(both: Ins
     request = json.loads((await both.rows(JobRow))[0].request)
     assert request == {
         "model": "simulator-transcription",
-        "file": {"name": "a.wav", "content_type": "audio/wav", "size_bytes": len(data)},
+        "file": {
+            "name": "a.wav",
+            "content_type": "audio/wav",
+            "size_bytes": len(data),
+            "sha256": sha256(data).hexdigest(),
+        },
     }
     assert stored_files(both) == [job_id]
     assert await both.state.files.read(job_id) == data
