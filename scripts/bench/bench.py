@@ -7,6 +7,7 @@ the rounds.  CPU seconds per 1,000 requests hardly depend on what else the machi
 
   chat-N, stream-N   N connections, provider of fixed answers; added p50 is that over the provider asked directly
   kinds              embeddings, rerank, and a chat with limits and budgets, beside a plain chat; simulator
+  routing            choosing one of three providers; from a failed attempt to the next provider
   accept-64          202 per second with `Prefer: respond-async`, with a worker beside and without one
   drain              queued jobs, then a worker: how fast they are done
   backlog            the queue alone: cost of a job with few and with very many waiting
@@ -40,11 +41,12 @@ from measure import Effort, Row, Setup
 from peers import run_peers
 from postgres import serve_postgres
 from report import ratios, tables
+from routing import run_choices, run_failover
 from startup import run_idle
 from upstream import serve_upstream
 from waiting import run_waiting
 
-NAMES = (*LOADS, "kinds", "accept-64", "drain", "backlog", "waiting", "idle", "cores")
+NAMES = (*LOADS, "kinds", "routing", "accept-64", "drain", "backlog", "waiting", "idle", "cores")
 
 
 def main() -> int:
@@ -114,6 +116,7 @@ def steps(options: argparse.Namespace, setup: Setup) -> Iterator[Step]:
             yield f"{', '.join(chats)} {database}", partial(run_chats, chats, database, setup)
         found: dict[str, Callable[[], list[Row]]] = {
             "kinds": partial(run_kinds, database, setup),
+            "routing": partial(run_failover, database, setup),
             "accept-64": partial(run_accept, database, setup),
             "drain": partial(run_drain, database, setup, options.jobs),
             "waiting": partial(run_waiting, database, setup, options.clients),
@@ -121,6 +124,8 @@ def steps(options: argparse.Namespace, setup: Setup) -> Iterator[Step]:
             "cores": partial(run_cores, database, setup),
         }
         yield from ((f"{name} {database}", step) for name, step in found.items() if name in options.only)
+    if "routing" in options.only:
+        yield "choice of a provider", run_choices
     if "backlog" in options.only:
         yield "backlog", partial(run_backlog, options.depths)
 

@@ -1,14 +1,17 @@
 """Sluice in processes of its own, on the cores of the servers: whole as `scripts/run` starts it, or in parts."""
 
 import asyncio
+import json
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import machine
 import uvloop
@@ -72,6 +75,13 @@ class Installation:
         process = machine.start(command, cores or self.cores, self.folder / "log", self.environ, self.folder)
         self.processes.append(process)
         return process
+
+    def ask(self, method: str, path: str, body: dict[str, Any]) -> Any:
+        """Return the JSON answer of its API."""
+        headers = self.headers | {"Content-Type": "application/json"}
+        request = urllib.request.Request(self.url + path, json.dumps(body).encode(), headers, method=method)  # noqa: S310  # loopback
+        with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310
+            return json.loads(response.read())
 
     def rss_mb(self, words: str) -> float:
         """Return the resident size of its processes whose command line has these words."""

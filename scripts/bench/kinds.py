@@ -1,7 +1,6 @@
 """What other kinds and governance cost beside a chat: `kinds`.  All with the simulator, so only the path differs."""
 
 import json
-import urllib.request
 from statistics import median
 from typing import Any
 
@@ -58,16 +57,9 @@ def _limited_key(installation: Installation) -> str:
     """Return the key of a user whose limits and budgets are wide enough for any benchmark."""
     wide = 10**9
     limits = [{"router": 1, "type": kind, "value": wide} for kind in ("rpm", "rpd", "tpm", "tpd")]
-    _ask(installation, "PATCH", "/admin/routers/1", {"cost_completion_tokens": 0.000001})
-    role = _ask(installation, "POST", "/admin/roles", {"name": "limited", "limits": limits})
+    installation.ask("PATCH", "/admin/routers/1", {"cost_completion_tokens": 0.000001})
+    role = installation.ask("POST", "/admin/roles", {"name": "limited", "limits": limits})
     user = {"email": "limited@example.com", "password": "correct horse battery", "role": role["id"]}
     budgets = {"budget": wide, "carbon_budget": wide}
-    user_id = _ask(installation, "POST", "/admin/users", user | budgets)["id"]
-    return str(_ask(installation, "POST", "/admin/tokens", {"name": "bench", "user": user_id})["key"])
-
-
-def _ask(installation: Installation, method: str, path: str, body: dict[str, Any]) -> Any:
-    headers = installation.headers | {"Content-Type": "application/json"}
-    request = urllib.request.Request(installation.url + path, json.dumps(body).encode(), headers, method=method)  # noqa: S310  # loopback
-    with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310
-        return json.loads(response.read())
+    user_id = installation.ask("POST", "/admin/users", user | budgets)["id"]
+    return str(installation.ask("POST", "/admin/tokens", {"name": "bench", "user": user_id})["key"])

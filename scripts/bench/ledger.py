@@ -42,17 +42,17 @@ class Ledger:
 
     def count(self) -> Totals:
         """Return what is in the database now."""
-        return Totals(*(int(value or 0) for value in self._row(_SUMS)))
+        return Totals(*(int(value or 0) for value in self.row(_SUMS)))
 
     def span(self) -> Span:
         """Return how long it took to finish all jobs that are finished."""
-        jobs, first_ms, last_ms = self._row(_SPAN)
+        jobs, first_ms, last_ms = self.row(_SPAN)
         return Span(jobs, (last_ms or 0) - (first_ms or 0))
 
     def wait_until_done(self, within_s: float) -> None:
         """Return when no job waits or runs; raises `BenchError` if that takes too long."""
         deadline = time.monotonic() + within_s
-        while left := self._row(_UNFINISHED)[0]:
+        while left := self.row(_UNFINISHED)[0]:
             if time.monotonic() > deadline:
                 raise BenchError(f"{left} jobs are not finished after {within_s:.0f} s")
             time.sleep(min(max(left / 4000, 0.1), 1.0))
@@ -64,7 +64,8 @@ class Ledger:
             raise BenchError(f"not every job was completed and charged once: {totals}")
         return totals
 
-    def _row(self, statement: str) -> Sequence[Any]:
+    def row(self, statement: str) -> Sequence[Any]:
+        """Return the first row of a statement."""
         if self._url.startswith("sqlite:///"):
             connection = sqlite3.connect(f"file:{self._url.removeprefix('sqlite:///')}?mode=ro", timeout=5, uri=True)
             try:
