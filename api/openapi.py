@@ -132,8 +132,3 @@ def _common_errors(endpoint: Endpoint) -> list[type[ApiError]]:
     if endpoint.is_inference:
         errors.append(StorageUnavailableError)
     return errors
-
-
-def path_names(path: str) -> list[str]:
-    """Return the parameter names of an aiohttp path such as `/v1/jobs/{job_id}`."""
-    return re.findall(r"{(\w+)", path)

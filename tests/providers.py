@@ -222,3 +222,29 @@ def hangs() -> Behaviour:
         raise AssertionError("nobody waits for an hour")
 
     return behave
+
+
+def cuts_at_once() -> Behaviour:
+    """Break the connection before the first byte."""
+
+    async def behave(request: web.Request, _body: dict[str, Any]) -> web.StreamResponse:
+        assert request.transport is not None
+        request.transport.abort()
+        await asyncio.sleep(0)
+        return web.Response()
+
+    return behave
+
+
+def cuts_in_the_middle() -> Behaviour:
+    """Break the connection within the answer."""
+
+    async def behave(request: web.Request, _body: dict[str, Any]) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": "1000", "Content-Type": "application/json"})
+        await response.prepare(request)
+        await response.write(b'{"choices": [')
+        assert request.transport is not None
+        request.transport.abort()
+        return response
+
+    return behave

@@ -12,7 +12,17 @@ from shared.usage.tables import ChargeRow, UsageRecordRow
 from tests.adapters.servers import CHATS, COMPLETIONS, ERRORS, KEY, PROMPT_TOKENS, SERVERS, Server
 from tests.events import read_events
 from tests.installation import Installation
-from tests.providers import Behaviour, ScriptedProvider, chunk, fails, hangs, sends, usage
+from tests.providers import (
+    Behaviour,
+    ScriptedProvider,
+    chunk,
+    cuts_at_once,
+    cuts_in_the_middle,
+    fails,
+    hangs,
+    sends,
+    usage,
+)
 
 each_server = pytest.mark.parametrize("server", SERVERS, ids=str)
 
@@ -144,32 +154,6 @@ async def test_a_provider_that_is_busy_is_left_in_peace(
     assert (response.status, (await response.json())["error"]["code"]) == (503, "model_busy")
     assert int(response.headers["retry-after"]) >= 1
     assert (len(provider.requests), await charges_of(sluice)) == (1, [0])
-
-
-def cuts_at_once() -> Behaviour:
-    """Break the connection before the first byte."""
-
-    async def behave(request: web.Request, _body: dict[str, Any]) -> web.StreamResponse:
-        assert request.transport is not None
-        request.transport.abort()
-        await asyncio.sleep(0)
-        return web.Response()
-
-    return behave
-
-
-def cuts_in_the_middle() -> Behaviour:
-    """Break the connection within the answer."""
-
-    async def behave(request: web.Request, _body: dict[str, Any]) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Length": "1000", "Content-Type": "application/json"})
-        await response.prepare(request)
-        await response.write(b'{"choices": [')
-        assert request.transport is not None
-        request.transport.abort()
-        return response
-
-    return behave
 
 
 PASSING: dict[str, tuple[Behaviour, str]] = {

@@ -1,6 +1,5 @@
 """A provider that does everything providers do wrong, under load."""
 
-import asyncio
 import random
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,8 @@ from tests.providers import (
     Behaviour,
     ScriptedProvider,
     chunk,
+    cuts_at_once,
+    cuts_in_the_middle,
     fails,
     hangs,
     says,
@@ -30,7 +31,7 @@ TEXT = "an answer of some words"
 async def test_a_provider_that_fails_in_every_way_breaks_nothing_else(folder: Path, provider: ScriptedProvider) -> None:
     processes = Processes(folder, workers=2)
     dice = random.Random(8)
-    wrong = [hangs(), resets(), cuts(), streams(FIRST, done=False), malforms(), fails(500), fails(429)]
+    wrong = [hangs(), cuts_at_once(), cuts(), streams(FIRST, done=False), malforms(), fails(500), fails(429)]
     provider.script = [dice.choice(wrong) if dice.random() < 0.5 else says(TEXT) for _ in range(400)]
     try:
         await processes.start()
@@ -48,30 +49,13 @@ async def test_a_provider_that_fails_in_every_way_breaks_nothing_else(folder: Pa
         await processes.close()
 
 
-def resets() -> Behaviour:
-    """Break the connection before the first byte of an answer."""
-
-    async def behave(request: web.Request, _body: dict[str, Any]) -> web.StreamResponse:
-        assert request.transport is not None
-        request.transport.abort()
-        await asyncio.sleep(0)
-        return web.Response()
-
-    return behave
-
-
 def cuts() -> Behaviour:
     """Break the connection in the middle of an answer."""
 
     async def behave(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
         if body.get("stream"):
             return await stream(request, [FIRST], cut=True)
-        response = web.StreamResponse(headers={"Content-Length": "1000"})
-        await response.prepare(request)
-        await response.write(b'{"choices": [')
-        assert request.transport is not None
-        request.transport.abort()
-        return response
+        return await cuts_in_the_middle()(request, body)
 
     return behave
 
