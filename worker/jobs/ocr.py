@@ -13,7 +13,8 @@ from shared.tokens import count_tokens
 from shared.usage.schemas import Usage
 from worker.context import JobContext, Produced, TokenCount
 from worker.jobs.files import read_file
-from worker.jobs.reported import NULL, reported_tokens
+from worker.jobs.reported import reported_tokens
+from worker.jobs.upstream import NULL
 from worker.providers.base import ProviderCall, ProviderError
 
 _MEMBERS: Final = json.Decoder(dict[str, Raw])

@@ -6,11 +6,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, json
 
 from worker.context import TokenCount
-
-_MOST_TOKENS: Final = 2**40
-"""No provider means more; the ledger could not hold it."""
-
-NULL: Final = Raw(b"null")
+from worker.jobs.upstream import NULL, bounded
 
 
 class _Usage(Struct):
@@ -35,13 +31,9 @@ def reported_tokens(usage: Raw) -> TokenCount | None:
         return None
     if found is None:
         return None
-    prompt = _bounded(found.prompt_tokens or found.input_tokens)
-    completion = _bounded(found.completion_tokens or found.output_tokens)
+    prompt = bounded(found.prompt_tokens or found.input_tokens or 0)
+    completion = bounded(found.completion_tokens or found.output_tokens or 0)
     if not prompt + completion:
         return None
     details = found.input_token_details if found.prompt_tokens_details == NULL else found.prompt_tokens_details
     return TokenCount(prompt=prompt, completion=completion, prompt_details=UNSET if details == NULL else details.copy())
-
-
-def _bounded(tokens: int | None) -> int:
-    return min(max(tokens or 0, 0), _MOST_TOKENS)

@@ -23,8 +23,9 @@ from shared.tokens import count_tokens
 from shared.usage.schemas import Usage
 from worker.context import JobContext, Produced, TokenCount
 from worker.jobs.files import read_file
-from worker.jobs.reported import NULL, reported_tokens
+from worker.jobs.reported import reported_tokens
 from worker.jobs.subtitles import text_of, to_srt, to_vtt
+from worker.jobs.upstream import NULL
 from worker.providers.base import ProviderCall, ProviderError, ProviderFile, ProviderReply
 
 _TEXT: Final = "text/plain; charset=utf-8"

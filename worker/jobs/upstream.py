@@ -114,8 +114,8 @@ def to_token_count(usage: UpstreamUsage | None) -> TokenCount | None:
     if usage is None or usage.prompt_tokens is None or usage.completion_tokens is None:
         return None
     return TokenCount(
-        prompt=_bounded(usage.prompt_tokens),
-        completion=_bounded(usage.completion_tokens),
+        prompt=bounded(usage.prompt_tokens),
+        completion=bounded(usage.completion_tokens),
         cached=_detail(usage.prompt_tokens_details, "cached_tokens"),
         reasoning=_detail(usage.completion_tokens_details, "reasoning_tokens"),
         prompt_details=_kept(usage.prompt_tokens_details),
@@ -128,15 +128,16 @@ def to_prompt_tokens(usage: UpstreamUsage | None) -> int | None:
     if usage is None:
         return None
     reported = usage.total_tokens if usage.prompt_tokens is None else usage.prompt_tokens
-    return None if reported is None else _bounded(reported)
+    return None if reported is None else bounded(reported)
 
 
-def _bounded(tokens: int) -> int:
+def bounded(tokens: int) -> int:
+    """Return a number of tokens that the ledger can hold."""
     return min(max(tokens, 0), _MOST_TOKENS)
 
 
 def _detail(details: Raw, name: str) -> int:
-    return _bounded(getattr(_DETAILS.decode(details), name, None) or 0)
+    return bounded(getattr(_DETAILS.decode(details), name, None) or 0)
 
 
 def _kept(details: Raw) -> Raw | UnsetType:

@@ -9,13 +9,10 @@ import msgspec
 from msgspec import Meta, Struct, json
 
 from worker.providers.base import ProviderError, ProviderReply
+from worker.providers.simulator.words import made_up_words
 
 _FIRST_DELAY_OF_TIMEOUT_MS: Final = 1000
 _CHUNKS_PER_TURN: Final = 100
-_WORDS: Final = (
-    "a river that meets the sea carries every stone it moved along the way and leaves behind a quiet field where"
-    " light grain grows under slow clouds while distant hills keep their names"
-).split()
 T = TypeVar("T")
 
 
@@ -76,8 +73,7 @@ def words_of(script: Script, subject: bytes) -> list[str]:
     if script.text is not None:
         pieces = script.text.split(" ")
         return [pieces[0], *(" " + piece for piece in pieces[1:])]
-    seed = hashlib.sha256(subject).digest()
-    chosen = [_WORDS[(seed[number % 32] + number) % len(_WORDS)] for number in range(script.tokens)]
+    chosen = made_up_words(hashlib.sha256(subject).digest(), script.tokens)
     return [word if number == 0 else " " + word for number, word in enumerate(chosen)]
 
 
