@@ -132,12 +132,12 @@ async def submit(call: Call, submission: Submission, prefer: Prefer, key: NewIde
             await state.admissions.give_back(job.id, admission)
         log.warning("job_not_stored", error=repr(error), request_id=call.request_id)
         raise StorageUnavailableError from error
-    except Exception:
+    except Exception:  # the statement was refused, since the key is bound: no job was made
         state.inbox.forget(job.id)
         if admission is not None:
             await state.admissions.give_back(job.id, admission)
         raise
-    except BaseException:
+    except BaseException:  # cancelled: a job may have been made, so what it holds stays until it is over
         state.inbox.forget(job.id)
         raise
     call.headers["x-job-id"] = public_id(job.id)

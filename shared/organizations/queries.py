@@ -5,11 +5,12 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from shared.errors import ConflictError, InUseError, NotFoundError
+from shared.errors import InUseError, NotFoundError
 from shared.lists import ListQuery
 from shared.lists_sql import list_rows
 from shared.organizations.tables import OrganizationRow
 from shared.revision import raise_revision
+from shared.saving import save_unique
 from shared.users.tables import UserRow
 
 
@@ -49,15 +50,7 @@ async def count_members(session: AsyncSession, organization_ids: list[int]) -> d
 async def save_organization(session: AsyncSession, row: OrganizationRow, taken: str) -> None:
     """Insert or update; raises `ConflictError` with the text `taken` if another one has the name."""
     same = select(OrganizationRow.id).where(OrganizationRow.name == row.name, OrganizationRow.id != (row.id or 0))
-    with session.no_autoflush:
-        if (await session.exec(same)).first() is not None:
-            raise ConflictError(taken)
-    session.add(row)
-    try:
-        await session.flush()
-    except IntegrityError as error:  # somebody took the name at the same moment
-        raise ConflictError(taken) from error
-    await raise_revision(session)
+    await save_unique(session, row, same, taken)
 
 
 async def delete_organization(session: AsyncSession, row: OrganizationRow) -> None:

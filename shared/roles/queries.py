@@ -7,13 +7,14 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from shared.errors import ConflictError, InUseError, NotFoundError
+from shared.errors import InUseError, NotFoundError
 from shared.lists import ListQuery
 from shared.lists_sql import list_rows
 from shared.revision import raise_revision
 from shared.roles.schemas import Limit, RouterLimits
 from shared.roles.tables import LimitRow, RoleRow
 from shared.routers.tables import RouterRow
+from shared.saving import save_unique
 from shared.users.tables import UserRow
 
 
@@ -78,17 +79,8 @@ async def count_holders(session: AsyncSession, role_ids: list[int]) -> dict[int,
 
 async def save_role(session: AsyncSession, row: RoleRow) -> None:
     """Insert or update; raises `ConflictError` if another role has the name."""
-    message = "Role already exists."
     same = select(RoleRow.id).where(RoleRow.name == row.name, RoleRow.id != (row.id or 0))
-    with session.no_autoflush:
-        if (await session.exec(same)).first() is not None:
-            raise ConflictError(message)
-    session.add(row)
-    try:
-        await session.flush()
-    except IntegrityError as error:  # somebody took the name at the same moment
-        raise ConflictError(message) from error
-    await raise_revision(session)
+    await save_unique(session, row, same, "Role already exists.")
 
 
 async def replace_limits(session: AsyncSession, role_id: int, limits: Iterable[Limit]) -> None:

@@ -1,16 +1,16 @@
 """Every statement on `users`.  The session comes first; nothing here commits."""
 
 from sqlalchemy import delete
-from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from shared.errors import ConflictError, NotFoundError
+from shared.errors import NotFoundError
 from shared.keys.tables import KeyRow
 from shared.lists_sql import list_rows
 from shared.providers.tables import ProviderRow
 from shared.revision import raise_revision
 from shared.routers.tables import RouterRow
+from shared.saving import save_unique
 from shared.users.schemas import ListUsersQuery
 from shared.users.tables import UserRow
 
@@ -51,17 +51,8 @@ async def list_users(session: AsyncSession, query: ListUsersQuery) -> tuple[list
 
 async def save_user(session: AsyncSession, row: UserRow) -> None:
     """Insert or update; raises `ConflictError` if somebody else has the email."""
-    message = "User already exists."
     same = select(UserRow.id).where(UserRow.email == row.email, UserRow.id != (row.id or 0))
-    with session.no_autoflush:
-        if (await session.exec(same)).first() is not None:
-            raise ConflictError(message)
-    session.add(row)
-    try:
-        await session.flush()
-    except IntegrityError as error:  # somebody took the email, or deleted the role, at the same moment
-        raise ConflictError(message) from error
-    await raise_revision(session)
+    await save_unique(session, row, same, "User already exists.")
 
 
 async def delete_user(session: AsyncSession, row: UserRow) -> None:
