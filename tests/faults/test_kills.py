@@ -20,8 +20,8 @@ from tests.waiting import eventually
 
 async def test_killed_workers_lose_no_job(processes: Processes) -> None:
     async with ClientSession() as http:
-        accepted = await submit(http, processes, 60, delay_ms=300)
-        await asyncio.sleep(0.1)
+        accepted = await submit(http, processes, 60, delay_ms=1000)
+        await eventually(lambda: _some_run(processes))
 
         for _ in range(3):
             processes.kill("-m worker")
@@ -30,6 +30,10 @@ async def test_killed_workers_lose_no_job(processes: Processes) -> None:
 
     await check_ledger(processes, accepted)
     assert "lost" in {attempt.status for attempt in await rows(processes, RequestLogRow)}
+
+
+async def _some_run(processes: Processes) -> bool:
+    return "in_progress" in {attempt.status for attempt in await rows(processes, RequestLogRow)}
 
 
 async def test_a_waiting_caller_gets_the_answer_of_the_next_worker(processes: Processes) -> None:
