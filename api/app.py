@@ -18,7 +18,7 @@ def create_app(state: State) -> web.Application:
     app[STATE] = state
     for endpoint in ENDPOINTS:
         app.router.add_route(endpoint.method, endpoint.path, aiohttp_handler(endpoint))
-    app[INFERENCE] = {one.path: one for one in ENDPOINTS if one.is_inference and one.body and one.accepted}
+    app[INFERENCE] = {one.path: one for one in ENDPOINTS if one.prepare and one.body}
     title = state.settings.app_title
 
     async def openapi(_request: web.Request) -> web.Response:

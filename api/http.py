@@ -26,11 +26,12 @@ from aiohttp.http_exceptions import ContentEncodingError
 from msgspec import Struct, json
 from msgspec.structs import fields
 
-from api.call import CALL, Call
+from api.call import CALL, Call, Draft
 from api.forms import read_form
 from api.refusals import log_refusal
 from api.rights import Right, check_rights, scope_of
 from api.state import STATE
+from api.submission import Submission
 from shared.errors import (
     ApiError,
     BodyTooLargeError,
@@ -45,6 +46,7 @@ from shared.jobs.schemas import public_id
 log = structlog.get_logger()
 T = TypeVar("T")
 Handler = Callable[..., Awaitable[Any]]
+Prepare = Callable[[Draft, Any], Awaitable[Submission]]
 JSON: Final = "application/json"
 _VERSION: Final = "2020-10-01"
 _NOT_IN_PATH: Final = frozenset({"call", "body", "form", "query"})
@@ -89,6 +91,8 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     streams: Any
     accepted: Any
     """Body of the 202 that `Prefer: respond-async` asks for; None if the operation has none."""
+    prepare: Prepare | None
+    """Of an inference operation: what makes a submission of a decoded request, however it came."""
     is_inference: bool
     """Refused calls are kept in the request log."""
     media_type: str
@@ -98,7 +102,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
 
 
 INFERENCE: "web.AppKey[dict[str, Endpoint]]" = web.AppKey("inference", dict)
-"""Inference endpoints that take JSON, by path."""
+"""Endpoints that make a job of a JSON body, by path."""
 
 
 class Routes:
@@ -126,8 +130,8 @@ class Routes:
 
     def _add(  # noqa: PLR0913  # the options of an endpoint
         self, method: str, path: str, *, right: Right | None = "key", raises: tuple[type[ApiError], ...] = (),
-        status: int = 200, accepted: Any = None, is_inference: bool = False, media_type: str = JSON,
-        other_media_types: tuple[str, ...] = (),
+        status: int = 200, accepted: Any = None, prepare: Prepare | None = None, is_inference: bool = False,
+        media_type: str = JSON, other_media_types: tuple[str, ...] = (),
     ) -> Callable[[Handler], Handler]:  # fmt: skip
         def declare(handler: Handler) -> Handler:
             hints = get_type_hints(handler, include_extras=True)
@@ -138,8 +142,8 @@ class Routes:
                     method=method, path=path, tag=self.tag, right=right, status=status, raises=raises,
                     handler=handler, body=hints.get("body"), form=hints.get("form"), query=hints.get("query"),
                     path_params={name: hints[name] for name in names}, returns=returns, streams=streams,
-                    accepted=accepted, is_inference=is_inference, media_type=media_type,
-                    other_media_types=other_media_types,
+                    accepted=accepted, prepare=prepare, is_inference=is_inference or prepare is not None,
+                    media_type=media_type, other_media_types=other_media_types,
                 )
             )  # fmt: skip
             return handler

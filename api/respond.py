@@ -11,7 +11,8 @@ from api.http import EventStream, Reply
 from api.idempotency import IDEMPOTENCY_ERRORS, find_earlier, key_of
 from api.prefer import NO_PREFERENCE, Prefer, parse_prefer
 from api.replay import replay
-from api.submit import INFERENCE_ERRORS, Submission, submit
+from api.submission import Submission
+from api.submit import INFERENCE_ERRORS, submit
 from shared.errors import GoneError, StorageUnavailableError
 
 ERRORS: Final = (*INFERENCE_ERRORS, *IDEMPOTENCY_ERRORS, GoneError)
