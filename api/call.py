@@ -34,6 +34,8 @@ class Call(Draft, kw_only=True):
     """`time.perf_counter()` when it came in."""
     received: bytes = b""
     """The body, before anything in it was put elsewhere: two requests are equal if this is."""
+    upload_id: str | None = None
+    """Id of a stored upload that has no row yet; it is removed at the end of the call."""
 
 
 CALL: "web.RequestKey[Call]" = web.RequestKey("call", Call)

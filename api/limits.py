@@ -15,6 +15,7 @@ from typing import Final
 from msgspec import Struct
 
 from api.call import Draft
+from api.keys import Caller
 from api.limit_headers import set_budget_headers, set_limit_headers
 from shared.admission.errors import CarbonBudgetExceededError, InsufficientBudgetError, QueueFullError
 from shared.admission.gate import Decision, Demand, Limits
@@ -34,6 +35,7 @@ from shared.carbon.footprint import Profile, compute_footprint
 from shared.clock import now_ms
 from shared.directory import Router
 from shared.errors import ApiError, RateLimitError
+from shared.settings import Settings
 
 REFUSALS: Final = (InsufficientBudgetError, CarbonBudgetExceededError, RateLimitError, QueueFullError)
 """Of `admit`, beside 503."""
@@ -94,6 +96,16 @@ async def admit(draft: Draft, router: Router, estimate: Estimate, job_id: str) -
         held_micros=decision.held_micros if any(demand.kind == MONEY for demand in demands) else None,
         held_ug=next((demand.amount for demand in demands if demand.kind == CARBON), 0),
     )
+
+
+def is_unlimited(caller: Caller, settings: Settings, router: Router) -> bool:
+    """Return whether nothing limits this caller on this router, whatever he asks for."""
+    found, budgets = caller.limits.get(router.id), caller.budgets
+    has_money = budgets.user_has_money or budgets.organization_has_money
+    has_carbon = budgets.user_carbon_ug is not None or budgets.organization_carbon_ug is not None
+    is_capped = not caller.is_master and bool(settings.tenant_max_jobs or settings.tenant_max_tokens)
+    is_open = caller.is_master or (found is not None and found.is_open)
+    return is_open and not (has_money and not router.is_free) and not has_carbon and not is_capped
 
 
 def admit_unseen(draft: Draft, router: Router, estimate: Estimate) -> Admission | None:

@@ -29,11 +29,10 @@ from shared.errors import (
 from shared.group_commit.units import CommitError, StoreUnavailableError, Unit
 from shared.idempotency.statements import NewIdempotencyKey, insert_idempotency_key
 from shared.ids import new_ulid
+from shared.jobs.entries import queue_entry
 from shared.jobs.messages import BAND_NUMBERS, message_of
 from shared.jobs.schemas import BACKGROUND, INTERACTIVE, CreateJobRequest, public_id
 from shared.jobs.statements import NewJob, insert_job
-from shared.queue.jobs import NewJob as QueuedJob
-from shared.queue.lanes import RUN_JOB, group_of
 from shared.replies.inbox import Waiter
 from shared.settings import Settings
 
@@ -101,7 +100,7 @@ async def submit(call: Call, submission: Submission, prefer: Prefer, key: NewIde
     call.headers["x-job-id"] = public_id(job.id)
     call.headers["Vary"] = "Prefer"
     fault_points.reach(state.settings, "after_accept")
-    state.queue.put(_queued(call, job))
+    state.queue.put(queue_entry(message_of(job, job.request), job))
     if waits and job.band == BAND_NUMBERS[INTERACTIVE] and submission.router.capacity is not None:
         state.patience.add(job.id)
     return Submitted(job=job, prefer=prefer, waiter=waiter)
@@ -153,17 +152,3 @@ def _apply(job: NewJob, options: CreateJobRequest, settings: Settings) -> None:
     job.max_attempts = options.max_attempts or job.max_attempts
     job.result_ttl_s = options.result_ttl or job.result_ttl_s
     job.on_worker_lost = options.on_worker_lost or job.on_worker_lost
-
-
-def _queued(call: Call, job: NewJob) -> QueuedJob:
-    return QueuedJob(
-        job_id=job.id,
-        function=RUN_JOB,
-        args=(message_of(job, job.request),),
-        tenant=call.caller.tenant,
-        group=group_of(job.router_id),
-        band=job.band,
-        priority=job.priority,
-        due_ms=job.not_before_ms or 0,
-        cost=job.cost_estimate,
-    )

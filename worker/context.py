@@ -27,6 +27,9 @@ class Runtime(Struct, frozen=True, kw_only=True):
     settings: Settings
     database: Database
     files: FileStore
+    """Of jobs."""
+    uploads: FileStore
+    """Of /v1/files."""
     writer: GroupCommit
     replies: ReplyWriter
     redis: Redis

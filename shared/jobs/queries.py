@@ -51,7 +51,8 @@ async def list_jobs(
     """Return at most `query.limit` jobs and whether more follow; keyset pagination on the id."""
     statement = select(JobRow).where(col(JobRow.removed_ms).is_(None), col(JobRow.store).is_not(False)).options(*LIGHT)
     equal = {
-        JobRow.user_id: user_id, JobRow.kind: query.kind, JobRow.model: query.model, JobRow.batch_id: query.batch_id,
+        JobRow.user_id: user_id, JobRow.kind: query.kind, JobRow.model: query.model,
+        JobRow.batch_id: query.bare_batch_id,
         JobRow.band: None if query.band is None else BANDS.index(query.band), JobRow.custom_id: query.custom_id,
         JobRow.end_user: query.user,
     }  # fmt: skip

@@ -150,6 +150,11 @@ class ListJobsQuery(Struct, kw_only=True):
     after: str | None = None
     order: Literal["asc", "desc"] = "desc"
 
+    @property
+    def bare_batch_id(self) -> str | None:
+        """Return the batch as jobs name it."""
+        return None if self.batch_id is None else self.batch_id.removeprefix("batch_")
+
 
 class WaitQuery(Struct, kw_only=True):
     """`wait` seconds are waited for the end of the job, at most 60."""

@@ -52,6 +52,10 @@ class NewJob(Struct, kw_only=True):
     request: bytes
     batch_id: str | None = None
     custom_id: str | None = None
+    held: bool = False
+    idempotency_key: str | None = None
+    retry_of: str | None = None
+    retried_by: str | None = None
     attempt: int = 0
     version: int = 1
     started_ms: int | None = None
