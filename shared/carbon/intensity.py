@@ -46,9 +46,7 @@ class Intensities:
     def grams_ng(self, zone: str, instant_ms: int, energy_nwh: int) -> int | None:
         """Return the emissions of so much energy in that hour, in ng."""
         intensity = self.at(zone, instant_ms)
-        if intensity is None:
-            return None
-        return round(energy_nwh * intensity * _NG_PER_NWH)
+        return None if intensity is None else round(energy_nwh * intensity * _NG_PER_NWH)
 
     def best_start(self, zones: Iterable[str], now_ms: int, latest_ms: int, takes_ms: int) -> int | None:
         """Return the instant from now to `latest_ms` at which work that takes so long emits least.
@@ -60,7 +58,8 @@ class Intensities:
         found = [(mean, start) for start in starts if (mean := self._mean(zones, start, takes_ms)) is not None]
         if not found or found[0][1] != now_ms:
             return None
-        return min(found)[1]
+        cleanest: tuple[float, int] = min(found)
+        return cleanest[1]
 
     def _mean(self, zones: Iterable[str], start_ms: int, takes_ms: int) -> float | None:
         hours = range(start_ms // HOUR_MS, (start_ms + max(takes_ms, 1) - 1) // HOUR_MS + 1)
