@@ -104,8 +104,8 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     """In which the answer may come, too."""
 
 
-INFERENCE: "web.AppKey[dict[str, Endpoint]]" = web.AppKey("inference", dict)
-"""Endpoints that make a job of a JSON body, by path."""
+REQUESTS: "web.AppKey[dict[str, Endpoint]]" = web.AppKey("requests", dict)
+"""Endpoints that make a job of what they are sent, JSON or a form, by path."""
 
 
 class Routes:

@@ -13,10 +13,17 @@ from api.prefer import NO_PREFERENCE, Prefer, parse_prefer
 from api.replay import replay
 from api.submission import Submission
 from api.submit import INFERENCE_ERRORS, submit
-from shared.errors import GoneError, StorageUnavailableError
+from shared.audio.voices import VoiceNotFoundError
+from shared.errors import ContextLengthError, GoneError, StorageUnavailableError
+from shared.files.errors import FileTooLargeError, UnsupportedFileTypeError
+from shared.ssrf import UrlNotAllowedError
 
 ERRORS: Final = (*INFERENCE_ERRORS, *IDEMPOTENCY_ERRORS, GoneError)
 """Of every route that makes a job."""
+ANY_ROUTE: Final = (
+    *ERRORS, ContextLengthError, FileTooLargeError, UnsupportedFileTypeError, UrlNotAllowedError, VoiceNotFoundError,
+)  # fmt: skip
+"""Of a job of whichever route."""
 _DUPLICATE: Final = (sqlite3.IntegrityError, asyncpg.UniqueViolationError)
 
 

@@ -26,13 +26,14 @@ from shared.errors import (
     WaitExceededError,
     WrongModelTypeError,
 )
-from shared.group_commit.units import CommitError, StoreUnavailableError, Unit
+from shared.group_commit.units import CommitError, StaleError, StoreUnavailableError, Unit
 from shared.idempotency.statements import NewIdempotencyKey, insert_idempotency_key
 from shared.ids import new_ulid
 from shared.jobs.entries import queue_entry
 from shared.jobs.messages import BAND_NUMBERS, message_of
 from shared.jobs.schemas import BACKGROUND, INTERACTIVE, CreateJobRequest, public_id
-from shared.jobs.statements import NewJob, insert_job
+from shared.jobs.statements import NewJob, insert_job, note_retry
+from shared.jobs.tables import JobRow
 from shared.replies.inbox import Waiter
 from shared.settings import Settings
 
@@ -59,14 +60,17 @@ class Submitted(Struct, frozen=True, kw_only=True):
     """Receives the reply; None if the caller does not wait."""
 
 
-async def submit(call: Call, submission: Submission, prefer: Prefer, key: NewIdempotencyKey | None) -> Submitted:
-    """Store the job, bind the key to it, and put it into the queue.
+async def submit(
+    call: Call, submission: Submission, prefer: Prefer, key: NewIdempotencyKey | None, retry_of: JobRow | None = None
+) -> Submitted:
+    """Store the job, bind the key to it, and put it into the queue; `retry_of` learns of it in the same transaction.
 
     Raises:
         QueueUnavailableError: Redis is away; no job was made.
         OverloadedError: too many jobs wait; no job was made.
         StorageUnavailableError: the database takes no writes; if a job was made, it is cancelled.
         sqlite3.IntegrityError, asyncpg.UniqueViolationError: the key is bound already; no job was made.
+        StaleError: `retry_of` was retried already; no job was made.
 
     """
     state = call.state
@@ -77,10 +81,15 @@ async def submit(call: Call, submission: Submission, prefer: Prefer, key: NewIde
     admission = await _admit(call, submission, job_id, waits=waits)
     job = _new_job(call, submission, prefer, job_id, admission, has_key=key is not None)
     job.inbox = state.inbox.key if waits else None
+    if retry_of is not None:
+        job.retry_of, job.custom_id = retry_of.id, retry_of.custom_id
     waiter = state.inbox.wait_for(job.id) if waits else None
     try:
         fault_points.reach(state.settings, "before_accept")
         await state.writer.execute_many(_unit(job, key))
+    except StaleError:
+        await _undo(call, job.id, admission)
+        raise
     except CommitError as error:
         state.inbox.forget(job.id)
         if isinstance(error, StoreUnavailableError):
@@ -89,10 +98,8 @@ async def submit(call: Call, submission: Submission, prefer: Prefer, key: NewIde
             await state.admissions.give_back(job.id, admission)
         log.warning("job_not_stored", error=repr(error), request_id=call.request_id)
         raise StorageUnavailableError from error
-    except Exception:  # the statement was refused, since the key is bound: no job was made
-        state.inbox.forget(job.id)
-        if admission is not None:
-            await state.admissions.give_back(job.id, admission)
+    except Exception:  # the statement was refused, since the key is bound
+        await _undo(call, job.id, admission)
         raise
     except BaseException:  # cancelled: a job may have been made, so what it holds stays until it is over
         state.inbox.forget(job.id)
@@ -106,9 +113,19 @@ async def submit(call: Call, submission: Submission, prefer: Prefer, key: NewIde
     return Submitted(job=job, prefer=prefer, waiter=waiter)
 
 
+async def _undo(call: Call, job_id: str, admission: Admission | None) -> None:
+    """No job was made: forget who waits for it, and give back what it held."""
+    call.state.inbox.forget(job_id)
+    if admission is not None:
+        await call.state.admissions.give_back(job_id, admission)
+
+
 def _unit(job: NewJob, key: NewIdempotencyKey | None) -> Unit:
+    if job.retry_of is not None:
+        return (note_retry(job.retry_of, job.id), insert_job(job))
     if key is None:
         return (insert_job(job),)
+    job.idempotency_key = key.key
     lives_ms = job.expires_ms - job.created_ms + (job.timeout_s + job.result_ttl_s) * 1000
     return (insert_job(job), insert_idempotency_key(bind(key, job.id, lives_ms)))
 

@@ -17,7 +17,7 @@ from api.batch_inputs import store_input
 from api.batch_lines import LineChecker
 from api.batch_results import list_matching, result_lines, to_item
 from api.call import Call
-from api.http import INFERENCE, ByteStream, Routes
+from api.http import REQUESTS, ByteStream, Routes
 from api.own_batches import BatchNotFoundError, find_own_batch, to_batch
 from api.own_files import find_own_file
 from api.submission import origin_of
@@ -88,7 +88,7 @@ async def create_batch(call: Call, body: CreateBatchRequest) -> Batch:
 
 def _check(call: Call, body: CreateBatchRequest) -> int:
     """Return the seconds of the window; raises what is wrong with the request itself."""
-    if body.endpoint not in ENDPOINTS or body.endpoint not in call.request.app[INFERENCE]:
+    if body.endpoint not in ENDPOINTS or body.endpoint not in call.request.app[REQUESTS]:
         raise UnsupportedEndpointError(body.endpoint)
     windows = {_ALWAYS, *call.state.settings.batch_windows.split(",")}
     if body.completion_window not in windows:
@@ -117,7 +117,7 @@ async def _each(lines: list[Raw]) -> AsyncIterator[bytes]:
 
 async def _check_inline(call: Call, endpoint: str, lines: list[Raw]) -> None:
     """Raise `BatchInputError` if a line cannot be used."""
-    checker = LineChecker(call.state, call.caller, call.request.app[INFERENCE][endpoint])
+    checker = LineChecker(call.state, call.caller, call.request.app[REQUESTS][endpoint])
     for number, line in enumerate(lines, 1):
         await checker.check(number, bytes(line))
     checker.finish()

@@ -6,29 +6,21 @@ import msgspec
 from msgspec import json
 
 from api.call import Call
-from api.http import INFERENCE, Reply, Routes
-from api.respond import ERRORS, respond
-from shared.audio.voices import VoiceNotFoundError
+from api.http import REQUESTS, Reply, Routes
+from api.respond import ANY_ROUTE, respond
 from shared.clock import now_ms
-from shared.errors import ContextLengthError, InvalidFieldError, PermissionDeniedError, to_unprocessable
-from shared.files.errors import FileTooLargeError, UnsupportedFileTypeError
+from shared.errors import InvalidFieldError, PermissionDeniedError, to_unprocessable
 from shared.jobs.schemas import CreateJobRequest, Job
-from shared.ssrf import UrlNotAllowedError
 
 routes = Routes("Jobs")
 _MOST_AHEAD_S: Final = 30 * 86_400
 
 
-_ERRORS: Final = (
-    *ERRORS, ContextLengthError, FileTooLargeError, UnsupportedFileTypeError, UrlNotAllowedError, VoiceNotFoundError,
-)  # fmt: skip
-
-
-@routes.post("/v1/jobs", status=202, raises=_ERRORS, is_inference=True)
+@routes.post("/v1/jobs", status=202, raises=ANY_ROUTE, is_inference=True)
 async def create_job(call: Call, body: CreateJobRequest) -> Reply[Job]:
     """Make a job of an inference request, which is checked as on its own route."""
-    endpoint = call.request.app[INFERENCE].get(body.endpoint)
-    if endpoint is None or endpoint.prepare is None:
+    endpoint = call.request.app[REQUESTS].get(body.endpoint)
+    if endpoint is None or endpoint.prepare is None or endpoint.body is None:
         raise InvalidFieldError(["body", "endpoint"], "Expected the path of an inference route that takes JSON")
     _check(call, body)
     call.body, call.options = bytes(body.body), body

@@ -31,7 +31,7 @@ class CreateTranscriptionForm(Struct, kw_only=True):
             raise InvalidFieldError(["body", "language"], f"Invalid language {self.language[:100]!r}")
         if not self.file.size_bytes:
             raise InvalidFieldError(["body", "file"], "The file is empty")
-        if not may_be_audio(self.file):
+        if self.file.head and not may_be_audio(self.file):  # a stored request has none, and was checked
             raise UnsupportedFileTypeError("file")
 
 
