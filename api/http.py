@@ -16,6 +16,7 @@ import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from types import NoneType, UnionType
 from typing import Any, Final, Generic, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -28,6 +29,8 @@ from msgspec.structs import fields
 from api.bodies import is_deep, is_huge, is_json, read_body
 from api.call import CALL, Call, Draft
 from api.forms import read_form
+from api.idempotency import HEADER
+from api.once import respond_once
 from api.refusals import log_refusal
 from api.rights import Right, check_rights, scope_of
 from api.state import STATE
@@ -102,6 +105,11 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     """Of `returns`; only JSON is encoded and checked."""
     other_media_types: tuple[str, ...]
     """In which the answer may come, too."""
+
+    @property
+    def takes_key(self) -> bool:
+        """Return whether `Idempotency-Key` counts; requests that become jobs look after it themselves."""
+        return self.method == "POST" and self.right is not None and not self.is_inference
 
 
 REQUESTS: "web.AppKey[dict[str, Endpoint]]" = web.AppKey("requests", dict)
@@ -185,10 +193,10 @@ def aiohttp_handler(endpoint: Endpoint) -> Callable[[web.Request], Awaitable[web
                 )
                 check_rights(call.caller, endpoint.right, scope, endpoint.path)
             arguments = await _bind(call, endpoint, decoder)
-            result = await endpoint.handler(call, **arguments)
-            if isinstance(result, EventStream | ByteStream):
-                return await _stream(call, result)
-            response = _respond(call, endpoint, result)
+            if endpoint.takes_key and HEADER in request.headers:
+                response = await respond_once(call, endpoint.path, partial(_answer, call, endpoint, arguments))
+            else:
+                response = await _answer(call, endpoint, arguments)
         except ApiError as error:
             if state.settings.strict and error.code not in declared and not isinstance(error, ReplayedError):
                 raise AssertionError(f"{endpoint.path} raised undeclared `{error.code}`") from error
@@ -198,12 +206,21 @@ def aiohttp_handler(endpoint: Endpoint) -> Callable[[web.Request], Awaitable[web
         finally:
             await _discard_files(call)
         is_declared = response.status == endpoint.status and response.content_type == JSON
-        if state.settings.strict and checker is not None and is_declared:
+        if state.settings.strict and checker is not None and is_declared and isinstance(response, web.Response):
             with suppress(RecursionError):  # a stored document may be nested as deeply as a decoder can go
                 checker.decode(bytes(response.body))  # type: ignore[arg-type]  # it breaks its own declaration
         return response
 
     return handle
+
+
+async def _answer(call: Call, endpoint: Endpoint, arguments: dict[str, Any]) -> web.StreamResponse:
+    result = await endpoint.handler(call, **arguments)
+    if isinstance(result, EventStream):
+        return await _send_events(call, result)
+    if isinstance(result, ByteStream):
+        return await _send_bytes(call, result)
+    return _respond(call, endpoint, result)
 
 
 async def _discard_files(call: Call) -> None:
@@ -217,7 +234,8 @@ async def _discard_files(call: Call) -> None:
 _ALWAYS_DECLARED: Final = frozenset(
     {
         "invalid_json", "invalid_request", "invalid_api_key", "account_expired", "permission_denied",
-        "body_too_large", "storage_unavailable", "invalid_form", "file_too_large",
+        "body_too_large", "storage_unavailable", "invalid_form", "file_too_large", "invalid_idempotency_key",
+        "idempotency_key_reused", "idempotency_in_flight",
     }
 )  # fmt: skip
 
@@ -314,10 +332,6 @@ def common_headers(call: Call) -> dict[str, str]:
         "openai-processing-ms": str(int((time.perf_counter() - call.started) * 1000)),
         **call.headers,
     }
-
-
-async def _stream(call: Call, result: EventStream[Any] | ByteStream) -> web.StreamResponse:
-    return await (_send_events(call, result) if isinstance(result, EventStream) else _send_bytes(call, result))
 
 
 async def _send_events(call: Call, stream: EventStream[Any]) -> web.StreamResponse:
