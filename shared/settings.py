@@ -112,6 +112,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Lines per second a batch with `start: low_carbon` can count on: decides its latest start."""
     intensity_file: str | None = None
     """CSV of hourly carbon intensities, `zone,start_utc,g_per_kwh`; batches with `start: low_carbon` follow it."""
+    attach_keyless_retries: bool = True
+    """A stock client that sends a request again gets the answer of its first try, not a second job."""
     keep_alive_s: Positive = 15.0
     """Silence on a stream after which a comment is sent."""
     fault_points: bool = False
