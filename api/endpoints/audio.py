@@ -52,8 +52,9 @@ async def create_transcription(call: Call, form: CreateTranscriptionForm) -> Rep
         prompt_tokens=count_tokens(form.prompt), output_tokens=0, file_tokens=form.file.size_bytes // _BYTES_PER_TOKEN
     )
     submission = Submission(
-        kind=AUDIO_TRANSCRIPTION, endpoint=TRANSCRIPTIONS, router=router, model=form.model, estimate=estimate
-    )
+        kind=AUDIO_TRANSCRIPTION, endpoint=TRANSCRIPTIONS, router=router, model=form.model, store=form.store,
+        metadata=form.metadata, end_user=form.user, estimate=estimate,
+    )  # fmt: skip
     return await respond(call, submission)
 
 
@@ -76,7 +77,10 @@ async def create_speech(call: Call, body: CreateSpeechRequest) -> Reply[bytes]:
     if lacks_voice(router, body.voice):
         raise VoiceNotFoundError(body.voice)
     estimate = Estimate(prompt_tokens=len(body.input), output_tokens=len(body.input))
-    submission = Submission(kind=AUDIO_SPEECH, endpoint=SPEECH, router=router, model=body.model, estimate=estimate)
+    submission = Submission(
+        kind=AUDIO_SPEECH, endpoint=SPEECH, router=router, model=body.model, store=body.store, metadata=body.metadata,
+        end_user=body.user, estimate=estimate,
+    )  # fmt: skip
     reply = await respond(call, submission)
     if reply.status == 200:
         call.headers["x-audio-characters"] = str(len(body.input))

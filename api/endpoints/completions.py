@@ -34,6 +34,8 @@ async def create_completion(call: Call, body: CompletionRequest) -> Reply[Comple
             router=router,
             model=body.model,
             stream=bool(body.stream),
+            store=body.store,
+            metadata=body.metadata,
             end_user=body.user,
             estimate=_estimate(body, prompts),
         ),

@@ -49,6 +49,9 @@ async def create_ocr(call: Call, body: OcrRequest) -> Reply[OcrResult]:
         endpoint=PATH,
         router=router,
         model=body.model or router.name,
+        store=body.store,
+        metadata=body.metadata,
+        end_user=body.user,
         estimate=Estimate(prompt_tokens=0, output_tokens=0),
     )
     return await respond(call, submission)

@@ -24,7 +24,16 @@ async def create_rerank(call: Call, body: RerankRequest) -> Reply[Reranks]:
     router = await find_router(call, body.model, RERANK_TYPES)
     return await respond(
         call,
-        Submission(kind=RERANK, endpoint=PATH, router=router, model=body.model, estimate=_estimate(body)),
+        Submission(
+            kind=RERANK,
+            endpoint=PATH,
+            router=router,
+            model=body.model,
+            store=body.store,
+            metadata=body.metadata,
+            end_user=body.user,
+            estimate=_estimate(body),
+        ),
     )
 
 

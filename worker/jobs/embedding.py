@@ -67,7 +67,7 @@ async def run_embedding(ctx: JobContext) -> Produced:
     """Run one attempt; raises `ProviderError`."""
     asked = _ASKED.decode(ctx.request)
     inputs = to_inputs(asked.input, "input")
-    members = to_members(ctx.request, ctx.provider.model_name)
+    members = to_members(ctx.request, ctx.provider.model_name, "embedding")
     members.pop("encoding_format", None)
 
     async def embed(_start: int, batch: Sequence[Input]) -> _Batch:

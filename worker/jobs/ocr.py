@@ -8,16 +8,14 @@ from msgspec import Raw, Struct, json
 from shared.jobs.schemas import alias_of
 from shared.ocr.documents import STORED, size_of, with_url
 from shared.ocr.schemas import OcrRequest
-from shared.request_logs.redaction import clean
 from shared.tokens import count_tokens
 from shared.usage.schemas import Usage
 from worker.context import JobContext, Produced, TokenCount
 from worker.jobs.files import read_file
 from worker.jobs.reported import reported_tokens
-from worker.jobs.upstream import NULL
-from worker.providers.base import ProviderCall, ProviderError
+from worker.jobs.upstream import MEMBERS, NULL, call_of, request_id_of, to_members
+from worker.providers.base import ProviderError
 
-_MEMBERS: Final = json.Decoder(dict[str, Raw])
 _PAGE: Final[dict[str, Any]] = {"markdown": None, "dimensions": None, "images": []}
 _IMAGE: Final = {
     "top_left_x": None, "top_left_y": None, "bottom_right_x": None, "bottom_right_y": None, "image_base64": None,
@@ -40,18 +38,11 @@ async def run_ocr(ctx: JobContext) -> Produced:
     if url == STORED:
         url = (await read_file(ctx)).decode()
         body = with_url(body, request.document, url)
-    members = _MEMBERS.decode(body) | {"model": Raw(json.encode(ctx.provider.model_name))}
-    call = ProviderCall(
-        provider=ctx.provider,
-        operation="ocr",
-        body=json.encode(members),
-        attempt=ctx.attempt,
-        traceparent=ctx.message.traceparent,
-    )
+    call = call_of(ctx, "ocr", json.encode(to_members(body, ctx.provider.model_name, "ocr")))
     reply = await ctx.runtime.adapters[ctx.provider.type].complete(call)
     try:
         found = json.decode(reply.body, type=_Pages)
-        answer = _MEMBERS.decode(reply.body)
+        answer = MEMBERS.decode(reply.body)
         pages = [_page(number, page) for number, page in enumerate(found.pages)]
     except (msgspec.DecodeError, TypeError, RecursionError) as error:
         raise ProviderError(f"The provider sent a malformed answer: {error}", reason="malformed") from error
@@ -60,7 +51,7 @@ async def run_ocr(ctx: JobContext) -> Produced:
     return Produced(
         tokens=reported_tokens(found.usage) or _estimate(pages),
         render=lambda usage: _render(ctx, answer, {"pages": pages, "usage_info": info}, usage),
-        provider_request_id=reply.request_id and clean(reply.request_id),
+        provider_request_id=request_id_of(reply),
     )
 
 

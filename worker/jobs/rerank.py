@@ -54,7 +54,7 @@ async def run_rerank(ctx: JobContext) -> Produced:
     """Run one attempt; raises `ProviderError`."""
     asked = _ASKED.decode(ctx.request)
     query, documents = asked.query.strip(), [document.strip() for document in asked.documents]
-    members = to_members(ctx.request, ctx.provider.model_name)
+    members = to_members(ctx.request, ctx.provider.model_name, "rerank")
     members["query"] = Raw(json.encode(query))
 
     async def rank(start: int, batch: Sequence[str]) -> _Batch:

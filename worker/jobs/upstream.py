@@ -20,6 +20,11 @@ EMPTY_LIST: Final = Raw(b"[]")
 MEMBERS: Final = json.Decoder(dict[str, Raw])
 MALFORMED: Final = (msgspec.DecodeError, KeyError, RecursionError)
 """What reading a document raises that does not have the form it should have."""
+_OF_THE_JOB: Final = ("metadata", "store", "user")
+_ALSO_OF_THE_PROVIDER: Final[dict[Operation, tuple[str, ...]]] = {
+    "chat": _OF_THE_JOB, "completion": ("user",), "embedding": ("user",),
+}  # fmt: skip
+"""Those that OpenAI's API has, too; elsewhere they are Sluice's own, and strict servers would refuse them."""
 _MOST_TOKENS: Final = 2**40
 """No provider means more; the ledger could not hold it."""
 
@@ -76,16 +81,20 @@ def malformed(error: Exception) -> ProviderError:
     return ProviderError(f"The provider sent a malformed answer: {error}", reason="malformed")
 
 
-def to_members(request: bytes, model_name: str) -> dict[str, Raw]:
-    """Return the members of the caller's body, with the provider's model name."""
+def to_members(request: bytes, model_name: str, operation: Operation) -> dict[str, Raw]:
+    """Return the members of the caller's body that a provider gets, with its model name."""
     members = MEMBERS.decode(request)
+    sent = _ALSO_OF_THE_PROVIDER.get(operation, ())
+    for name in _OF_THE_JOB:
+        if name not in sent:
+            members.pop(name, None)
     members["model"] = Raw(json.encode(model_name))
     return members
 
 
-def to_upstream(request: bytes, model_name: str, *, is_stream: bool) -> bytes:
+def to_upstream(request: bytes, model_name: str, operation: Operation, *, is_stream: bool) -> bytes:
     """Return the body for a provider that generates text; a stream always asks for its usage."""
-    members = to_members(request, model_name)
+    members = to_members(request, model_name, operation)
     if bytes(members.get("seed", NULL)) == b"-1":
         del members["seed"]  # means a random one, which providers spell by leaving it out
     if is_stream:
