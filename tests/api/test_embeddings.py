@@ -131,9 +131,35 @@ async def test_an_error_about_an_input_is_not_tried_in_pieces(sluice: Installati
     response = await embed(sluice, ["a", "b", "c"])
 
     assert (response.status, (await response.json())["detail"]) == (
-        400, "This model's maximum context length is 512 tokens.",
+        422, "This model's maximum context length is 512 tokens.",
     )  # fmt: skip
     assert len(provider.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "code"),
+    [
+        (
+            400,
+            "This model's maximum context length is 8192 tokens, however you requested 9000.",
+            "context_length_exceeded",
+        ),
+        (413, "Input validation error: `inputs` must have less than 512 tokens. Given: 800", "context_length_exceeded"),
+        (400, "Input id 0 has 9000 tokens, exceeding max 8192 tokens.", "context_length_exceeded"),
+        (400, "Token id 999999 is out of vocabulary", "provider_rejected_request"),
+    ],
+)
+async def test_an_input_that_the_provider_finds_too_long_or_unknown_is_422_and_free(
+    sluice: Installation, provider: ScriptedProvider, status: int, message: str, code: str
+) -> None:
+    provider.default = fails(status, message)
+    await sluice.add_model("public", provider.url, **MODEL, prices=(1, 1))
+
+    response = await embed(sluice, [999999])
+
+    error = (await response.json())["error"]
+    assert (response.status, error["message"], error["code"]) == (422, message, code)
+    assert [charge.amount_micros for charge in await sluice.rows(ChargeRow)] == [0]
 
 
 async def test_batches_are_sent_a_few_at_a_time_unless_the_provider_has_a_limit(

@@ -35,6 +35,10 @@ _AT_ONCE: Final = 4
 _REFUSALS: Final = frozenset({400, 413, 422})
 _ABOUT_SIZE: Final = re.compile(r"too (many|large)|at most|max|limit|exceed|size", re.IGNORECASE)
 _ABOUT_ONE: Final = re.compile(r"context|sequence|must have less than|dimension", re.IGNORECASE)
+_TOO_LONG: Final = re.compile(
+    r"context.{0,9}length|sequence length|less than \d+ tokens|max\w* \d+ tokens", re.IGNORECASE
+)
+_UNKNOWN_TOKEN: Final = re.compile(r"vocab|token ids?\b", re.IGNORECASE)
 
 
 async def call_in_batches(
@@ -55,7 +59,7 @@ async def call_in_batches(
                 done[start] = await call(start, batch)
             except ProviderError as error:
                 if len(batch) == 1 or not _is_about_size(error):
-                    raise
+                    raise _to_unprocessable(error) from error
                 most = (len(batch) + 1) // 2
             else:
                 return len(batch)
@@ -103,3 +107,13 @@ def _is_about_size(error: ProviderError) -> bool:
     if "batch" in error.message.lower():
         return True
     return not _ABOUT_ONE.search(error.message) and (error.status == 413 or bool(_ABOUT_SIZE.search(error.message)))
+
+
+def _to_unprocessable(error: ProviderError) -> ProviderError:
+    """Return the error with the status that it has if it is found here: 422 for texts and tokens no model can take."""
+    if error.status in _REFUSALS and error.blame == "request":
+        if error.code == "context_length_exceeded" or _TOO_LONG.search(error.message):
+            error.status, error.code = 422, "context_length_exceeded"
+        elif _UNKNOWN_TOKEN.search(error.message):
+            error.status = 422
+    return error
