@@ -142,7 +142,7 @@ async def _run_and_settle(
     except ReplySupersededError:
         return None  # a later attempt runs elsewhere
     except ProviderError as error:
-        if error.blame != "request":
+        if error.blame not in ("request", "sluice"):
             await ctx.runtime.routing.failed(ctx.provider, error.retry_after_s)
         failure = judge(ctx, error, start.max_attempts, tried)
     except TimeoutError:

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from msgspec import json
+
 from api.access import has_access
 from api.call import Call
 from api.http import Reply, Routes
@@ -15,7 +17,7 @@ from shared.files.store import FileStoreError
 from shared.ids import new_ulid
 from shared.jobs.schemas import OCR, Job
 from shared.models.schemas import OCR_TYPES
-from shared.ocr.documents import INLINE_CHARACTERS, STORED, check_data_uri, with_url
+from shared.ocr.documents import INLINE_CHARACTERS, STORED, check_data_uri, size_of, with_url
 from shared.ocr.schemas import OcrRequest, OcrResult
 from shared.ssrf import UrlNotAllowedError, check_public_url
 
@@ -67,10 +69,10 @@ async def _lowest(call: Call) -> Router:
 
 
 async def _store(call: Call, body: OcrRequest, url: str) -> None:
-    """Put the document into the file store; the request keeps a word in its place."""
+    """Put the document into the file store, as it stands in JSON; the request keeps its size in its place."""
     call.file_id = new_ulid()
     try:
-        await call.state.files.put(call.file_id, url.encode())
+        await call.state.files.put(call.file_id, json.encode(url)[1:-1])
     except FileStoreError as error:
         raise StorageUnavailableError from error
-    call.body = with_url(call.body, body.document, STORED)
+    call.body = with_url(call.body, body.document, f"{STORED}{size_of(url)}")

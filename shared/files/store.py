@@ -16,6 +16,7 @@ from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 import structlog
+from msgspec import Struct
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, from_url
 
@@ -25,6 +26,7 @@ from shared.settings import Settings, SettingsError
 log = structlog.get_logger()
 _FOLDER: Final = "jobs/"
 _PAGE: Final = 500
+_CHUNK_BYTES: Final = 256 * 1024
 _FAILURES: Final = (BaseError, OSError)
 
 
@@ -34,6 +36,13 @@ class FileStoreError(Exception):
 
 class FileGoneError(Exception):
     """There is no file for this job."""
+
+
+class StoredFile(Struct, frozen=True):
+    """A file on its way out of the store; its chunks come once, and raise `FileStoreError`."""
+
+    size_bytes: int
+    chunks: AsyncIterator[bytes]
 
 
 class FileStore:
@@ -80,15 +89,15 @@ class FileStore:
             path = self._folder / _FOLDER / job_id
             await asyncio.to_thread(_sync_paths, path, path.parent)
 
-    async def read(self, job_id: str) -> bytes:
-        """Return the file of a job; raises `FileGoneError` and `FileStoreError`."""
+    async def open(self, job_id: str) -> StoredFile:
+        """Return the file of a job, to be read once; raises `FileGoneError` and `FileStoreError`."""
         try:
             found = await self._store.get_async(_FOLDER + job_id)
-            return bytes(await found.bytes_async())
         except FileNotFoundError as error:
             raise FileGoneError(job_id) from error
         except _FAILURES as error:
             raise FileStoreError(str(error)) from error
+        return StoredFile(size_bytes=found.meta["size"], chunks=_chunks_of(found))
 
     async def delete(self, job_ids: Iterable[str]) -> None:
         """Remove files, if they are there; what cannot be removed now is left to the sweep."""
@@ -111,6 +120,14 @@ class FileStore:
                 yield [file["path"].removeprefix(_FOLDER) for file in page if file["last_modified"] < instant]
         except _FAILURES as error:
             raise FileStoreError(str(error)) from error
+
+
+async def _chunks_of(found: Any) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in found.stream(min_chunk_size=_CHUNK_BYTES):
+            yield bytes(chunk)
+    except _FAILURES as error:
+        raise FileStoreError(str(error)) from error
 
 
 def _sync_paths(*paths: Path) -> None:

@@ -4,14 +4,16 @@ from typing import Any, Final
 
 import msgspec
 from msgspec import Raw, Struct, json
+from msgspec.structs import replace
 
+from shared.ids import new_ulid
 from shared.jobs.schemas import alias_of
 from shared.ocr.documents import STORED, size_of, with_url
 from shared.ocr.schemas import OcrRequest
 from shared.tokens import count_tokens
 from shared.usage.schemas import Usage
 from worker.context import JobContext, Produced, TokenCount
-from worker.jobs.files import read_file
+from worker.jobs.files import open_file
 from worker.jobs.reported import reported_tokens
 from worker.jobs.upstream import MEMBERS, NULL, call_of, request_id_of, to_members
 from worker.providers.base import ProviderError
@@ -35,10 +37,12 @@ async def run_ocr(ctx: JobContext) -> Produced:
     """Run one attempt; raises `ProviderError`."""
     request = json.decode(ctx.request, type=OcrRequest, strict=False)
     body, url = ctx.request, request.document.url or ""
-    if url == STORED:
-        url = (await read_file(ctx)).decode()
-        body = with_url(body, request.document, url)
-    call = call_of(ctx, "ocr", json.encode(to_members(body, ctx.provider.model_name, "ocr")))
+    file, size = None, size_of(url) if url.lower().startswith("data:") else None
+    if url.startswith(STORED):
+        placeholder = new_ulid()  # occurs nowhere else
+        file, size = replace(await open_file(ctx), placeholder=placeholder.encode()), int(url.removeprefix(STORED))
+        body = with_url(body, request.document, placeholder)
+    call = call_of(ctx, "ocr", json.encode(to_members(body, ctx.provider.model_name, "ocr")), file)
     reply = await ctx.runtime.adapters[ctx.provider.type].complete(call)
     try:
         found = json.decode(reply.body, type=_Pages)
@@ -46,7 +50,6 @@ async def run_ocr(ctx: JobContext) -> Produced:
         pages = [_page(number, page) for number, page in enumerate(found.pages)]
     except (msgspec.DecodeError, TypeError, RecursionError) as error:
         raise ProviderError(f"The provider sent a malformed answer: {error}", reason="malformed") from error
-    size = size_of(url) if url.lower().startswith("data:") else None
     info = {"pages_processed": len(pages), "doc_size_bytes": size} | (found.usage_info or {})
     return Produced(
         tokens=reported_tokens(found.usage) or _estimate(pages),

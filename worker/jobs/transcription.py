@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 from msgspec import Raw, Struct, json
+from msgspec.structs import replace
 
 from shared.audio.languages import language_code
 from shared.audio.schemas import TEXT_FORMATS, TranscriptFormat
@@ -21,11 +22,11 @@ from shared.jobs.schemas import alias_of
 from shared.tokens import count_tokens
 from shared.usage.schemas import Usage
 from worker.context import JobContext, Produced, TokenCount
-from worker.jobs.files import read_file
+from worker.jobs.files import open_file
 from worker.jobs.reported import reported_tokens
 from worker.jobs.subtitles import text_of, to_srt, to_vtt
-from worker.jobs.upstream import NULL, request_id_of, to_members
-from worker.providers.base import ProviderCall, ProviderError, ProviderFile, ProviderReply
+from worker.jobs.upstream import NULL, call_of, request_id_of, to_members
+from worker.providers.base import ProviderError, ProviderReply
 
 _TEXT: Final = "text/plain; charset=utf-8"
 _JSON_ONLY: Final = frozenset({"albert", "mistral"})
@@ -62,15 +63,8 @@ async def run_transcription(ctx: JobContext) -> Produced:
     """Run one attempt; raises `ProviderError`."""
     request = json.decode(ctx.request, type=_Request)
     asked = _format_to_ask(request.response_format, ctx.provider.type)
-    file = ProviderFile(name=request.file.name, content_type=request.file.content_type, data=await read_file(ctx))
-    call = ProviderCall(
-        provider=ctx.provider,
-        operation="transcription",
-        body=to_upstream(ctx.request, request, ctx.provider.model_name, asked),
-        attempt=ctx.attempt,
-        traceparent=ctx.message.traceparent,
-        file=file,
-    )
+    file = replace(await open_file(ctx), name=request.file.name, content_type=request.file.content_type)
+    call = call_of(ctx, "transcription", to_upstream(ctx.request, request, ctx.provider.model_name, asked), file)
     reply = await ctx.runtime.adapters[ctx.provider.type].complete(call)
     request_id = request_id_of(reply)
     if asked in TEXT_FORMATS:

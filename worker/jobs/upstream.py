@@ -12,7 +12,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType, json
 from shared.jobs.schemas import alias_of
 from shared.request_logs.redaction import clean
 from worker.context import JobContext, TokenCount
-from worker.providers.base import Operation, ProviderCall, ProviderError, ProviderReply
+from worker.providers.base import Operation, ProviderCall, ProviderError, ProviderFile, ProviderReply
 from worker.response_cache import CacheLook, cache_key, find_reply
 
 NULL: Final = Raw(b"null")
@@ -60,7 +60,7 @@ async def call_provider(ctx: JobContext, operation: Operation, body: bytes) -> P
     return reply
 
 
-def call_of(ctx: JobContext, operation: Operation, body: bytes) -> ProviderCall:
+def call_of(ctx: JobContext, operation: Operation, body: bytes, file: ProviderFile | None = None) -> ProviderCall:
     """Return a call of the attempt's provider."""
     return ProviderCall(
         provider=ctx.provider,
@@ -68,6 +68,7 @@ def call_of(ctx: JobContext, operation: Operation, body: bytes) -> ProviderCall:
         body=body,
         attempt=ctx.attempt,
         traceparent=ctx.message.traceparent,
+        file=file,
     )
 
 
