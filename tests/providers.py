@@ -58,6 +58,7 @@ class ScriptedProvider:
         for name, value in (await request.post()).items():
             if isinstance(value, web.FileField):
                 data = value.file.read()
+                value.file.close()
                 body[name] = (value.filename, value.content_type)
             else:
                 body[name] = [*body[name], value] if isinstance(body.get(name), list) else value
