@@ -16,6 +16,7 @@ from api.idempotency import bind
 from api.limits import REFUSALS, Estimate, admit, admit_unseen
 from api.prefer import Prefer
 from api.refusals import retry_count
+from api.state import State
 from shared import fault_points
 from shared.admission.records import Admission
 from shared.clock import now_ms
@@ -202,7 +203,7 @@ def _new_job(  # what is known of a job
         expires_ms=now + settings.start_timeout_s * 1000,
         timeout_s=settings.job_timeout_s,
         result_ttl_s=ttl_s,
-        max_attempts=MAX_ATTEMPTS,
+        max_attempts=_most_attempts(call.state, submission.router),
         on_worker_lost="retry",
         cancel_when_unread=submission.stream and not runs_unread,
         request_id=call.request_id,
@@ -217,6 +218,12 @@ def _new_job(  # what is known of a job
         admission=None if admission is None else admission.encode(),
         request=call.body,
     )
+
+
+def _most_attempts(state: State, router: Router) -> int:
+    """Return enough attempts that each provider gets one, those of the fallback router, too."""
+    fallback = None if router.fallback_id is None else state.directory.peek_by_id(router.fallback_id)
+    return max(MAX_ATTEMPTS, len(router.providers) + (0 if fallback is None else len(fallback.providers)))
 
 
 def _apply(job: NewJob, options: CreateJobRequest | None, settings: Settings, *, has_key: bool) -> None:

@@ -175,6 +175,22 @@ async def test_a_failing_provider_is_not_the_callers_problem(
     assert len(await sluice.rows(JobRow)) == len(await sluice.rows(ChargeRow)) == 1
 
 
+async def test_every_provider_is_tried_however_many_fail(sluice: Installation, two: Any) -> None:
+    bad, good = two
+    bad.default = fails(500)
+    providers = [{"url": bad.url, "weight": 1e6} for _ in range(4)]
+    await add_router(sluice, *providers, {"url": good.url, "weight": 1e-6}, load_balancing_strategy="weighted")
+
+    answer = await sluice.chat(model="routed")
+
+    assert answer.status == 200
+    seen = await attempts(sluice, answer)
+    assert [one["status"] for one in seen] == ["failed"] * 4 + ["succeeded"]
+    assert len({one["provider_id"] for one in seen}) == 5
+    job = await sluice.job(answer.headers["x-job-id"])
+    assert (job["attempt"], job["max_attempts"]) == (5, 5)
+
+
 async def test_the_breaker_of_one_worker_holds_for_the_others(sluice: Installation, two: Any) -> None:
     busy, free = two
     busy.default = fails(429, **{"Retry-After": "60"})
