@@ -209,6 +209,21 @@ def sends(raw: bytes, content_type: str = "application/json", status: int = 200,
     return behave
 
 
+def in_pieces(*pieces: bytes, status: int = 200) -> Behaviour:
+    """Send JSON piece by piece, with a pause between them."""
+
+    async def behave(request: web.Request, _body: dict[str, Any]) -> web.StreamResponse:
+        response = web.StreamResponse(status=status, headers={"Content-Type": "application/json"})
+        await response.prepare(request)
+        for piece in pieces:
+            await response.write(piece)
+            await asyncio.sleep(0.05)
+        await response.write_eof()
+        return response
+
+    return behave
+
+
 def fails(status: int, message: str = "No.", **headers: str) -> Behaviour:
     """Answer with an error in OpenAI's form."""
     error = {"error": {"message": message, "type": "some_error", "param": None, "code": None}}

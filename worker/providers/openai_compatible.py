@@ -13,6 +13,7 @@ from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, F
 from aiohttp.payload import AsyncIterablePayload, Payload
 from msgspec import json
 
+from shared.bodies import read_at_most
 from shared.directory import Provider
 from worker.providers.base import MAX_INPUTS, Blame, Operation, ProviderCall, ProviderError, ProviderReply, unsupported
 from worker.providers.sse import DONE, data_of
@@ -125,7 +126,7 @@ async def _joined(before: bytes, chunks: AsyncIterator[bytes], after: bytes) -> 
 async def _to_error(response: ClientResponse, provider: Provider) -> ProviderError:
     """Return what an answer other than 200 means."""
     status = response.status
-    body = await response.content.read(_MAX_ERROR_BYTES)
+    body = await read_at_most(response.content, _MAX_ERROR_BYTES)
     message, code, param = _describe(body)
     reason = f"http_{status}" if status < 500 else "http_5xx"
     return ProviderError(
