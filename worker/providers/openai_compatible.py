@@ -3,8 +3,10 @@
 Source: OpenAI API reference, "Streaming"; vLLM documentation, "OpenAI-Compatible Server".
 """
 
+import math
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from email.utils import parsedate_to_datetime
 from io import BytesIO
 from typing import Any, Final
 
@@ -14,6 +16,7 @@ from aiohttp.payload import AsyncIterablePayload, Payload
 from msgspec import json
 
 from shared.bodies import read_at_most
+from shared.clock import now_ms
 from shared.directory import Provider
 from worker.providers.base import MAX_INPUTS, Blame, Operation, ProviderCall, ProviderError, ProviderReply, unsupported
 from worker.providers.sse import DONE, data_of
@@ -178,7 +181,12 @@ def _text(value: Any) -> str | None:
 
 
 def _retry_after_s(value: str | None) -> float | None:
+    """Return the seconds that a `Retry-After` asks for: as such, or until a date; None if it says neither."""
     try:
-        return None if value is None else min(max(float(value), 0.0), _MAX_RETRY_AFTER_S)
+        seconds = float(value or "")
     except ValueError:
-        return None
+        try:
+            seconds = parsedate_to_datetime(value or "").timestamp() - now_ms() / 1000
+        except (ValueError, OverflowError):
+            return None
+    return min(max(seconds, 0.0), _MAX_RETRY_AFTER_S) if math.isfinite(seconds) else None
