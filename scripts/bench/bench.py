@@ -168,7 +168,9 @@ def read_options() -> argparse.Namespace:
     add("--seconds", type=float, default=4.0, help="length of one measurement (4)")
     add("--warm-up", type=float, default=1.0, help="seconds of load before each one (1)")
     add("--rounds", type=int, default=3, help="measurements of each (3)")
-    add("--retries", type=int, default=0, help="of a measurement in which other programs had over 5 % of the cores (0)")
+    add(
+        "--retries", type=int, default=0, help="of a measurement in which other programs had over 5 %% of the cores (0)"
+    )
     add("--jobs", type=int, default=20_000, help="of drain (20000)")
     add("--depths", type=numbers, default=[1_000, 100_000, 1_000_000], help="of backlog (1000,100000,1000000)")
     add("--clients", type=int, default=10_000, help="of waiting (10000)")
