@@ -161,7 +161,7 @@ async def _read_in(state: State, endpoint: Endpoint, row: BatchRow) -> bool:
 
 async def _store_lines(state: State, row: BatchRow, checker: LineChecker) -> None:
     origin = json.decode(row.origin or "{}", type=Origin)
-    chunks = state.uploads.stream(row.input_file_id or "")
+    chunks = (await state.uploads.open(row.input_file_id or "")).chunks
     page: list[Statement] = []
     writing: asyncio.Task[None] | None = None
     async for number, raw in read_lines(chunks, state.settings.max_body_bytes):

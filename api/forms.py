@@ -26,6 +26,7 @@ from shared.ids import new_ulid
 
 FORM: Final = "multipart/form-data"
 _MEDIA_TYPE: Final = re.compile(r"[a-z0-9.+-]+/[a-z0-9.+-]+")
+_PAIR: Final = re.compile(r"metadata\[(.*)\]", re.DOTALL)
 _MAX_FIELDS: Final = 1000
 _CHUNK_BYTES: Final = 256 * 1024
 _MAX_TEXT_BYTES: Final = 1024 * 1024
@@ -65,9 +66,23 @@ async def read_form(call: Call, kind: Any) -> Any:
         raise InvalidFormError from error
     except FileStoreError as error:
         raise StorageUnavailableError from error
+    if "metadata" in kind.__struct_fields__:
+        _gather_metadata(form.members)
     call.body = json.encode(form.members | {name: replace(file, head=b"") for name, file in form.files.items()})
     call.received = call.body
     return msgspec.convert(form.members, kind, strict=False)
+
+
+def _gather_metadata(members: dict[str, Any]) -> None:
+    """Make one member of the fields `metadata[key]`, as stock clients write pairs, or of a JSON text."""
+    pairs = {match[1]: members.pop(name) for name in list(members) if (match := _PAIR.fullmatch(name))}
+    if pairs:
+        members["metadata"] = pairs
+    elif isinstance(members.get("metadata"), str):
+        try:
+            members["metadata"] = json.decode(members["metadata"])
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise UnprocessableEntityError(["body", "metadata"], "Expected an object of texts") from error
 
 
 class _Form:

@@ -1,7 +1,7 @@
 """A request that a stock client sends again by itself, without a key, because the answer did not reach it.
 
 Such a client says how often it has tried (`x-stainless-retry-count`).  The repetition gets the answer of the job that
-the first try made, unless that one's answer was delivered.  A job that still runs is found in the database, and one that
+the first try made, unless that one's answer was delivered.  A job that still runs is found in the database, one that
 ended when its caller had gone by a note in Redis: losing the note costs a second job, nothing else.
 """
 

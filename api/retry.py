@@ -83,12 +83,18 @@ async def _read(call: Call, row: JobRow, endpoint: Endpoint) -> Any:
     async with call.state.database.read() as session:
         call.body = await get_request(session, row.id)
     try:
-        if row.kind == OCR and b'"%b"' % STORED.encode() in call.body:
-            uri = (await call.state.files.read(row.id)).decode()
-            call.body = with_url(call.body, json.decode(call.body, type=OcrRequest).document, uri)
+        if row.kind == OCR:
+            await _put_document_back(call, row)
         elif row.kind == AUDIO_TRANSCRIPTION:
             call.file_id = new_ulid()
             await call.state.files.copy(row.id, call.file_id)
     except (FileGoneError, FileStoreError) as error:
         raise StorageUnavailableError from error
     return json.decode(call.body, type=endpoint.body or endpoint.form, strict=False)
+
+
+async def _put_document_back(call: Call, row: JobRow) -> None:
+    document = json.decode(call.body, type=OcrRequest).document
+    if (document.url or "").startswith(STORED):
+        text = b"".join([chunk async for chunk in (await call.state.files.open(row.id)).chunks])
+        call.body = with_url(call.body, document, json.decode(b'"%b"' % text, type=str))

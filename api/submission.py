@@ -9,6 +9,7 @@ from api.access import check_access
 from api.call import Call, Draft
 from api.limits import Estimate
 from api.refusals import retry_count
+from api.state import State
 from shared.admission.records import Admission
 from shared.clock import now_ms
 from shared.directory import Router
@@ -124,7 +125,7 @@ def new_job(
         expires_ms=now + settings.start_timeout_s * 1000,
         timeout_s=settings.job_timeout_s,
         result_ttl_s=ttl_s,
-        max_attempts=MAX_ATTEMPTS,
+        max_attempts=_most_attempts(draft.state, submission.router),
         on_worker_lost="retry",
         cancel_when_unread=False,
         request_id=draft.request_id,
@@ -139,3 +140,9 @@ def new_job(
         admission=None if admission is None else admission.encode(),
         request=draft.body,
     )
+
+
+def _most_attempts(state: State, router: Router) -> int:
+    """Return enough attempts that each provider gets one, those of the fallback router, too."""
+    fallback = None if router.fallback_id is None else state.directory.peek_by_id(router.fallback_id)
+    return max(MAX_ATTEMPTS, len(router.providers) + (0 if fallback is None else len(fallback.providers)))

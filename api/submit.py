@@ -91,12 +91,7 @@ async def submit(
         await _undo(call, job.id, admission)
         raise
     except CommitError as error:
-        state.inbox.forget(job.id)
-        if isinstance(error, StoreUnavailableError):
-            state.withdrawals.add(job.id, admission)
-        elif admission is not None:
-            await state.admissions.give_back(job.id, admission)
-        log.warning("job_not_stored", error=repr(error), request_id=call.request_id)
+        await _leave_to_withdrawal(call, job.id, admission, error)
         raise StorageUnavailableError from error
     except Exception:  # the statement was refused, since the key is bound
         await _undo(call, job.id, admission)
@@ -111,6 +106,16 @@ async def submit(
     if waits and job.band == BAND_NUMBERS[INTERACTIVE] and submission.router.capacity is not None:
         state.patience.add(job.id)
     return Submitted(job=job, prefer=prefer, waiter=waiter)
+
+
+async def _leave_to_withdrawal(call: Call, job_id: str, admission: Admission | None, error: CommitError) -> None:
+    """The job may have been stored although nobody can say so; then it is cancelled as soon as that can be told."""
+    log.warning("job_not_stored", error=repr(error), request_id=call.request_id)
+    if isinstance(error, StoreUnavailableError):
+        call.state.inbox.forget(job_id)
+        call.state.withdrawals.add(job_id, admission)
+    else:
+        await _undo(call, job_id, admission)
 
 
 async def _undo(call: Call, job_id: str, admission: Admission | None) -> None:

@@ -41,8 +41,9 @@ async def prepare_transcription(draft: Draft, form: CreateTranscriptionForm) -> 
         prompt_tokens=count_tokens(form.prompt), output_tokens=0, file_tokens=form.file.size_bytes // _BYTES_PER_TOKEN
     )
     return Submission(
-        kind=AUDIO_TRANSCRIPTION, endpoint=TRANSCRIPTIONS, router=router, model=form.model, estimate=estimate
-    )
+        kind=AUDIO_TRANSCRIPTION, endpoint=TRANSCRIPTIONS, router=router, model=form.model, store=form.store,
+        metadata=form.metadata, end_user=form.user, estimate=estimate,
+    )  # fmt: skip
 
 
 @routes.post(
@@ -68,7 +69,10 @@ async def prepare_speech(draft: Draft, body: CreateSpeechRequest) -> Submission:
     if lacks_voice(router, body.voice):
         raise VoiceNotFoundError(body.voice)
     estimate = Estimate(prompt_tokens=len(body.input), output_tokens=len(body.input))
-    return Submission(kind=AUDIO_SPEECH, endpoint=SPEECH, router=router, model=body.model, estimate=estimate)
+    return Submission(
+        kind=AUDIO_SPEECH, endpoint=SPEECH, router=router, model=body.model, store=body.store, metadata=body.metadata,
+        end_user=body.user, estimate=estimate,
+    )  # fmt: skip
 
 
 @routes.post(

@@ -26,6 +26,8 @@ async def prepare_completion(draft: Draft, body: CompletionRequest) -> Submissio
         router=router,
         model=body.model,
         stream=bool(body.stream),
+        store=body.store,
+        metadata=body.metadata,
         end_user=body.user,
         estimate=_estimate(body, prompts),
     )

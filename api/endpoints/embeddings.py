@@ -28,6 +28,8 @@ async def prepare_embedding(draft: Draft, body: EmbeddingRequest) -> Submission:
         endpoint=PATH,
         router=router,
         model=body.model,
+        store=body.store,
+        metadata=body.metadata,
         end_user=body.user,
         estimate=Estimate(prompt_tokens=estimate_inputs(inputs), output_tokens=0, answers=0, prompts=len(inputs)),
     )

@@ -120,7 +120,7 @@ def _span(header: str | None, size: int) -> tuple[int, int]:
 
 async def _pieces(call: Call, row: FileRow, start: int, end: int) -> AsyncIterator[bytes]:
     try:
-        async for piece in call.state.uploads.stream(row.id, start, end):
+        async for piece in (await call.state.uploads.open(row.id, start, end)).chunks:
             yield piece
     except (FileGoneError, FileStoreError) as error:
         raise StorageUnavailableError from error

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from msgspec import json
+
 from api.access import has_access
 from api.call import Call, Draft
 from api.http import Reply, Routes
@@ -15,7 +17,7 @@ from shared.files.store import FileStoreError
 from shared.ids import new_ulid
 from shared.jobs.schemas import OCR, Job
 from shared.models.schemas import OCR_TYPES
-from shared.ocr.documents import INLINE_CHARACTERS, STORED, check_data_uri, with_url
+from shared.ocr.documents import INLINE_CHARACTERS, STORED, check_data_uri, size_of, with_url
 from shared.ocr.schemas import OcrRequest, OcrResult
 from shared.ssrf import UrlNotAllowedError, check_public_url
 
@@ -39,6 +41,9 @@ async def prepare_ocr(draft: Draft, body: OcrRequest) -> Submission:
         endpoint=PATH,
         router=router,
         model=body.model or router.name,
+        store=body.store,
+        metadata=body.metadata,
+        end_user=body.user,
         estimate=Estimate(prompt_tokens=0, output_tokens=0),
     )
 
@@ -68,10 +73,10 @@ async def _lowest(draft: Draft) -> Router:
 
 
 async def _store(draft: Draft, body: OcrRequest, url: str) -> None:
-    """Put the document into the file store; the request keeps a word in its place."""
+    """Put the document into the file store, as it stands in JSON; the request keeps its size in its place."""
     draft.file_id = new_ulid()
     try:
-        await draft.state.files.put(draft.file_id, url.encode())
+        await draft.state.files.put(draft.file_id, json.encode(url)[1:-1])
     except FileStoreError as error:
         raise StorageUnavailableError from error
-    draft.body = with_url(draft.body, body.document, STORED)
+    draft.body = with_url(draft.body, body.document, f"{STORED}{size_of(url)}")

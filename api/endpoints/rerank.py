@@ -18,7 +18,10 @@ async def prepare_rerank(draft: Draft, body: RerankRequest) -> Submission:
     """Return what this request asks for."""
     body.trim()
     router = await find_router(draft, body.model, RERANK_TYPES)
-    return Submission(kind=RERANK, endpoint=PATH, router=router, model=body.model, estimate=_estimate(body))
+    return Submission(
+        kind=RERANK, endpoint=PATH, router=router, model=body.model, store=body.store, metadata=body.metadata,
+        end_user=body.user, estimate=_estimate(body),
+    )  # fmt: skip
 
 
 @routes.post(PATH, raises=ERRORS, accepted=Job, prepare=prepare_rerank)

@@ -7,7 +7,7 @@ the rounds.  CPU seconds per 1,000 requests hardly depend on what else the machi
 
   chat-N, stream-N   N connections, provider of fixed answers; added p50 is that over the provider asked directly
   kinds              embeddings, rerank, and a chat with limits and budgets, beside a plain chat; simulator
-  routing            choosing one of three providers; from a failed attempt to the next provider
+  routing            choosing one of three providers; taking a slot there; from a failed attempt to the next provider
   accept-64          202 per second with `Prefer: respond-async`, with a worker beside and without one
   drain              queued jobs, then a worker: how fast they are done
   batches            one batch: accepted, run, and its files written; memory
@@ -43,7 +43,7 @@ from measure import Effort, Row, Setup
 from peers import run_peers
 from postgres import serve_postgres
 from report import ratios, tables
-from routing import run_choices, run_failover
+from routing import run_choices, run_failover, run_slots
 from startup import run_idle
 from upstream import serve_upstream
 from waiting import run_waiting
@@ -129,6 +129,7 @@ def steps(options: argparse.Namespace, setup: Setup) -> Iterator[Step]:
         yield from ((f"{name} {database}", step) for name, step in found.items() if name in options.only)
     if "routing" in options.only:
         yield "choice of a provider", run_choices
+        yield "slots of providers", run_slots
     if "backlog" in options.only:
         yield "backlog", partial(run_backlog, options.depths)
 
@@ -170,7 +171,9 @@ def read_options() -> argparse.Namespace:
     add("--seconds", type=float, default=4.0, help="length of one measurement (4)")
     add("--warm-up", type=float, default=1.0, help="seconds of load before each one (1)")
     add("--rounds", type=int, default=3, help="measurements of each (3)")
-    add("--retries", type=int, default=0, help="of a measurement in which other programs had over 5 % of the cores (0)")
+    add(
+        "--retries", type=int, default=0, help="of a measurement in which other programs had over 5 %% of the cores (0)"
+    )
     add("--jobs", type=int, default=20_000, help="of drain (20000)")
     add("--lines", type=int, default=50_000, help="of batches (50000)")
     add("--depths", type=numbers, default=[1_000, 100_000, 1_000_000], help="of backlog (1000,100000,1000000)")

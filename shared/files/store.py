@@ -17,6 +17,7 @@ from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 import structlog
+from msgspec import Struct
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, from_url
 
@@ -26,8 +27,8 @@ from shared.settings import Settings, SettingsError
 log = structlog.get_logger()
 JOBS: Final = "jobs/"
 UPLOADS: Final = "uploads/"
-_CHUNK_BYTES: Final = 1024 * 1024
 _PAGE: Final = 500
+_CHUNK_BYTES: Final = 256 * 1024
 _FAILURES: Final = (BaseError, OSError)
 
 
@@ -37,6 +38,13 @@ class FileStoreError(Exception):
 
 class FileGoneError(Exception):
     """There is no such file."""
+
+
+class StoredFile(Struct, frozen=True):
+    """A file on its way out of the store; its chunks come once, and raise `FileStoreError`."""
+
+    size_bytes: int
+    chunks: AsyncIterator[bytes]
 
 
 class FileStore:
@@ -84,27 +92,19 @@ class FileStore:
             path = self._folder / self._prefix / file_id
             await asyncio.to_thread(_sync_paths, path, path.parent)
 
-    async def read(self, file_id: str) -> bytes:
-        """Return a whole file; raises `FileGoneError` and `FileStoreError`."""
-        try:
-            found = await self._store.get_async(self._prefix + file_id)
-            return bytes(await found.bytes_async())
-        except FileNotFoundError as error:
-            raise FileGoneError(file_id) from error
-        except _FAILURES as error:
-            raise FileStoreError(str(error)) from error
+    async def open(self, file_id: str, start: int = 0, end: int | None = None) -> StoredFile:
+        """Return a file, or its bytes from `start` to before `end`, to be read once.
 
-    async def stream(self, file_id: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        """Yield the bytes from `start` to before `end`, piece by piece; raises `FileGoneError` and `FileStoreError`."""
+        Raises `FileGoneError` and `FileStoreError`.
+        """
         span = {"offset": start} if end is None else (start, end)
         try:
-            found = await self._store.get_async(self._prefix + file_id, options={"range": span})
-            async for chunk in found.stream(min_chunk_size=_CHUNK_BYTES):
-                yield bytes(chunk)
+            found = await self._store.get_async(self._prefix + file_id, options={"range": span} if start or end else {})
         except FileNotFoundError as error:
             raise FileGoneError(file_id) from error
         except _FAILURES as error:
             raise FileStoreError(str(error)) from error
+        return StoredFile(size_bytes=found.meta["size"], chunks=_chunks_of(found))
 
     async def copy(self, file_id: str, new_id: str) -> None:
         """Make a copy under another id; raises `FileGoneError` and `FileStoreError`."""
@@ -137,6 +137,14 @@ class FileStore:
                 yield [file["path"].removeprefix(self._prefix) for file in page if file["last_modified"] < instant]
         except _FAILURES as error:
             raise FileStoreError(str(error)) from error
+
+
+async def _chunks_of(found: Any) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in found.stream(min_chunk_size=_CHUNK_BYTES):
+            yield bytes(chunk)
+    except _FAILURES as error:
+        raise FileStoreError(str(error)) from error
 
 
 def _sync_paths(*paths: Path) -> None:

@@ -47,6 +47,14 @@ Metadata = Annotated[
 ]
 
 
+class JobMembers(Struct, kw_only=True):
+    """What the body of an inference request says of its job."""
+
+    metadata: Metadata | None = None
+    store: Annotated[bool | None, Meta(description="False: the result is kept for an hour only.")] = None
+    user: Annotated[str, Meta(max_length=512, pattern=r"^[^\x00]*$")] | None = None
+
+
 class JobUrls(Struct, kw_only=True):
     """Where the parts of a job are."""
 

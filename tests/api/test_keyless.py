@@ -20,8 +20,7 @@ async def give_up_early(installation: Installation) -> None:
     with pytest.raises(asyncio.TimeoutError):
         await installation.client.post(
             "/v1/chat/completions",
-            json={"model": "simulator", "messages": [{"role": "user", "content": "Hello"}], "simulator": SLOW}
-            | members,
+            json={"model": "simulator", "messages": [{"role": "user", "content": "Hello"}], "simulator": SLOW},
             headers=installation.headers,
             timeout=ClientTimeout(total=0.3),
         )
