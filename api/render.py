@@ -4,6 +4,7 @@ from typing import Any
 
 from msgspec import json
 
+from api.waiting_times import NOT_WAITING, Waiting
 from shared.batches.schemas import BATCH_PREFIX, ITEM_PREFIX
 from shared.clock import now_ms, to_iso, to_seconds
 from shared.errors import GoneError, StoredError
@@ -18,7 +19,7 @@ from shared.usage.tables import UsageRecordRow
 _MAX_POLL_S = 30
 
 
-def to_job(row: JobRow | NewJob, progress: JobProgress | None = None) -> Job:
+def to_job(row: JobRow | NewJob, progress: JobProgress | None = None, waiting: Waiting = NOT_WAITING) -> Job:
     """Return the wire form of a job."""
     job_id = public_id(row.id)
     return Job(
@@ -45,8 +46,8 @@ def to_job(row: JobRow | NewJob, progress: JobProgress | None = None) -> Job:
         next_attempt_at=to_seconds(row.next_attempt_ms),
         retry_of=None if row.retry_of is None else public_id(row.retry_of),
         retried_by=None if row.retried_by is None else public_id(row.retried_by),
-        queue_position=None,
-        estimated_start_at=None,
+        queue_position=waiting.position,
+        estimated_start_at=waiting.starts_at,
         progress=progress or JobProgress(output_tokens=0, events=0),
         usage=usage_of(row),
         error=error_of(row),

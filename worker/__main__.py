@@ -28,6 +28,7 @@ from shared.process import tune_collector
 from shared.queue.connections import open_pool
 from shared.queue.job_queue import JobQueue
 from shared.queue.lanes import INFERENCE, PLATFORM, open_lane
+from shared.queue.pace import Pace
 from shared.replies.writer import ReplyWriter
 from shared.secrets import SecretBox
 from shared.settings import Settings, SettingsError, load_settings
@@ -64,13 +65,15 @@ async def open_runtime(settings: Settings, redis: Any, name: str) -> AsyncIterat
         replies = ReplyWriter(redis)
         stack.push_async_callback(replies.close)
         routing = Routing(directory, Health(redis), Slots(redis, settings.lease_s), JobQueue(redis))
-        routing.start()
-        stack.push_async_callback(routing.close)
+        pace = Pace(redis)
+        for part in (routing, pace):
+            part.start()
+            stack.push_async_callback(part.close)
         yield Runtime(
             name=name, settings=settings, database=database, files=open_file_store(settings),
             uploads=open_file_store(settings, UPLOADS), writer=writer, replies=replies, redis=redis,
             gate=Gate(redis, settings.rate_limiting_strategy), directory=directory, routing=routing,
-            adapters=build_adapters(http),
+            adapters=build_adapters(http), pace=pace,
         )  # fmt: skip
 
 

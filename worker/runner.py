@@ -172,6 +172,7 @@ async def _start(runtime: Runtime, message: JobMessage, provider: Provider) -> _
     # a start that a loss of power forgets is repeated; not so if its number is part of ids that callers have seen
     can_repeat = not message.stream and message.on_worker_lost == "retry"
     results = await runtime.writer.execute_many(unit, durable=not can_repeat)
+    runtime.pace.note(message.router_id)
     return _Start(*results[0].rows[0])
 
 

@@ -15,6 +15,7 @@ from api.own_jobs import cancel, find_own_job, read_result, remove, wait_until_o
 from api.render import polling_headers, to_attempt, to_job
 from api.respond import ANY_ROUTE
 from api.retry import JobNotRetryableError, retry
+from api.waiting_times import waiting_of
 from shared.errors import (
     GoneError,
     InvalidCursorError,
@@ -76,7 +77,8 @@ async def get_job(call: Call, job_id: str, query: WaitQuery) -> Reply[Job]:
     call.headers |= polling_headers(row) | {"ETag": _etag(row)}
     if known == _etag(row):
         return Reply(body=b"", status=304)
-    return Reply(body=json.encode(to_job(row, await _progress(call, row))))
+    job = to_job(row, await _progress(call, row), await waiting_of(call.state, row))
+    return Reply(body=json.encode(job))
 
 
 def _etag(row: JobRow) -> str:

@@ -21,7 +21,7 @@ WITH_RESULT: Final = frozenset({COMPLETED, INCOMPLETE})
 INTERACTIVE: Final = "interactive"
 BACKGROUND: Final = "background"
 BATCH: Final = "batch"
-BANDS: Final = (INTERACTIVE, BACKGROUND, BATCH)
+BANDS: Final[tuple["Band", ...]] = (INTERACTIVE, BACKGROUND, BATCH)
 
 CHAT_COMPLETION: Final = "chat.completion"
 COMPLETION: Final = "completion"
@@ -211,6 +211,34 @@ class EventsQuery(Struct, kw_only=True):
 
     starting_after: str | None = None
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+
+
+class BandDepth(Struct, kw_only=True):
+    """Part of `Queue`."""
+
+    band: Band
+    queued: int
+
+
+class ModelDepth(Struct, kw_only=True):
+    """Part of `Queue`; `started_per_minute` counts the attempts of everybody over the last five minutes."""
+
+    model: str
+    queued: int
+    in_progress: int
+    started_per_minute: float
+
+
+class Queue(Struct, kw_only=True):
+    """Unfinished jobs: the caller's own, an administrator's view is of all."""
+
+    depth: int
+    """Queued, batches that are held back by limits included."""
+    in_progress: int
+    oldest_queued_seconds: int
+    bands: list[BandDepth]
+    models: list[ModelDepth]
+    object: Literal["queue"] = "queue"
 
 
 class JobTombstone(Struct, kw_only=True):
