@@ -18,6 +18,7 @@ from tests.servers import RedisServer
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--both-engines", action="store_true", help="run each fault test on both databases")
     parser.addoption("--fault-seeds", type=int, default=1, help="seeds of tests/faults/test_schedule.py, from 0 on")
 
 
