@@ -51,6 +51,8 @@ class Caller(Struct, frozen=True, kw_only=True):
     """Of the role, by router; shared by all its callers."""
     budgets: CallerBudgets
     priority: int
+    content_policy: str
+    """Of the organization: what the request log keeps of its requests."""
     key_expires_ms: int | None
     account_expires_ms: int | None
 
@@ -72,7 +74,8 @@ class Caller(Struct, frozen=True, kw_only=True):
 
 MASTER: Final = Caller(
     user_id=MASTER_ID, email=MASTER_EMAIL, organization_id=None, key_id=None, permissions=frozenset(PERMISSIONS),
-    scopes=None, limits={}, budgets=CallerBudgets(), priority=0, key_expires_ms=None, account_expires_ms=None,
+    scopes=None, limits={}, budgets=CallerBudgets(), priority=0, content_policy="full", key_expires_ms=None,
+    account_expires_ms=None,
 )  # fmt: skip
 
 
@@ -175,6 +178,7 @@ def _caller(
         limits=limits,
         budgets=_budgets(user, organization),
         priority=user.priority,
+        content_policy="full" if organization is None else organization.content_policy,
         key_expires_ms=key.expires_ms,
         account_expires_ms=user.expires_ms,
     )

@@ -16,7 +16,7 @@ from shared.directory import Router
 from shared.errors import ModelNotFoundError, WrongModelTypeError
 from shared.jobs.schemas import QUEUED
 from shared.jobs.statements import NewJob
-from shared.request_logs.redaction import clean, redact_headers
+from shared.request_logs.redaction import NOTHING, clean, redact_headers
 
 MAX_ATTEMPTS: Final = 3
 _TOKENS_PER_TURN: Final = 1000
@@ -63,13 +63,14 @@ class Origin(Struct, frozen=True, kw_only=True):
 def origin_of(call: Call) -> Origin:
     """Return where a call comes from."""
     request = call.request
+    shows_headers = call.caller.content_policy != NOTHING
     return Origin(
         client_request_id=_header(request, "x-client-request-id"),
         traceparent=_header(request, "traceparent"),
         client_address=request.remote,
-        user_agent=_header(request, "User-Agent"),
+        user_agent=_header(request, "User-Agent") if shows_headers else None,
         retry_count=retry_count(call),
-        request_headers=redact_headers(request.headers.items()),
+        request_headers=redact_headers(request.headers.items()) if shows_headers else None,
     )
 
 

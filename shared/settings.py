@@ -116,12 +116,19 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """CSV of hourly carbon intensities, `zone,start_utc,g_per_kwh`; batches with `start: low_carbon` follow it."""
     attach_keyless_retries: bool = True
     """A stock client that sends a request again gets the answer of its first try, not a second job."""
+    redacted_fields: str = ""
+    """Comma-separated names of JSON members whose values the request log never shows."""
     keep_alive_s: Positive = 15.0
     """Silence on a stream after which a comment is sent."""
     fault_points: bool = False
     """For tests, see `shared.fault_points`."""
     strict: bool = False
     """For tests: an answer that does not fit its declaration fails the request."""
+
+    @property
+    def secret_members(self) -> frozenset[str]:
+        """Return the names of members that the request log does not show."""
+        return frozenset(name.strip() for name in self.redacted_fields.split(",") if name.strip())
 
     @property
     def data_path(self) -> Path:
