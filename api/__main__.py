@@ -38,11 +38,12 @@ from shared.log import configure_logging
 from shared.process import tune_collector
 from shared.queue.connections import open_pool
 from shared.queue.job_queue import JobQueue
-from shared.queue.lanes import INFERENCE, open_lane
+from shared.queue.lanes import INFERENCE, PLATFORM, open_lane
 from shared.replies.inbox import Inbox
 from shared.replies.reader import ReplyReader
 from shared.secrets import SecretBox
 from shared.settings import Settings, SettingsError, load_settings
+from shared.webhooks.sending import open_webhook_session
 
 log = structlog.get_logger()
 _MAX_HEADER_BYTES = 16 * 1024
@@ -60,8 +61,8 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         pool = open_pool(settings.effective_redis_url())
         stack.push_async_callback(pool.disconnect)
         redis = open_lane(pool, INFERENCE)
-        queue = JobQueue(redis)
-        stack.push_async_callback(queue.close)
+        queue, platform = JobQueue(redis), JobQueue(open_lane(pool, PLATFORM))
+        stack.push_async_callback(_close_queues, queue, platform)
         load = QueueLoad(queue, settings.max_queued)
         load.start()
         stack.push_async_callback(load.close)
@@ -89,14 +90,19 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         stack.push_async_callback(patience.close)
         state = State(
             settings=settings, database=database, files=open_file_store(settings), writer=writer, redis=redis,
-            queue=queue, load=load, admissions=admissions, withdrawals=withdrawals, inbox=inbox, reader=reader,
-            readers=readers, done=done, directory=directory,
+            queue=queue, platform=platform, load=load, admissions=admissions, withdrawals=withdrawals, inbox=inbox,
+            reader=reader, readers=readers, done=done, directory=directory,
             keys=KeyRing(database, directory, admin_key(settings), last_used), last_used=last_used,
-            passwords=Passwords(redis), box=SecretBox(encryption_secret(settings)),
-            patience=patience, http=http,
+            passwords=Passwords(redis), box=SecretBox(encryption_secret(settings)), patience=patience, http=http,
+            webhooks=await stack.enter_async_context(open_webhook_session(settings)),
         )  # fmt: skip
         patience.start(lambda job_ids: give_up(state, job_ids))
         yield state
+
+
+async def _close_queues(*queues: JobQueue) -> None:
+    for queue in queues:
+        await queue.close()
 
 
 async def serve(settings: Settings) -> None:

@@ -14,6 +14,7 @@ from api.access import check_access
 from api.call import Call
 from api.idempotency import bind
 from api.limits import REFUSALS, Estimate, admit, admit_unseen
+from api.notice import Notice
 from api.prefer import Prefer
 from api.refusals import retry_count
 from shared import fault_points
@@ -41,6 +42,7 @@ from shared.queue.lanes import RUN_JOB, group_of
 from shared.replies.inbox import Waiter
 from shared.request_logs.redaction import clean, redact_headers
 from shared.settings import Settings
+from shared.webhooks.statements import insert_endpoint
 
 log = structlog.get_logger()
 INFERENCE_ERRORS: Final = (
@@ -120,10 +122,11 @@ async def submit(call: Call, submission: Submission, prefer: Prefer, key: NewIde
     admission = await _admit(call, submission, job_id, waits=waits)
     job = _new_job(call, submission, prefer, job_id, admission, waits=waits)
     _apply(job, call.options, state.settings, has_key=key is not None)
+    job.notify = None if call.notice is None else call.notice.notify
     waiter = state.inbox.wait_for(job.id) if waits else None
     try:
         fault_points.reach(state.settings, "before_accept")
-        await state.writer.execute_many(_unit(job, key))
+        results = await state.writer.execute_many(_unit(job, key, call.notice))
     except CommitError as error:
         state.inbox.forget(job.id)
         if isinstance(error, StoreUnavailableError):
@@ -140,6 +143,7 @@ async def submit(call: Call, submission: Submission, prefer: Prefer, key: NewIde
     except BaseException:  # cancelled: a job may have been made, so what it holds stays until it is over
         state.inbox.forget(job.id)
         raise
+    job.notify = results[0].rows[0][0]
     call.headers["x-job-id"] = public_id(job.id)
     call.headers["Vary"] = "Prefer"
     fault_points.reach(state.settings, "after_accept")
@@ -149,11 +153,15 @@ async def submit(call: Call, submission: Submission, prefer: Prefer, key: NewIde
     return Submitted(job=job, prefer=prefer, waiter=waiter)
 
 
-def _unit(job: NewJob, key: NewIdempotencyKey | None) -> Unit:
+def _unit(job: NewJob, key: NewIdempotencyKey | None, notice: Notice | None) -> Unit:
+    unit: Unit = (insert_job(job),)
+    if notice is not None and notice.endpoint is not None:
+        notice.endpoint.object_id = job.id
+        unit += (insert_endpoint(notice.endpoint),)
     if key is None:
-        return (insert_job(job),)
+        return unit
     lives_ms = job.expires_ms - job.created_ms + (job.timeout_s + job.result_ttl_s) * 1000
-    return (insert_job(job), insert_idempotency_key(bind(key, job.id, lives_ms)))
+    return (*unit, insert_idempotency_key(bind(key, job.id, lives_ms)))
 
 
 async def _admit(call: Call, submission: Submission, job_id: str, *, waits: bool) -> Admission | None:

@@ -32,10 +32,12 @@ from shared.queue.lanes import RUN_JOB, group_of
 from shared.readers import take_unread
 from shared.request_logs.tables import RequestLogRow
 from shared.tasks import end_tasks
+from shared.webhooks.tables import WebhookAttemptRow, WebhookDeliveryRow, WebhookEndpointRow
 from worker.context import Runtime
 from worker.failures import job_cancelled, job_expired
 from worker.file_sweep import sweep_files
 from worker.takeover import end_without_attempt
+from worker.webhooks.sweep import enqueue_due, old_deliveries, old_own_endpoints, wake_paused
 
 log = structlog.get_logger()
 
@@ -133,7 +135,9 @@ async def _restore_lost(reconciler: Reconciler) -> None:
         if now >= progress.next_full_ms:
             since = 0
         await _restore(reconciler, since, now - _SETTLED_MS)
+        await enqueue_due(reconciler.runtime, since)
         if since == 0:  # a deep queue takes long to look through
+            await wake_paused(reconciler.runtime)
             progress.next_full_ms = now_ms() + max(_FULL_SWEEP_MS, 20 * (now_ms() - now))
     await reconciler.redis.set(_PROGRESS_KEY, msgpack.encode(progress))
 
@@ -229,6 +233,12 @@ async def _remove_old(reconciler: Reconciler) -> None:
         RequestLogRow.id < oldest_ulid(now - settings.request_log_ttl_s * 1000), RequestLogRow.status != IN_PROGRESS
     )
     while await _delete_page(database, logs, ((RequestLogRow, RequestLogRow.id),)):
+        pass
+    deliveries = (WebhookAttemptRow, WebhookAttemptRow.delivery_id), (WebhookDeliveryRow, WebhookDeliveryRow.id)
+    while await _delete_page(database, old_deliveries(reconciler.runtime, now), deliveries):
+        pass
+    own = old_own_endpoints(reconciler.runtime, now)
+    while await _delete_page(database, own, ((WebhookEndpointRow, WebhookEndpointRow.id),)):
         pass
     await sweep_files(reconciler.runtime)
 
