@@ -1,35 +1,17 @@
 """What receivers get, what becomes of their answers, and what the log tells about it."""
 
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from standardwebhooks import Webhook
 
+from shared.clock import now_ms
 from shared.jobs.tables import JobEventRow
-from tests.conftest import make_settings
-from tests.installation import Installation, open_installation
+from tests.installation import Installation
 from tests.receivers import Answer, Receiver, hang, reset, says, send_a_gigabyte, serve_receiver
-from tests.servers import RedisServer
 from tests.waiting import eventually
-from tests.webhooks import LOOPBACK, add_endpoint, deliveries, let_time_pass, row_of, until
-
-
-@pytest_asyncio.fixture
-async def told(tmp_path: Path, redis_server: RedisServer, prepared_url: str) -> AsyncIterator[Installation]:
-    """An installation that may send webhooks to this machine, on each database in turn."""
-    settings = make_settings(tmp_path, redis_server, database_url=prepared_url, **LOOPBACK)
-    async with open_installation(settings) as installation:
-        yield installation
-
-
-@pytest_asyncio.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    async with serve_receiver() as running:
-        yield running
+from tests.webhooks import add_endpoint, change_endpoint, deliveries, let_time_pass, read_endpoint, row_of, until
 
 
 async def test_the_end_of_a_job_is_told_with_a_signature(told: Installation, receiver: Receiver) -> None:
@@ -240,9 +222,6 @@ async def test_410_disables_an_endpoint_and_enabling_goes_on_with_what_was_pause
 
 
 async def test_five_days_of_nothing_but_failures_disable_an_endpoint(told: Installation, receiver: Receiver) -> None:
-    from shared.clock import now_ms  # noqa: PLC0415
-    from tests.webhooks import change_endpoint, read_endpoint  # noqa: PLC0415
-
     receiver.default = says(500)
     endpoint = await add_endpoint(told, receiver)
     await change_endpoint(told, endpoint, failing_since_ms=now_ms() - 5 * 86_400_000)
