@@ -33,7 +33,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     admin_key: Annotated[str, Meta(min_length=16)] | None = None
     """The administrator's key; unset: made once and kept in `data_dir/admin_key`."""
     encryption_key: Annotated[str, Meta(min_length=16)] | None = None
-    """Secret that provider keys are encrypted with; unset: made once and kept in `data_dir/encryption_key`."""
+    """What keys of providers and webhooks are encrypted with; unset: made once, kept in `data_dir/encryption_key`."""
     database_url: str | None = None
     """`postgresql://...` or `sqlite:///path`; unset: `data_dir/sluice.db`."""
     redis_url: str | None = None
