@@ -301,7 +301,7 @@ async def count_unseen(runtime: Runtime, message: JobMessage, admission: Admissi
         log.warning("job_not_counted", job_id=message.job_id, error=repr(error))
 
 
-async def commit(writer: GroupCommit, unit: Unit) -> list[Result] | None:
+async def commit(writer: GroupCommit, unit: Unit, *, durable: bool = True) -> list[Result] | None:
     """Write the unit however long the database is away; returns None if somebody else changed the job first.
 
     After an outage it is not known whether the unit was written; then its compare-and-set finds itself beaten by its
@@ -310,7 +310,7 @@ async def commit(writer: GroupCommit, unit: Unit) -> list[Result] | None:
     pause_s = _PAUSE_S
     while True:
         try:
-            return await writer.execute_many(unit)
+            return await writer.execute_many(unit, durable=durable)
         except StaleError:
             return None
         except (StoreUnavailableError, WriterBusyError) as error:

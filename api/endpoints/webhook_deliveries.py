@@ -89,7 +89,7 @@ async def get_webhook_delivery(call: Call, webhook_delivery_id: str) -> WebhookD
     async with call.state.database.read() as session:
         row, endpoint = await get_delivery(session, owner_of(call), webhook_delivery_id)
         attempts = await list_attempts(session, [row.id])
-        body = await render_delivery(session, row, include_result=endpoint.include_result)
+    body = await render_delivery(call.state.database, row, include_result=endpoint.include_result)
     delivery = to_delivery(row, endpoint, attempts.get(row.id, []))
     return replace(delivery, request_body=body.decode())
 

@@ -12,6 +12,7 @@ the rounds.  CPU seconds per 1,000 requests hardly depend on what else the machi
   drain              queued jobs, then a worker: how fast they are done
   backlog            the queue alone: cost of a job with few and with very many waiting
   waiting            callers who wait for slow answers: memory and connections
+  webhooks           from the end of a job to the arrival of its event, one by one and with 32 connections
   idle               start to first answer, memory
   cores              chat-64 on one core, and on two with two api and two worker processes
 """
@@ -45,8 +46,9 @@ from routing import run_choices, run_failover
 from startup import run_idle
 from upstream import serve_upstream
 from waiting import run_waiting
+from webhooks import run_webhooks
 
-NAMES = (*LOADS, "kinds", "routing", "accept-64", "drain", "backlog", "waiting", "idle", "cores")
+NAMES = (*LOADS, "kinds", "routing", "accept-64", "drain", "backlog", "waiting", "webhooks", "idle", "cores")
 
 
 def main() -> int:
@@ -120,6 +122,7 @@ def steps(options: argparse.Namespace, setup: Setup) -> Iterator[Step]:
             "accept-64": partial(run_accept, database, setup),
             "drain": partial(run_drain, database, setup, options.jobs),
             "waiting": partial(run_waiting, database, setup, options.clients),
+            "webhooks": partial(run_webhooks, database, setup),
             "idle": partial(run_idle, database, setup),
             "cores": partial(run_cores, database, setup),
         }

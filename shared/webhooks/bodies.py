@@ -6,6 +6,7 @@ from msgspec import DecodeError, Raw, json
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from shared.clock import now_ms, to_iso
+from shared.database import Database
 from shared.ids import new_ulid
 from shared.jobs.queries import get_result
 from shared.webhooks.events import BATCH_ENDS, DELIVERY_EXHAUSTED, ENDPOINT_DISABLED, RESPONSE_ENDS
@@ -24,11 +25,12 @@ def render_event(event_id: str, event_type: str, created_ms: int, data: Any, *, 
     return json.encode(event | ({"test": True} if is_test else {}))
 
 
-async def render_delivery(session: AsyncSession, row: WebhookDeliveryRow, *, include_result: bool) -> bytes:
+async def render_delivery(database: Database, row: WebhookDeliveryRow, *, include_result: bool) -> bytes:
     """Return the body of a delivery."""
     data: Any = Raw(row.data.encode())
     if include_result and row.event_type in _WITH_RESULT and not row.is_test:
-        data = json.decode(row.data) | await _result(session, row.object_id)
+        async with database.read() as session:
+            data = json.decode(row.data) | await _result(session, row.object_id)
     return render_event(row.event_id, row.event_type, row.created_ms, data, is_test=row.is_test)
 
 

@@ -27,7 +27,7 @@ ALLOWED = {
 @pytest_asyncio.fixture
 async def telling(tmp_path: Path, database_url: str) -> AsyncIterator[Processes]:
     """A running installation that may send webhooks to this machine; with PostgreSQL it has two workers."""
-    options: dict[str, Any] = {"lease_s": 2} | ALLOWED
+    options: dict[str, Any] = {"lease_s": 2, "accept_patience_s": 5} | ALLOWED
     if database_url.startswith("postgresql"):
         options |= {"database_url": database_url, "workers": 2, "api_processes": 2}
     running = Processes(new_folder(tmp_path), **options)
@@ -102,7 +102,7 @@ async def test_killed_workers_lose_no_event(telling: Processes, receiver: Receiv
         await let_leases_end(telling)
         found = await until_told(telling, receiver)
 
-    assert len(found) == 40
+    assert len(found) >= len(accepted) > 0
     await check_ledger(telling, accepted)
 
 
@@ -118,7 +118,7 @@ async def test_a_flush_loses_no_event(telling: Processes, receiver: Receiver) ->
         await until_all_over(telling)
         found = await until_told(telling, receiver)
 
-    assert len(found) == 30
+    assert len(found) >= len(accepted) > 0
     tries = Counter(row.delivery_id for row in await rows(telling, WebhookAttemptRow))
     assert sum(tries.values()) == len(receiver.received)
     await check_ledger(telling, accepted)

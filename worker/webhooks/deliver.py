@@ -161,8 +161,7 @@ async def _outgoing(runtime: Runtime, claimed: _Claimed) -> Outgoing:
         headers = json.decode(runtime.box.open(claimed.headers_sealed), type=dict[str, str])
     if claimed.row.traceparent is not None:
         headers["traceparent"] = claimed.row.traceparent
-    async with runtime.database.read() as session:
-        body = await render_delivery(session, claimed.row, include_result=claimed.include_result)
+    body = await render_delivery(runtime.database, claimed.row, include_result=claimed.include_result)
     return Outgoing(
         url=claimed.url,
         event_id=f"evt_{claimed.row.event_id}",
@@ -190,7 +189,8 @@ async def _record(runtime: Runtime, claimed: _Claimed, tries: list[Try]) -> None
     if tried.status == "exhausted" and row.event_type not in OPERATIONAL:
         statements += deliver_event(_exhausted(row, now), EVERYBODY, but=row.endpoint_id)
     statements.append(succeed(row.endpoint_id) if last.is_delivered else fail(row.endpoint_id, now))
-    results = await commit(runtime.writer, tuple(statements))
+    # an outcome that a loss of power forgets is a try that is made again, which receivers must expect anyway
+    results = await commit(runtime.writer, tuple(statements), durable=False)
     if results is None:
         log.warning("webhook_lease_was_lost", delivery_id=row.id)
         return
