@@ -126,19 +126,25 @@ def of_window(endpoint_id: str, statuses: Sequence[str], since_ms: int, until_ms
 
 
 async def enable_endpoint(session: AsyncSession, endpoint: WebhookEndpointRow, now_ms: int) -> list[Delivery]:
-    """Enable an endpoint with a clean slate; returns the deliveries that go on now."""
+    """Enable an endpoint with a clean slate.
+
+    Returns the deliveries that go on now: paused ones, and those that waited for the breaker.
+    """
+    resumed = (  # deliveries before their endpoint, as the worker locks them
+        update(WebhookDeliveryRow)
+        .where(
+            col(WebhookDeliveryRow.endpoint_id) == endpoint.id,
+            col(WebhookDeliveryRow.status).in_(("paused", "pending")),
+        )
+        .values(status="pending", due_ms=now_ms)
+        .returning(col(WebhookDeliveryRow.id), col(WebhookDeliveryRow.endpoint_id), col(WebhookDeliveryRow.user_id))
+    )
+    found = [Delivery(*row) for row in (await session.exec(resumed)).all()]
     endpoint.status, endpoint.disabled_reason, endpoint.updated_ms = "enabled", None, now_ms
     endpoint.streak = endpoint.recent = endpoint.recent_count = endpoint.pause_s = 0
     endpoint.failing_since_ms = endpoint.open_until_ms = endpoint.probe_until_ms = None
     session.add(endpoint)
-    await session.flush()
-    resumed = (
-        update(WebhookDeliveryRow)
-        .where(col(WebhookDeliveryRow.endpoint_id) == endpoint.id, col(WebhookDeliveryRow.status) == "paused")
-        .values(status="pending", due_ms=now_ms)
-        .returning(col(WebhookDeliveryRow.id), col(WebhookDeliveryRow.endpoint_id), col(WebhookDeliveryRow.user_id))
-    )
-    return [Delivery(*row) for row in (await session.exec(resumed)).all()]
+    return found
 
 
 async def delete_endpoint(session: AsyncSession, endpoint: WebhookEndpointRow) -> None:

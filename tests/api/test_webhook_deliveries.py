@@ -180,6 +180,28 @@ async def test_the_breaker_opens_after_five_failures_and_one_probe_closes_it(
     assert waiting["id"] in {one["id"] for one in found}
 
 
+async def test_enabling_ends_a_pause_of_the_breaker(told: Installation, receiver: Receiver) -> None:
+    endpoint = await add_endpoint(told, receiver)
+    await change_endpoint(told, endpoint, pause_s=900, open_until_ms=now_ms() + 900_000)
+    await told.chat()
+    await eventually(lambda: postponed(told, endpoint))
+
+    await told.post(f"/v1/webhook_endpoints/{endpoint['id']}/enable")
+
+    await until(told, endpoint, "delivered")
+    assert (await row_of(told, endpoint)).pause_s == 0
+
+
+async def test_half_of_the_last_twenty_tries_open_the_breaker(told: Installation, receiver: Receiver) -> None:
+    receiver.script = [says(500)]
+    endpoint = await add_endpoint(told, receiver)
+    await change_endpoint(told, endpoint, recent=0b0101_0101_0101_0101_0100, recent_count=20)
+
+    await told.chat()
+
+    await eventually(lambda: is_open(told, endpoint, 60))
+
+
 async def is_open(sluice: Installation, endpoint: dict[str, Any], pause_s: int) -> bool:
     return (await row_of(sluice, endpoint)).pause_s == pause_s
 

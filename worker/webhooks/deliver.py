@@ -15,6 +15,7 @@ import structlog
 from cryptography.exceptions import InvalidTag
 from msgspec import Struct, json
 from msgspec.structs import replace
+from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import col, select
 
 from shared import fault_points
@@ -74,12 +75,12 @@ async def deliver_webhook(arq: dict[str, Any], delivery_id: str) -> None:
     runtime: Runtime = arq["runtime"]
     try:
         claimed = await _claim(runtime, delivery_id)
-    except CommitError as error:
+        if claimed is None:
+            return
+        tries = await _send(runtime, claimed)
+    except (CommitError, SQLAlchemyError, OSError) as error:  # the database is away; the reconciler finds what is due
         log.warning("webhook_tried_later", delivery_id=delivery_id, error=repr(error))
         return
-    if claimed is None:
-        return
-    tries = await _send(runtime, claimed)
     fault_points.reach(runtime.settings, "before_webhook_recorded")
     if tries:
         await _record(runtime, claimed, tries)
