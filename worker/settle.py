@@ -93,19 +93,17 @@ def job_end_unit(
     """Return the transaction that ends a job; `attempt` is None if none was running."""
     now, event_id = now_ms(), new_ulid()
     error = None if end.error is None else json.encode(end.error).decode()
-    statements = [
-        finish_job(
-            FinishedJob(
-                id=message.job_id,
-                attempt=attempt_number,
-                status=end.status,
-                finished_ms=now,
-                result_expires_ms=now + message.result_ttl_s * 1000,
-                error=error,
-                usage=json.encode(end.usage).decode(),
-            )
-        )
-    ]
+    finished = FinishedJob(
+        id=message.job_id,
+        attempt=attempt_number,
+        status=end.status,
+        finished_ms=now,
+        result_expires_ms=now + message.result_ttl_s * 1000,
+        error=error,
+        usage=json.encode(end.usage).decode(),
+    )
+    event = NewJobEvent(job_id=message.job_id, id=f"evt_{event_id}", type=f"job.{end.status}", created_ms=now)
+    statements = [finish_job(finished)]
     if end.body or end.frames is not None:
         statements.append(
             insert_result(
@@ -131,9 +129,7 @@ def job_end_unit(
                 amount_micros=end.charge_micros,
             )
         ),
-        insert_event(
-            NewJobEvent(job_id=message.job_id, id=f"evt_{event_id}", type=f"job.{end.status}", created_ms=now)
-        ),
+        insert_event(event),
         *tell_end(message, event_id, end.status, now, public_url),
         *_account_statements(message, end, attempt),
     ]

@@ -34,7 +34,7 @@ from shared.webhooks.schemas import (
     WebhookTestResult,
 )
 from shared.webhooks.sending import Outgoing, Try, send
-from shared.webhooks.signature import unseal
+from shared.webhooks.signature import unseal, unseal_headers
 from shared.webhooks.tables import WebhookAttemptRow, WebhookDeliveryRow, WebhookEndpointRow
 
 routes = Routes("Webhooks")
@@ -165,7 +165,7 @@ async def test_webhook_endpoint(call: Call, webhook_endpoint_id: str, body: Webh
 
 async def _send_sample(call: Call, endpoint: WebhookEndpointRow, row: WebhookDeliveryRow) -> Try:
     box = call.state.box
-    headers = json.decode(box.open(endpoint.headers_sealed), type=dict[str, str]) if endpoint.headers_sealed else {}
+    headers = unseal_headers(box, endpoint.headers_sealed)
     outgoing = Outgoing(
         url=endpoint.url, event_id=f"evt_{row.event_id}", headers=headers,
         body=render_event(row.event_id, row.event_type, row.created_ms, json.decode(row.data), is_test=True),

@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+from cryptography.exceptions import InvalidTag
 from msgspec import UNSET, json
 from msgspec.structs import asdict
 
@@ -33,7 +34,7 @@ from shared.webhooks.schemas import (
     WebhookEndpointPage,
     WebhookEndpointWithSecret,
 )
-from shared.webhooks.signature import Secret, hint, new_secret, rotate, seal, unseal
+from shared.webhooks.signature import Secret, hint, new_secret, rotate, seal, unseal, unseal_headers
 from shared.webhooks.statements import deliveries_of
 from shared.webhooks.tables import WebhookEndpointRow
 from shared.webhooks.urls import WebhookUrlNotAllowedError, check_webhook_url
@@ -117,7 +118,7 @@ async def update_webhook_endpoint(
     changes = await _changes(call, body)
     async with call.state.database.transaction() as session:
         row = await get_endpoint(session, owner_of(call), webhook_endpoint_id)
-        if body.headers is not UNSET and _headers_of(call, row) == (body.headers or {}):
+        if body.headers is not UNSET and _has_headers(call, row, body.headers):
             changes.pop("headers_sealed")
         changed = {name: value for name, value in changes.items() if getattr(row, name) != value}
         for name, value in (changed | ({"updated_ms": now_ms()} if changed else {})).items():
@@ -143,10 +144,20 @@ async def _changes(call: Call, body: UpdateWebhookEndpointRequest) -> dict[str, 
     return changes
 
 
-def _headers_of(call: Call, row: WebhookEndpointRow) -> dict[str, str]:
-    if row.headers_sealed is None:
-        return {}
-    return json.decode(call.state.box.open(row.headers_sealed), type=dict[str, str])
+def _has_headers(call: Call, row: WebhookEndpointRow, headers: dict[str, str] | None) -> bool:
+    """Return whether these are the headers it has."""
+    try:
+        return unseal_headers(call.state.box, row.headers_sealed) == (headers or {})
+    except InvalidTag:
+        return False
+
+
+def _unseal_or_forget(call: Call, row: WebhookEndpointRow) -> list[Secret]:
+    """Return the secrets; none if they were sealed with another secret of the installation, which a new one mends."""
+    try:
+        return unseal(call.state.box, row.secrets_sealed)
+    except InvalidTag:
+        return []
 
 
 @routes.delete("/v1/webhook_endpoints/{webhook_endpoint_id}", raises=(NotFoundError,))
@@ -168,7 +179,7 @@ async def rotate_webhook_secret(
     secret, now, box = new_secret(), now_ms(), call.state.box
     async with call.state.database.transaction() as session:
         row = await get_endpoint(session, owner_of(call), webhook_endpoint_id)
-        row.secrets_sealed = seal(box, rotate(unseal(box, row.secrets_sealed), secret, now, overlap_s))
+        row.secrets_sealed = seal(box, rotate(_unseal_or_forget(call, row), secret, now, overlap_s))
         row.secret_hint, row.updated_ms = hint(secret), now
         session.add(row)
     return _with_secret(to_endpoint(row, box), secret)

@@ -104,7 +104,10 @@ async def open_webhook_session(settings: Settings) -> AsyncIterator[ClientSessio
     async with ClientSession(
         connector=connector, cookie_jar=DummyCookieJar(), trust_env=False, timeout=_TIMEOUT, auto_decompress=False,
         read_bufsize=MAX_READ_BYTES,
-        headers={"User-Agent": f"Sluice/{VERSION} (+{settings.effective_public_url()}/docs/webhooks)"},
+        headers={
+            "User-Agent": f"Sluice/{VERSION} (+{settings.effective_public_url()}/docs/webhooks)",
+            "Accept-Encoding": "identity",
+        },
     ) as session:  # fmt: skip
         yield session
 

@@ -69,6 +69,11 @@ def rotate(found: list[Secret], secret: str, now_ms: int, overlap_s: int) -> lis
     return [Secret(secret), *old[:_KEPT]]
 
 
+def unseal_headers(box: SecretBox, sealed: bytes | None) -> dict[str, str]:
+    """Return the headers of an endpoint, none if there are none; raises `cryptography.exceptions.InvalidTag`."""
+    return {} if sealed is None else json.decode(box.open(sealed), type=dict[str, str])
+
+
 def sign(found: list[Secret], event_id: str, now_ms: int, body: bytes) -> dict[str, str]:
     """Return the three headers of a try."""
     timestamp = str(now_ms // 1000)

@@ -28,7 +28,7 @@ from shared.webhooks.events import DELIVERY_EXHAUSTED, OPERATIONAL
 from shared.webhooks.queue import enqueue_deliveries
 from shared.webhooks.schedule import Failing, is_hopeless, next_delay_s, next_pause_s
 from shared.webhooks.sending import Outgoing, Try, send
-from shared.webhooks.signature import unseal
+from shared.webhooks.signature import unseal, unseal_headers
 from shared.webhooks.statements import (
     EVERYBODY,
     NewAttempt,
@@ -157,9 +157,7 @@ async def _send(runtime: Runtime, claimed: _Claimed) -> list[Try]:
 
 async def _outgoing(runtime: Runtime, claimed: _Claimed) -> Outgoing:
     """Return what to send; raises `InvalidTag` if it was sealed with another secret of the installation."""
-    headers: dict[str, str] = {}
-    if claimed.headers_sealed is not None:
-        headers = json.decode(runtime.box.open(claimed.headers_sealed), type=dict[str, str])
+    headers = unseal_headers(runtime.box, claimed.headers_sealed)
     if claimed.row.traceparent is not None:
         headers["traceparent"] = claimed.row.traceparent
     body = await render_delivery(runtime.database, claimed.row, include_result=claimed.include_result)
