@@ -12,6 +12,7 @@ from tests.installation import Installation
 from tests.receivers import Answer, Receiver, hang, reset, says, send_a_gigabyte, serve_receiver
 from tests.waiting import eventually
 from tests.webhooks import add_endpoint, change_endpoint, deliveries, let_time_pass, read_endpoint, row_of, until
+from worker.webhooks.sweep import wake_paused
 
 
 async def test_the_end_of_a_job_is_told_with_a_signature(told: Installation, receiver: Receiver) -> None:
@@ -330,3 +331,35 @@ async def test_a_trace_is_passed_on(told: Installation, receiver: Receiver) -> N
     headers = receiver.received[0].headers
     assert (headers["traceparent"], headers["x-team"], headers["authorization"]) == (trace, "blue", "Bearer secret")
     assert json.dumps(endpoint).count("Bearer secret") == 0
+
+
+async def test_what_was_paused_while_its_endpoint_was_enabled_goes_on(told: Installation, receiver: Receiver) -> None:
+    endpoint = await add_endpoint(told, receiver)
+    await change_endpoint(told, endpoint, status="disabled")
+    await told.chat()
+    await until(told, endpoint, "paused")
+    await change_endpoint(told, endpoint, status="enabled")  # unlike the API, it looks at no delivery
+
+    assert told.runtime is not None
+    await wake_paused(told.runtime)
+
+    await until(told, endpoint, "delivered")
+
+
+async def test_a_secret_that_cannot_be_read_is_told_and_mended_by_a_new_one(
+    told: Installation, receiver: Receiver
+) -> None:
+    endpoint = await add_endpoint(told, receiver, headers={"X-A": "b"})
+    await change_endpoint(told, endpoint, secrets_sealed=b"x" * 40, headers_sealed=b"y" * 40)
+
+    await told.chat()
+    failed = (await until(told, endpoint, "failed"))[0]
+    path = f"/v1/webhook_endpoints/{endpoint['id']}"
+    assert (await (await told.get(path)).json())["headers"] == {}
+    assert (await told.post(path, {"headers": None})).status == 200
+    secret = (await (await told.post(f"{path}/rotate_secret", {})).json())["signing_secret"]
+    await let_time_pass(told)
+    await until(told, endpoint, "delivered")
+
+    assert failed["attempts"][0]["error"] == "the secret cannot be read"
+    Webhook(secret).verify(receiver.received[0].raw, receiver.received[0].headers)

@@ -39,6 +39,7 @@ async def test_endpoints_are_managed_by_the_stock_client(client: AsyncOpenAI, re
     got = receiver.received[0]
     event = client.webhooks.unwrap(got.raw.decode(), got.headers, secret=made.signing_secret)
     assert event.type == "batch.completed"
+    assert (await client.webhooks.rotate_secret(made.id)).signing_secret != made.signing_secret
     assert (await client.webhooks.delete(made.id)).deleted
     with pytest.raises(NotFoundError):
         await client.webhooks.retrieve(made.id)
