@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Protocol, TypeVar
 
 import structlog
 import uvloop
@@ -18,7 +19,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.admissions import Admissions
 from api.answer import deliver_from_database
 from api.app import create_app
+from api.batch_intake import BatchIntake
 from api.done import DoneWatch
+from api.endpoints import ENDPOINTS
 from api.keys import KeyRing
 from api.last_used import LastUsed
 from api.load import QueueLoad
@@ -26,12 +29,13 @@ from api.passwords import Passwords
 from api.patience import Patience
 from api.readers import Readers
 from api.state import State
+from api.versions import Versions
 from api.waiting_jobs import give_up
 from api.withdrawals import Withdrawals
 from shared.admission.gate import Gate
 from shared.database import Database
 from shared.directory import Directory
-from shared.files.store import open_file_store
+from shared.files.store import UPLOADS, open_file_store
 from shared.group_commit import open_impatient_writer
 from shared.installation import admin_key, encryption_secret
 from shared.log import configure_logging
@@ -46,6 +50,13 @@ from shared.settings import Settings, SettingsError, load_settings
 from shared.webhooks.sending import open_webhook_session
 
 log = structlog.get_logger()
+
+
+class _Closable(Protocol):
+    async def close(self) -> None: ...
+
+
+P = TypeVar("P", bound=_Closable)
 _MAX_HEADER_BYTES = 16 * 1024
 
 
@@ -53,56 +64,56 @@ _MAX_HEADER_BYTES = 16 * 1024
 async def open_state(settings: Settings) -> AsyncIterator[State]:
     """Yield what the endpoints of this process use, and close it afterwards."""
     async with AsyncExitStack() as stack:
+
+        def closing(part: P) -> P:
+            stack.push_async_callback(part.close)
+            return part
+
         url = settings.effective_database_url()
-        database = Database(url)
-        writer = open_impatient_writer(url, patience_s=settings.accept_patience_s)
-        stack.push_async_callback(database.close)
-        stack.push_async_callback(writer.close)
+        database = closing(Database(url))
+        writer = closing(open_impatient_writer(url, patience_s=settings.accept_patience_s))
         pool = open_pool(settings.effective_redis_url())
         stack.push_async_callback(pool.disconnect)
         redis = open_lane(pool, INFERENCE)
-        queue, platform = JobQueue(redis), JobQueue(open_lane(pool, PLATFORM))
-        stack.push_async_callback(_close_queues, queue, platform)
-        load = QueueLoad(queue, settings.max_queued)
-        load.start()
-        stack.push_async_callback(load.close)
-        admissions = Admissions(Gate(redis, settings.rate_limiting_strategy), database, settings.accept_patience_s)
-        stack.push_async_callback(admissions.close)
-        withdrawals = Withdrawals(writer, admissions)
-        stack.push_async_callback(withdrawals.close)
-        directory = Directory(database)
-        await directory.start()
-        stack.push_async_callback(directory.close)
-        last_used = LastUsed(database)
-        last_used.start()
-        stack.push_async_callback(last_used.close)
-        inbox = Inbox(redis, lambda job_ids: deliver_from_database(database, inbox, job_ids))
-        await inbox.start()
-        stack.push_async_callback(inbox.close)
-        reader, readers = ReplyReader(redis), Readers(redis, settings.stream_grace_s)
-        readers.start()
-        stack.push_async_callback(reader.close)
-        stack.push_async_callback(readers.close)
-        done = DoneWatch(redis, INFERENCE)
-        stack.push_async_callback(done.close)
+        queue, platform = closing(JobQueue(redis)), closing(JobQueue(open_lane(pool, PLATFORM)))
+        load = closing(QueueLoad(queue, settings.max_queued))
+        gate = Gate(redis, settings.rate_limiting_strategy)
+        admissions = closing(Admissions(gate, database, settings.accept_patience_s))
+        withdrawals = closing(Withdrawals(writer, admissions))
+        directory = closing(Directory(database))
+        last_used = closing(LastUsed(database))
+        inbox = closing(Inbox(redis, lambda job_ids: deliver_from_database(database, inbox, job_ids)))
+        reader, readers = closing(ReplyReader(redis)), closing(Readers(redis, settings.stream_grace_s))
+        versions, done = closing(Versions(database)), closing(DoneWatch(redis, INFERENCE))
         http = await stack.enter_async_context(ClientSession(cookie_jar=DummyCookieJar()))
-        patience = Patience(settings.routing_wait_s)
-        stack.push_async_callback(patience.close)
+        patience = closing(Patience(settings.routing_wait_s))
+        await directory.start()
+        await inbox.start()
+        for part in (load, last_used, readers):
+            part.start()
         state = State(
-            settings=settings, database=database, files=open_file_store(settings), writer=writer, redis=redis,
-            queue=queue, platform=platform, load=load, admissions=admissions, withdrawals=withdrawals, inbox=inbox,
-            reader=reader, readers=readers, done=done, directory=directory,
+            settings=settings, database=database, files=open_file_store(settings),
+            uploads=open_file_store(settings, UPLOADS), writer=writer, redis=redis, queue=queue,
+            platform=platform, load=load,
+            admissions=admissions, withdrawals=withdrawals, inbox=inbox, reader=reader, readers=readers, done=done,
+            versions=versions, directory=directory, has_new_batch=asyncio.Event(),
             keys=KeyRing(database, directory, admin_key(settings), last_used), last_used=last_used,
             passwords=Passwords(redis), box=SecretBox(encryption_secret(settings)), patience=patience, http=http,
             webhooks=await stack.enter_async_context(open_webhook_session(settings)),
         )  # fmt: skip
         patience.start(lambda job_ids: give_up(state, job_ids))
+        await stack.enter_async_context(follow_batches(state))
         yield state
 
 
-async def _close_queues(*queues: JobQueue) -> None:
-    for queue in queues:
-        await queue.close()
+@asynccontextmanager
+async def follow_batches(state: State) -> AsyncIterator[None]:
+    """Work on batches as long as the block runs."""
+    intake = BatchIntake(state, {one.path: one for one in ENDPOINTS if one.prepare and one.body})
+    try:
+        yield
+    finally:
+        await intake.close()
 
 
 async def serve(settings: Settings) -> None:

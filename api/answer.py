@@ -11,6 +11,7 @@ from sqlmodel import col, select
 
 from api.call import Call
 from api.http import EventStream, Reply
+from api.keyless import has_left, note_unanswered
 from api.render import to_job
 from api.submit import Submitted
 from shared.errors import ErrorBody, ReplayedError, StoredError, WaitExceededError
@@ -56,6 +57,8 @@ async def answer(call: Call, submitted: Submitted) -> Reply[Any]:
             async with call.state.database.read() as session:
                 return _accepted(call, await get_light(session, job.id))
         raise WaitExceededError(f"The job did not finish within {prefer.wait_s:.0f} s; it goes on.")
+    if has_left(call):
+        await note_unanswered(call, job.endpoint, job.id)
     body = ending.body if ending.body is not None else await _read_body(call, job.id)
     if ending.http_status >= 400:
         raise replayed(json.decode(body, type=StoredError))
@@ -163,7 +166,7 @@ async def _follow(call: Call, job: NewJob, waiter: Waiter) -> AsyncIterator[byte
     while not sent.is_restarted:
         entry = await waiter.next(pause_s)
         if entry is None:
-            if _has_left(call):
+            if has_left(call):
                 return
             silent_s += pause_s
             if silent_s >= keep_alive_s:
@@ -194,11 +197,6 @@ async def _finish(call: Call, job: NewJob, end: Entry, sent: _Sent) -> AsyncIter
             sent.has_begun = True
             yield to_event(entry)
     yield await _last_event(call, job, decode_ending(end.data), has_sent=sent.has_begun)
-
-
-def _has_left(call: Call) -> bool:
-    transport = call.request.transport
-    return transport is None or transport.is_closing()
 
 
 async def _read_missed(call: Call, job_id: str, last: Position) -> list[Entry]:

@@ -95,6 +95,7 @@ def key_of(call: Call, endpoint: str, prefer: Prefer) -> NewIdempotencyKey | Non
         job_id="",
         prefers=(ASYNC_WAIT if prefer.waits else ASYNC) if prefer.respond_async else WAIT,
         expires_ms=0,
+        key=key,
     )
 
 

@@ -8,14 +8,23 @@ import asyncpg
 from api.answer import answer, answer_stream
 from api.call import Call
 from api.http import EventStream, Reply
-from api.idempotency import IDEMPOTENCY_ERRORS, find_earlier, key_of
+from api.idempotency import IDEMPOTENCY_ERRORS, WAIT, Earlier, find_earlier, key_of
+from api.keyless import find_unanswered
 from api.prefer import NO_PREFERENCE, Prefer, parse_prefer
 from api.replay import replay
-from api.submit import INFERENCE_ERRORS, Submission, submit
-from shared.errors import GoneError, StorageUnavailableError
+from api.submission import Submission
+from api.submit import INFERENCE_ERRORS, submit
+from shared.audio.voices import VoiceNotFoundError
+from shared.errors import ContextLengthError, GoneError, StorageUnavailableError
+from shared.files.errors import FileTooLargeError, UnsupportedFileTypeError
+from shared.ssrf import UrlNotAllowedError
 
 ERRORS: Final = (*INFERENCE_ERRORS, *IDEMPOTENCY_ERRORS, GoneError)
 """Of every route that makes a job."""
+ANY_ROUTE: Final = (
+    *ERRORS, ContextLengthError, FileTooLargeError, UnsupportedFileTypeError, UrlNotAllowedError, VoiceNotFoundError,
+)  # fmt: skip
+"""Of a job of whichever route."""
 _DUPLICATE: Final = (sqlite3.IntegrityError, asyncpg.UniqueViolationError)
 
 
@@ -30,6 +39,9 @@ async def respond_or_stream(call: Call, submission: Submission) -> Reply[Any] | 
     key = key_of(call, submission.endpoint if call.options is None else "/v1/jobs", prefer)
     if key is not None and (earlier := await find_earlier(call, key)) is not None:
         return await replay(call, earlier, prefer)
+    if key is None and prefer.waits and (row := await find_unanswered(call, submission.endpoint)) is not None:
+        wait_s = row.timeout_s if prefer.wait_s is None else prefer.wait_s
+        return await replay(call, Earlier(row, WAIT), Prefer(wait_s=wait_s))
     try:
         submitted = await submit(call, submission, prefer, key)
     except _DUPLICATE as error:  # of the key: a request of the same moment was first

@@ -1,5 +1,7 @@
 """What lives as long as the process, and who is calling."""
 
+from asyncio import Event
+
 from aiohttp import ClientSession, web
 from msgspec import Struct
 from redis.asyncio import Redis
@@ -12,6 +14,7 @@ from api.load import QueueLoad
 from api.passwords import Passwords
 from api.patience import Patience
 from api.readers import Readers
+from api.versions import Versions
 from api.withdrawals import Withdrawals
 from shared.database import Database
 from shared.directory import Directory
@@ -30,6 +33,9 @@ class State(Struct, frozen=True, kw_only=True):
     settings: Settings
     database: Database
     files: FileStore
+    """Of jobs."""
+    uploads: FileStore
+    """Of /v1/files."""
     writer: GroupCommit
     redis: Redis
     queue: JobQueue
@@ -42,7 +48,10 @@ class State(Struct, frozen=True, kw_only=True):
     patience: Patience
     reader: ReplyReader
     readers: Readers
+    versions: Versions
     done: DoneWatch
+    has_new_batch: Event
+    """Set by whoever stored one."""
     directory: Directory
     keys: KeyRing
     last_used: LastUsed

@@ -13,6 +13,7 @@ from shared.files.store import FileStore
 from shared.group_commit.writer import GroupCommit
 from shared.jobs.messages import JobMessage
 from shared.queue.job_queue import JobQueue
+from shared.queue.pace import Pace
 from shared.replies.writer import Reply, ReplyWriter
 from shared.secrets import SecretBox
 from shared.settings import Settings
@@ -30,6 +31,9 @@ class Runtime(Struct, frozen=True, kw_only=True):
     settings: Settings
     database: Database
     files: FileStore
+    """Of jobs."""
+    uploads: FileStore
+    """Of /v1/files."""
     writer: GroupCommit
     replies: ReplyWriter
     redis: Redis
@@ -42,6 +46,7 @@ class Runtime(Struct, frozen=True, kw_only=True):
     routing: Routing
     directory: Directory
     adapters: dict[str, Adapter]
+    pace: Pace
 
 
 class TokenCount(Struct, kw_only=True):

@@ -14,7 +14,8 @@ from tests.installation import Installation
 from tests.receivers import Receiver
 from tests.webhooks import add_endpoint
 from worker.__main__ import open_runtime
-from worker.reconciler import Reconciler, retain
+from worker.reconciler import Reconciler
+from worker.retention import retain
 
 DAY_MS = 86_400_000
 MANY = 1200

@@ -75,7 +75,6 @@ async def run_stream(
 ) -> Produced:
     """Pass the chunks on as they come; `render` makes the stored answer.  Raises `ProviderError`."""
     adapter = ctx.runtime.adapters[ctx.provider.type]
-    ctx.count_so_far = lambda: answer.count(ctx.request)
     identity = identity_of(ctx) | {"object": answer.object, "usage": NULL}
     async for batch in adapter.stream(call):
         chunks: list[bytes] = []
@@ -87,6 +86,7 @@ async def run_stream(
         finally:  # what came before a broken chunk is the caller's
             if answer.has_output and ctx.first_token_ms is None:
                 ctx.first_token_ms = now_ms()
+                ctx.count_so_far = lambda: answer.count(ctx.request)
             await ctx.reply.push(chunks)
     if not answer.is_finished:
         raise ProviderError("The provider closed the stream before its end.", reason="broken_stream")
