@@ -1,20 +1,22 @@
 """Every statement on webhooks but the hot writes.  The session comes first; nothing here commits."""
 
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import delete, func, update
+from sqlalchemy import delete, func, text, update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from shared.errors import NotFoundError
 from shared.ids import parse_id
 from shared.webhooks.schemas import ListWebhookDeliveriesQuery
-from shared.webhooks.statements import Delivery
+from shared.webhooks.statements import Delivery, NewEvent, deliver_event
 from shared.webhooks.tables import WebhookAttemptRow, WebhookDeliveryRow, WebhookEndpointRow
 
 ENDPOINT_PREFIX: Final = "we_"
 DELIVERY_PREFIX: Final = "whd_"
+_PLACE: Final = re.compile(r"\$(\d+)")
 
 
 async def get_endpoint(
@@ -123,6 +125,19 @@ def of_window(endpoint_id: str, statuses: Sequence[str], since_ms: int, until_ms
         col(WebhookDeliveryRow.created_ms) <= until_ms,
         col(WebhookDeliveryRow.is_test).is_(False),
     )
+
+
+async def insert_event(session: AsyncSession, event: NewEvent, notify: str) -> list[Delivery]:
+    """Make the deliveries of an event in the transaction of the session; returns those that can be enqueued after it.
+
+    The same as `statements.deliver_event`, for what is not written through the group-commit writer.
+    """
+    made: list[Any] = []
+    for statement in deliver_event(event, notify):
+        sql = text(_PLACE.sub(r":p\1", statement.sql))
+        parameters = {f"p{number}": value for number, value in enumerate(statement.parameters, 1)}
+        made += (await session.exec(sql, params=parameters)).all()  # type: ignore[call-overload]  # plain SQL
+    return [Delivery(*row[:3]) for row in made if row[3] == "pending"]
 
 
 async def enable_endpoint(session: AsyncSession, endpoint: WebhookEndpointRow, now_ms: int) -> list[Delivery]:

@@ -11,6 +11,7 @@ from shared.jobs.messages import BAND_NUMBERS, JobMessage, message_of
 from shared.jobs.statements import NewJob, insert_job
 from shared.jobs.tables import JobRow
 from shared.webhooks.job_events import tell_change, tell_end
+from shared.webhooks.queries import insert_event
 from shared.webhooks.queue import enqueue_deliveries
 from shared.webhooks.statements import EVERYBODY, NewEvent, deliver_event, deliveries_of
 from shared.webhooks.tables import WebhookDeliveryRow
@@ -44,6 +45,25 @@ async def test_a_batch_emits_its_event_in_its_own_transaction(told: Installation
 
     got = receiver.received[0]
     assert (got.id, got.body["type"], got.body["data"]) == (f"evt_{event.id}", "batch.completed", data)
+
+
+async def test_an_event_may_be_part_of_a_session(told: Installation, receiver: Receiver) -> None:
+    endpoint = await add_endpoint(told, receiver.url + "/standing", "batch.failed")
+    own = await add_endpoint(told, receiver.url + "/own", "batch.failed")
+    event = NewEvent(
+        id=new_ulid(), type="batch.failed", user_id=0, object_id=new_ulid(), data='{"id":"batch_1"}',
+        created_ms=now_ms(),
+    )  # fmt: skip
+
+    async with told.state.database.transaction() as session:
+        named, bare = endpoint["id"].removeprefix("we_"), own["id"].removeprefix("we_")
+        made = await insert_event(session, event, f"{named}+{bare}")
+    enqueue_deliveries(told.state.platform, made)
+    await until(told, endpoint, "delivered")
+    await until(told, own, "delivered")
+
+    assert {one.endpoint_id for one in made} == {named, bare}
+    assert [one.id for one in receiver.received] == [f"evt_{event.id}"] * 2
 
 
 async def test_a_background_response_is_told_beside_its_job(idle_told: Installation, receiver: Receiver) -> None:
