@@ -77,7 +77,10 @@ def _accepted(call: Call, job: NewJob | JobRow) -> Reply[Any]:
     call.headers["Location"] = f"/v1/jobs/{public_id(job.id)}"
     call.headers["retry-after"] = "1"
     call.headers["openai-poll-after-ms"] = "500"
-    return Reply(body=json.encode(to_job(job)), status=202)
+    shown = to_job(job)
+    if call.notice is not None and call.notice.shown is not None:
+        shown.webhook = call.notice.shown
+    return Reply(body=json.encode(shown), status=202)
 
 
 async def _wait_for_end(waiter: Waiter, wait_s: float | None) -> Ending | None:

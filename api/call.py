@@ -4,6 +4,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from api.keys import Caller
+from api.notice import Notice
 from api.state import State
 from shared.jobs.schemas import CreateJobRequest
 
@@ -20,6 +21,8 @@ class Draft(Struct, kw_only=True):
     """Id of a stored file, which the job will have; without a job the file is removed at the end of the call."""
     options: CreateJobRequest | None = None
     """How the job is to be run, if it was sent to /v1/jobs."""
+    notice: Notice | None = None
+    """Who is told about the job, if the request says so."""
     headers: dict[str, str] = {}
     """Sent with the answer, also with an error: `x-job-id`, .."""
     model: str | None = None

@@ -24,8 +24,8 @@ from shared.errors import (
 )
 from shared.files.errors import FileTooLargeError
 from shared.files.uploads import UploadedFile
+from shared.version import VERSION
 
-VERSION = "0.1.0"
 _REF = "#/components/schemas/{name}"
 
 

@@ -11,6 +11,7 @@ _PATHS: Final = (
     ("/v1/admin/", "admin"),
     ("/v1/jobs", "jobs"),
     ("/v1/requests", "jobs"),
+    ("/v1/webhook", "jobs"),
     ("/v1/chat", "inference"),
     ("/v1/collections", "collections"),
     ("/v1/documents", "collections"),

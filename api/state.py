@@ -39,6 +39,8 @@ class State(Struct, frozen=True, kw_only=True):
     writer: GroupCommit
     redis: Redis
     queue: JobQueue
+    platform: JobQueue
+    """The lane of webhooks."""
     load: QueueLoad
     admissions: Admissions
     withdrawals: Withdrawals
@@ -57,6 +59,8 @@ class State(Struct, frozen=True, kw_only=True):
     box: SecretBox
     http: ClientSession
     """For questions to providers; jobs have workers."""
+    webhooks: ClientSession
+    """Sends samples to webhook endpoints."""
 
 
 STATE: web.AppKey[State] = web.AppKey("state", State)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from aiohttp import ClientSession
 from msgspec import UNSET, Raw, Struct, UnsetType
 from redis.asyncio import Redis
 
@@ -11,8 +12,10 @@ from shared.directory import Directory, Provider, Router
 from shared.files.store import FileStore
 from shared.group_commit.writer import GroupCommit
 from shared.jobs.messages import JobMessage
+from shared.queue.job_queue import JobQueue
 from shared.queue.pace import Pace
 from shared.replies.writer import Reply, ReplyWriter
+from shared.secrets import SecretBox
 from shared.settings import Settings
 from shared.usage.schemas import Usage
 from worker.providers.base import Adapter
@@ -34,6 +37,11 @@ class Runtime(Struct, frozen=True, kw_only=True):
     writer: GroupCommit
     replies: ReplyWriter
     redis: Redis
+    platform: JobQueue
+    """The lane of webhooks."""
+    webhooks: ClientSession
+    """Sends webhooks and nothing else."""
+    box: SecretBox
     gate: Gate
     routing: Routing
     directory: Directory

@@ -26,6 +26,10 @@ from shared.jobs.statements import start_attempt
 from shared.replies.entries import Ending, ReplySupersededError
 from shared.replies.frames import encode_frames
 from shared.request_logs.statements import StartedAttempt, insert_attempt
+from shared.webhooks.events import JOB_STARTED
+from shared.webhooks.job_events import tell_change
+from shared.webhooks.queue import enqueue_deliveries
+from shared.webhooks.statements import deliveries_of
 from worker.context import JobContext, Produced, Runtime, TokenCount
 from worker.failures import (
     Failure,
@@ -168,10 +172,12 @@ async def _start(runtime: Runtime, message: JobMessage, provider: Provider) -> _
         provider_model=provider.model_name,
         job_id=message.job_id,
     )
-    unit = (start_attempt(message.job_id, now), insert_attempt(attempt))
+    told = tell_change(message, JOB_STARTED, runtime.settings.effective_public_url())
+    unit = (start_attempt(message.job_id, now), insert_attempt(attempt), *told)
     # a start that a loss of power forgets is repeated; not so if its number is part of ids that callers have seen
     can_repeat = not message.stream and message.on_worker_lost == "retry"
     results = await runtime.writer.execute_many(unit, durable=not can_repeat)
+    enqueue_deliveries(runtime.platform, deliveries_of(unit, results))
     runtime.pace.note(message.router_id)
     return _Start(*results[0].rows[0])
 

@@ -28,6 +28,9 @@ from api.endpoints import (
     requests,
     rerank,
     usage,
+    webhook_deliveries,
+    webhook_endpoints,
+    webhook_event_types,
 )
 from api.http import Endpoint
 
@@ -40,6 +43,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *ocr.routes.endpoints,
     *create_job.routes.endpoints,
     *jobs.routes.endpoints,
+    *webhook_endpoints.routes.endpoints,
+    *webhook_deliveries.routes.endpoints,
+    *webhook_event_types.routes.endpoints,
     *queue.routes.endpoints,
     *files.routes.endpoints,
     *batches.routes.endpoints,

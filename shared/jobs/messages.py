@@ -41,6 +41,11 @@ class JobMessage(Struct, array_like=True, frozen=True, kw_only=True):
     admission: Admission | None
     request: bytes | None
     """None if it has to be read from the row."""
+    notify: str | None = None
+    """None if no webhook is told; then the three below are None, too."""
+    batch_id: str | None = None
+    custom_id: str | None = None
+    metadata: str | None = None
 
     def __repr__(self) -> str:
         """Return a short form: arq prints the arguments of jobs, and a prompt has no place in a log."""
@@ -49,6 +54,7 @@ class JobMessage(Struct, array_like=True, frozen=True, kw_only=True):
 
 def message_of(row: JobRow | NewJob, request: bytes | None = None) -> JobMessage:
     """Return the message of a job, stored or about to be; a `request` that is too large is left in its row."""
+    told = row.notify is not None
     return JobMessage(
         job_id=row.id,
         kind=row.kind,
@@ -72,4 +78,8 @@ def message_of(row: JobRow | NewJob, request: bytes | None = None) -> JobMessage
         inbox=row.inbox,
         admission=decode_admission(row.admission),
         request=None if request is None or len(request) > INLINE_BYTES_OF_BAND[row.band] else request,
+        notify=row.notify,
+        batch_id=row.batch_id if told else None,
+        custom_id=row.custom_id if told else None,
+        metadata=(row.metadata if isinstance(row, NewJob) else row.metadata_) if told else None,
     )

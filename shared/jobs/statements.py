@@ -66,6 +66,8 @@ class NewJob(Struct, kw_only=True):
     error: str | None = None
     usage: str | None = None
     vote: str | None = None
+    notify: str | None = None
+    """None: `*` if its user has a standing webhook endpoint at this moment, and it is no item of a batch."""
 
 
 class FinishedJob(Struct, kw_only=True):
@@ -99,7 +101,13 @@ class NewJobEvent(Struct, kw_only=True):
     created_ms: int
 
 
-_INSERT_JOB = insert_sql("jobs", NewJob.__struct_fields__)
+_PLACE = {name: f"${number}" for number, name in enumerate(NewJob.__struct_fields__, 1)}
+# asked in the transaction that accepts the job: no endpoint that exists by then is missed, whatever processes know
+_NOTIFY = f"""COALESCE({_PLACE["notify"]}, CASE WHEN CAST({_PLACE["batch_id"]} AS TEXT) IS NULL AND EXISTS (
+    SELECT 1 FROM webhook_endpoints e WHERE e.user_id = {_PLACE["user_id"]} AND e.object_id IS NULL) THEN '*' END)"""  # noqa: S608  # names from the code
+_INSERT_JOB = (
+    insert_sql("jobs", NewJob.__struct_fields__).removesuffix(f"{_PLACE['notify']})") + _NOTIFY + ") RETURNING notify"
+)
 _INSERT_RESULT = insert_sql("job_results", NewResult.__struct_fields__)
 _INSERT_EVENT = insert_sql("job_events", NewJobEvent.__struct_fields__)
 
@@ -131,7 +139,7 @@ RETURNING id
 
 
 def insert_job(job: NewJob) -> Statement:
-    """Accept a job."""
+    """Accept a job; returns (notify)."""
     return Statement(_INSERT_JOB, astuple(job))
 
 

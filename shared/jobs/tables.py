@@ -94,6 +94,8 @@ class JobRow(SQLModel, table=True):
     inbox: str | None = None
     admission: str | None = None
     """What it may use, see `shared.admission.records`; None if nothing limits its caller."""
+    notify: str | None = None
+    """Which webhook endpoints are told, see `shared.webhooks.statements`; None: nobody."""
     attempt: int = 0
     started_ms: int | None = bigint(default=None)
     next_attempt_ms: int | None = bigint(default=None)

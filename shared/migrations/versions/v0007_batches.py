@@ -1,13 +1,13 @@
 """Files, batches, and what jobs know of them; retries; answers kept for idempotency keys.
 
-Revision: 0007, after 0005
+Revision: 0007, after 0006
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0007"
-down_revision = "0005"
+down_revision = "0006"
 
 
 def upgrade() -> None:
