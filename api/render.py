@@ -49,7 +49,7 @@ def to_job(row: JobRow | NewJob, progress: JobProgress | None = None) -> Job:
         progress=progress or JobProgress(output_tokens=0, events=0),
         usage=usage_of(row),
         error=error_of(row),
-        incomplete_details=None,
+        incomplete_details=_incomplete_details(row),
         cancel_requested_at=to_seconds(row.cancel_requested_ms),
         idempotency_key=None,
         request_id=row.request_id,
@@ -64,6 +64,12 @@ def to_job(row: JobRow | NewJob, progress: JobProgress | None = None) -> Job:
             cancel=f"/v1/jobs/{job_id}/cancel",
         ),
     )
+
+
+def _incomplete_details(row: JobRow | NewJob) -> dict[str, str] | None:
+    if isinstance(row, NewJob) or row.incomplete_reason is None:
+        return None
+    return {"reason": row.incomplete_reason}
 
 
 def metadata_of(row: Any) -> dict[str, str]:

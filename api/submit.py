@@ -77,6 +77,10 @@ class Submission(Struct, frozen=True, kw_only=True):
     """What it may use."""
     is_flex: bool = False
     """The caller waits, but is not in a hurry."""
+    background: bool = False
+    """It runs to its end, whether anybody reads it or not."""
+    job_id: str | None = None
+    """Of the job, if ids of its parts are given out already."""
 
 
 class Submitted(Struct, frozen=True, kw_only=True):
@@ -116,7 +120,7 @@ async def submit(call: Call, submission: Submission, prefer: Prefer, key: NewIde
     waits = prefer.waits and not (submission.stream and prefer.respond_async)  # the events of a stream are read later
     if state.load.is_full or (waits and state.inbox.waiting >= state.settings.max_waiting):
         raise OverloadedError
-    job_id = call.file_id or new_ulid()
+    job_id = call.file_id or submission.job_id or new_ulid()
     admission = await _admit(call, submission, job_id, waits=waits)
     job = _new_job(call, submission, prefer, job_id, admission, waits=waits)
     _apply(job, call.options, state.settings, has_key=key is not None)
@@ -174,7 +178,8 @@ def _new_job(  # what is known of a job
 ) -> NewJob:
     settings, caller, request, now = call.state.settings, call.caller, call.request, now_ms()
     traceparent = _header(request, "traceparent")
-    runs_unread = prefer.respond_async or submission.store is True
+    runs_unread = prefer.respond_async or submission.background or submission.store is True
+    is_patient = prefer.respond_async or submission.background or submission.is_flex
     ttl_s = settings.unstored_result_ttl_s if submission.store is False else settings.result_ttl_s
     tokens = submission.estimate.prompt_tokens + submission.estimate.output_tokens
     return NewJob(
@@ -182,9 +187,10 @@ def _new_job(  # what is known of a job
         kind=submission.kind,
         endpoint=submission.endpoint,
         status=QUEUED,
-        band=BAND_NUMBERS[BACKGROUND if prefer.respond_async or submission.is_flex else INTERACTIVE],
+        band=BAND_NUMBERS[BACKGROUND if is_patient else INTERACTIVE],
         stream=submission.stream,
         store=submission.store,
+        background=submission.background,
         user_id=caller.user_id,
         organization_id=caller.organization_id,
         key_id=caller.key_id,

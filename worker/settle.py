@@ -81,6 +81,7 @@ class JobEnd(Struct, kw_only=True):
     content_type: str = "application/json"
     body: bytes = b""
     frames: bytes | None = None
+    incomplete_reason: str | None = None
 
 
 def job_end_unit(message: JobMessage, attempt_number: int, end: JobEnd, attempt: AttemptEnd | None) -> Unit:
@@ -97,6 +98,7 @@ def job_end_unit(message: JobMessage, attempt_number: int, end: JobEnd, attempt:
                 result_expires_ms=now + message.result_ttl_s * 1000,
                 error=error,
                 usage=json.encode(end.usage).decode(),
+                incomplete_reason=end.incomplete_reason,
             )
         )
     ]

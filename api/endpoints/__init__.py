@@ -23,6 +23,7 @@ from api.endpoints import (
     ocr,
     requests,
     rerank,
+    responses,
     usage,
 )
 from api.http import Endpoint
@@ -32,6 +33,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *completions.routes.endpoints,
     *embeddings.routes.endpoints,
     *rerank.routes.endpoints,
+    *responses.routes.endpoints,
     *audio.routes.endpoints,
     *ocr.routes.endpoints,
     *create_job.routes.endpoints,

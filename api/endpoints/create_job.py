@@ -13,12 +13,18 @@ from shared.clock import now_ms
 from shared.errors import InvalidFieldError, PermissionDeniedError, to_unprocessable
 from shared.files.errors import FileTooLargeError, UnsupportedFileTypeError
 from shared.jobs.schemas import CreateJobRequest, Job
+from shared.responses.errors import CREATE_ERRORS
 
 routes = Routes("Jobs")
 _MOST_AHEAD_S: Final = 30 * 86_400
 
 
-@routes.post("/v1/jobs", status=202, raises=(*ERRORS, FileTooLargeError, UnsupportedFileTypeError), is_inference=True)
+@routes.post(
+    "/v1/jobs",
+    status=202,
+    raises=(*ERRORS, *CREATE_ERRORS, FileTooLargeError, UnsupportedFileTypeError),
+    is_inference=True,
+)
 async def create_job(call: Call, body: CreateJobRequest) -> Reply[Job]:
     """Make a job of an inference request, which is checked as on its own route."""
     endpoint = call.request.app[INFERENCE].get(body.endpoint)
