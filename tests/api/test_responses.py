@@ -294,12 +294,13 @@ async def test_a_chat_is_not_a_response(sluice: Installation) -> None:
     assert await refusal(found) == (404, "response_not_found", "response_id")
 
 
+AUDIO = {"type": "input_audio"}
 REFUSED: list[tuple[dict[str, Any], int, str, str | None]] = [
     ({"input": None}, 422, "invalid_request", "input"),
     ({"input": []}, 422, "invalid_request", "input"),
     ({"input": [{"role": "king", "content": "x"}]}, 422, "invalid_request", "input.0.role"),
     ({"input": [{"role": "user"}]}, 422, "invalid_request", "input.0.content"),
-    ({"input": [{"role": "user", "content": [{"type": "input_audio"}]}]}, 422, "invalid_request", "input.0.content.0.type"),
+    ({"input": [{"role": "user", "content": [AUDIO]}]}, 422, "invalid_request", "input.0.content.0.type"),
     ({"input": [{"type": "web_search_call"}]}, 422, "invalid_request", "input.0.type"),
     ({"input": [{"type": "function_call_output", "output": "x"}]}, 422, "invalid_request", "input.0.call_id"),
     ({"input": [{"type": "item_reference", "id": "msg_1"}]}, 404, "item_not_found", "input.0.id"),
