@@ -2,9 +2,11 @@
 
 from typing import Any
 
+from msgspec import ValidationError
+
 from api.call import Call
 from api.render import gone
-from shared.errors import BodyTooLargeError
+from shared.errors import BodyTooLargeError, to_unprocessable
 from shared.jobs.queries import find_job
 from shared.jobs.schemas import RESPONSE, TERMINAL, WITH_RESULT
 from shared.responses.errors import ItemNotFoundError, ResponseNotFinishedError, ResponseNotFoundError
@@ -25,7 +27,10 @@ async def store_input(call: Call, body: ResponseRequest, job_id: str) -> list[di
 
     """
     history = [] if body.previous_response_id is None else await _read_history(call, body.previous_response_id)
-    items = to_items(call.body, job_id)
+    try:
+        items = to_items(call.body, job_id)
+    except ValidationError as error:  # a number that Python cannot hold
+        raise to_unprocessable(error, ["body", "input"]) from error
     items = [await _resolve(call, item, index, [*history, *items]) for index, item in enumerate(items)]
     call.body = stored_request(call.body, items, history)
     most = call.state.settings.max_body_bytes

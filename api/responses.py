@@ -14,13 +14,13 @@ from api.frames import follow_frames, read_log
 from api.render import error_of, gone, usage_of
 from api.stream_forms import StreamForm
 from shared.clock import to_seconds
-from shared.errors import StoredError
+from shared.errors import GoneError, StoredError
 from shared.jobs.queries import get_light
 from shared.jobs.schemas import WITH_RESULT, alias_of
 from shared.jobs.statements import NewJob
 from shared.jobs.tables import JobRow
 from shared.replies.entries import START, Position
-from shared.responses.objects import first_events, last_events, to_response
+from shared.responses.objects import error_event, first_events, last_events, to_response
 from shared.responses.queries import get_request_and_answer
 from shared.responses.schemas import Response, ResponseEvent, ResponseRequest, ResponseStatus
 from shared.responses.to_chat import decode_stored_request
@@ -91,7 +91,10 @@ class ResponseForm:
         first = self._take_first()
         async with call.state.database.read() as session:
             row = await get_light(session, job_id)
-        over = json.decode(await read_response(call, row), type=Response)
+        try:
+            over = json.decode(await read_response(call, row), type=Response)
+        except GoneError as error:  # it was deleted while it was followed
+            return first + self._event(error_event(self._next, error.message))
         events = last_events(over, self._next, has_output=self._has_output)
         return first + b"".join([self._event(data) for data in events])
 
@@ -113,8 +116,10 @@ def response_form(request: ResponseRequest, job: NewJob | JobRow) -> StreamForm:
 
 
 async def follow_response(call: Call, row: JobRow, after: int) -> AsyncIterator[bytes | None]:
-    """Yield the events behind `after` until the response is over; None while there are none."""
+    """Yield the events behind `after` until the response is over; None while there are none.  Raises `GoneError`."""
     async with call.state.database.read() as session:
+        if (await get_light(session, row.id)).removed_ms is not None:
+            raise gone(row)
         request, _ = await get_request_and_answer(session, row.id)
     asked = decode_stored_request(request)
     form = ResponseForm(first_events(new_response(asked, row)), begins_at_once=True, after=after)

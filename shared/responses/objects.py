@@ -124,10 +124,14 @@ def last_events(over: Response, number: int, *, has_output: bool) -> list[bytes]
     """Return the events behind the log, the first of which has this number; an error in the middle comes first."""
     events = []
     if over.status == "failed" and over.error is not None and has_output:
-        broken = {"code": over.error.code, "message": over.error.message, "param": None}
-        events.append(_event("error", number, **broken))
+        events.append(error_event(number, over.error.message, over.error.code))
     status = over.status if over.status in ("completed", "incomplete") else "failed"
     return [*events, _event(f"response.{status}", number + len(events), response=over)]
+
+
+def error_event(number: int, message: str, code: str = "server_error") -> bytes:
+    """Return the event of an error."""
+    return _event("error", number, code=code, message=message, param=None)
 
 
 def _event(kind: str, number: int, **members: Any) -> bytes:

@@ -206,6 +206,18 @@ async def test_a_cancelled_response_ends_as_failed_with_its_own_status(both: Ins
     assert await log_of(both, response_id) == events
 
 
+async def test_a_follower_learns_that_the_response_was_deleted(sluice: Installation) -> None:
+    body = {"model": "simulator", "input": "Hi", "background": True}
+    answer = await (await sluice.post(PATH, body | {"simulator": {"tokens": 1000, "chunk_delay_ms": 20}})).json()
+    response = await sluice.get(f"{PATH}/{answer['id']}?stream=true")
+    read = await response.content.readuntil(b"output_text.delta")
+
+    await sluice.delete(f"{PATH}/{answer['id']}")
+
+    events = checked(parse_events((read + await response.read()).decode()))
+    assert events[-1]["type"] in ("error", "response.failed")
+
+
 async def test_a_response_cancelled_in_the_queue_has_events(idle: Installation) -> None:
     answer = await (await idle.post(PATH, {"model": "simulator", "input": "Hi", "background": True})).json()
     await idle.post(f"{PATH}/{answer['id']}/cancel")

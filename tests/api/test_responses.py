@@ -336,6 +336,15 @@ async def test_what_cannot_be_served_is_refused(
     assert await sluice.rows(JobRow) == []
 
 
+async def test_a_number_that_nobody_can_hold_is_refused(sluice: Installation) -> None:
+    raw = b'{"model": "simulator", "input": [{"role": "user", "content": "x", "y": 1e999}]}'
+    headers = sluice.headers | {"Content-Type": "application/json"}
+
+    response = await sluice.client.post(PATH, data=raw, headers=headers)
+
+    assert await refusal(response) == (422, "invalid_request", "input.0")
+
+
 async def test_an_idempotency_key_finds_the_response_in_the_background(both: Installation) -> None:
     key = {"Idempotency-Key": "abc"}
     first = await created(both, background=True, headers=key)
