@@ -76,6 +76,8 @@ class ResponseForm:
         self._after = after
         self._next = 0
         self._has_output = False
+        self._is_lost = False
+        """Whether the numbers began anew, since Redis lost those that were sent: only the end can still be told."""
 
     def begin(self) -> bytes:
         """Return the first events, unless a failure before the first output is to be a status code."""
@@ -84,7 +86,9 @@ class ResponseForm:
     def chunk(self, _position: Position, data: bytes) -> bytes:
         """Return an event of the log, after the first ones."""
         first, self._has_output = self._take_first(), True
-        return first + self._event(data)
+        event = _EVENT.decode(data)
+        self._is_lost = self._is_lost or event.sequence_number < self._next
+        return first if self._is_lost else first + self._write(event, data)
 
     async def end(self, call: Call, job_id: str, _error: StoredError | None) -> bytes:
         """Return the events that end the stream."""
@@ -103,7 +107,9 @@ class ResponseForm:
         return b"".join([self._event(data) for data in first])
 
     def _event(self, data: bytes) -> bytes:
-        event = _EVENT.decode(data)
+        return self._write(_EVENT.decode(data), data)
+
+    def _write(self, event: ResponseEvent, data: bytes) -> bytes:
         self._next = event.sequence_number + 1
         if event.sequence_number <= self._after:
             return b""

@@ -88,3 +88,44 @@ async def test_responses_in_the_background_outlive_workers(processes: Processes)
 
     ledger = await check_ledger(processes, accepted)
     assert {job.status for job in ledger.jobs.values()} == {"completed"}
+
+
+async def test_a_flushed_redis_takes_no_event(processes: Processes) -> None:
+    seen = b""
+    async with ClientSession() as http:
+        url = processes.url + "/v1/responses"
+        response = await http.post(url, json=BODY | {"background": True}, headers=processes.headers)
+        while seen.count(b"output_text.delta\n") < 10:
+            seen += await response.content.readuntil(b"\n\n")
+        with processes.redis() as redis:
+            redis.flushall()
+        events = documents(seen + await response.read())
+
+        async with http.get(f"{url}/{events[0]['response']['id']}?stream=true", headers=processes.headers) as again:
+            log = documents(await again.read())
+
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    assert log == events
+    assert events[-1]["response"]["output"][-1]["content"][0]["text"] == WORDS
+    await check_ledger(processes)
+
+
+async def test_a_reader_whose_events_were_lost_is_told_the_end(processes: Processes) -> None:
+    seen = b""
+    async with ClientSession() as http:
+        url = processes.url + "/v1/responses"
+        response = await http.post(url, json=BODY | {"background": True}, headers=processes.headers)
+        while seen.count(b"output_text.delta\n") < 10:
+            seen += await response.content.readuntil(b"\n\n")
+        processes.kill("-m worker")
+        with processes.redis() as redis:
+            redis.flushall()
+        events = documents(seen + await response.read())
+
+        async with http.get(f"{url}/{events[0]['response']['id']}?stream=true", headers=processes.headers) as again:
+            log = documents(await again.read())
+
+    for found in (events, log):
+        assert [event["sequence_number"] for event in found] == list(range(len(found)))
+        assert found[-1]["response"]["output"][-1]["content"][0]["text"] == WORDS
+    await check_ledger(processes)
