@@ -96,7 +96,7 @@ class ResponseForm:
         async with call.state.database.read() as session:
             row = await get_light(session, job_id)
         try:
-            over = json.decode(await read_response(call, row), type=Response)
+            over = await read_response(call, row)
         except GoneError as error:  # it was deleted while it was followed
             return first + self._event(error_event(self._next, error.message))
         events = last_events(over, self._next, has_output=self._has_output)
@@ -124,7 +124,8 @@ def response_form(request: ResponseRequest, job: NewJob | JobRow) -> StreamForm:
 async def follow_response(call: Call, row: JobRow, after: int) -> AsyncIterator[bytes | None]:
     """Yield the events behind `after` until the response is over; None while there are none.  Raises `GoneError`."""
     async with call.state.database.read() as session:
-        if (await get_light(session, row.id)).removed_ms is not None:
+        row = await get_light(session, row.id)
+        if row.removed_ms is not None:
             raise gone(row)
         request, _ = await get_request_and_answer(session, row.id)
     asked = decode_stored_request(request)

@@ -120,13 +120,21 @@ def first_events(queued: Response) -> list[bytes]:
     return [_event(kind, number, response=queued) for number, kind in enumerate(kinds)]
 
 
-def last_events(over: Response, number: int, *, has_output: bool) -> list[bytes]:
+class _Over(Struct):
+    status: ResponseStatus
+    error: ResponseError | None
+
+
+_OVER: Final = json.Decoder(_Over)
+
+
+def last_events(response: bytes, number: int, *, has_output: bool) -> list[bytes]:
     """Return the events behind the log, the first of which has this number; an error in the middle comes first."""
-    events = []
+    over, events = _OVER.decode(response), []
     if over.status == "failed" and over.error is not None and has_output:
         events.append(error_event(number, over.error.message, over.error.code))
     status = over.status if over.status in ("completed", "incomplete") else "failed"
-    return [*events, _event(f"response.{status}", number + len(events), response=over)]
+    return [*events, _event(f"response.{status}", number + len(events), response=Raw(response))]
 
 
 def error_event(number: int, message: str, code: str = "server_error") -> bytes:
