@@ -18,7 +18,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.admissions import Admissions
 from api.answer import deliver_from_database
 from api.app import create_app
+from api.batch_intake import BatchIntake
 from api.done import DoneWatch
+from api.endpoints import ENDPOINTS
 from api.keys import KeyRing
 from api.last_used import LastUsed
 from api.load import QueueLoad
@@ -31,7 +33,7 @@ from api.withdrawals import Withdrawals
 from shared.admission.gate import Gate
 from shared.database import Database
 from shared.directory import Directory
-from shared.files.store import open_file_store
+from shared.files.store import UPLOADS, open_file_store
 from shared.group_commit import open_impatient_writer
 from shared.installation import admin_key, encryption_secret
 from shared.log import configure_logging
@@ -82,21 +84,32 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         readers.start()
         stack.push_async_callback(reader.close)
         stack.push_async_callback(readers.close)
-        done = DoneWatch(redis, INFERENCE)
-        stack.push_async_callback(done.close)
         http = await stack.enter_async_context(ClientSession(cookie_jar=DummyCookieJar()))
-        patience = Patience(settings.routing_wait_s)
+        patience, done = Patience(settings.routing_wait_s), DoneWatch(redis, INFERENCE)
         stack.push_async_callback(patience.close)
+        stack.push_async_callback(done.close)
         state = State(
-            settings=settings, database=database, files=open_file_store(settings), writer=writer, redis=redis,
-            queue=queue, load=load, admissions=admissions, withdrawals=withdrawals, inbox=inbox, reader=reader,
-            readers=readers, done=done, directory=directory,
+            settings=settings, database=database, files=open_file_store(settings),
+            uploads=open_file_store(settings, UPLOADS), writer=writer, redis=redis, queue=queue, load=load,
+            admissions=admissions, withdrawals=withdrawals, inbox=inbox, reader=reader, readers=readers, done=done,
+            directory=directory, has_new_batch=asyncio.Event(),
             keys=KeyRing(database, directory, admin_key(settings), last_used), last_used=last_used,
             passwords=Passwords(redis), box=SecretBox(encryption_secret(settings)),
             patience=patience, http=http,
         )  # fmt: skip
         patience.start(lambda job_ids: give_up(state, job_ids))
+        await stack.enter_async_context(follow_batches(state))
         yield state
+
+
+@asynccontextmanager
+async def follow_batches(state: State) -> AsyncIterator[None]:
+    """Work on batches as long as the block runs."""
+    intake = BatchIntake(state, {one.path: one for one in ENDPOINTS if one.prepare and one.body})
+    try:
+        yield
+    finally:
+        await intake.close()
 
 
 async def serve(settings: Settings) -> None:

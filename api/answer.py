@@ -12,6 +12,7 @@ from sqlmodel import col, select
 from api.call import Call
 from api.frames import read_log
 from api.http import EventStream, Reply
+from api.keyless import has_left, note_unanswered
 from api.render import to_job
 from api.stream_forms import StreamForm, error_event, replayed
 from api.submit import Submitted
@@ -56,6 +57,8 @@ async def answer(call: Call, submitted: Submitted) -> Reply[Any]:
             async with call.state.database.read() as session:
                 return _accepted(call, await get_light(session, job.id))
         raise WaitExceededError(f"The job did not finish within {prefer.wait_s:.0f} s; it goes on.")
+    if has_left(call):
+        await note_unanswered(call, job.endpoint, job.id)
     body = ending.body if ending.body is not None else await _read_body(call, job.id)
     if ending.http_status >= 400:
         raise replayed(json.decode(body, type=StoredError))
@@ -156,7 +159,7 @@ async def _follow(call: Call, job: NewJob, waiter: Waiter, form: StreamForm) -> 
     while not sent.is_restarted:
         entry = await waiter.next(pause_s)
         if entry is None:
-            if _has_left(call):
+            if has_left(call):
                 return
             silent_s += pause_s
             if silent_s >= keep_alive_s:
@@ -188,11 +191,6 @@ async def _finish(call: Call, job: NewJob, end: Entry, sent: _Sent) -> AsyncIter
             sent.has_begun = True
             yield sent.form.chunk(entry.position, entry.data)
     yield await _last_event(call, job, decode_ending(end.data), sent)
-
-
-def _has_left(call: Call) -> bool:
-    transport = call.request.transport
-    return transport is None or transport.is_closing()
 
 
 async def _last_event(call: Call, job: NewJob, ending: Ending, sent: _Sent) -> bytes:

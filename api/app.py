@@ -6,7 +6,7 @@ from aiohttp import web
 from msgspec import json
 
 from api.endpoints import ENDPOINTS
-from api.http import INFERENCE, JSON, aiohttp_handler
+from api.http import JSON, REQUESTS, aiohttp_handler
 from api.middlewares import render_errors
 from api.openapi import build_openapi
 from api.state import STATE, State
@@ -18,7 +18,7 @@ def create_app(state: State) -> web.Application:
     app[STATE] = state
     for endpoint in ENDPOINTS:
         app.router.add_route(endpoint.method, endpoint.path, aiohttp_handler(endpoint))
-    app[INFERENCE] = {one.path: one for one in ENDPOINTS if one.is_inference and one.body and one.accepted}
+    app[REQUESTS] = {one.path: one for one in ENDPOINTS if one.prepare}
     title = state.settings.app_title
 
     async def openapi(_request: web.Request) -> web.Response:

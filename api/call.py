@@ -8,19 +8,14 @@ from api.state import State
 from shared.jobs.schemas import CreateJobRequest
 
 
-class Call(Struct, kw_only=True):
-    """What a handler knows about its request."""
+class Draft(Struct, kw_only=True):
+    """An inference request before it is a job: that of a call, or a line of a batch."""
 
     caller: Caller
     state: State
-    request: web.Request
     request_id: str
-    started: float
-    """`time.perf_counter()` when it came in."""
     body: bytes = b""
     """As received; of a form, its fields as JSON."""
-    received: bytes = b""
-    """The same, before anything in it was put elsewhere: two requests are equal if this is."""
     file_id: str | None = None
     """Id of a stored file, which the job will have; without a job the file is removed at the end of the call."""
     options: CreateJobRequest | None = None
@@ -29,6 +24,20 @@ class Call(Struct, kw_only=True):
     """Sent with the answer, also with an error: `x-job-id`, .."""
     model: str | None = None
     """As called; for the request log."""
+    is_stored: bool = False
+    """`body` is that of a job which was made before, in the form in which jobs keep it."""
+
+
+class Call(Draft, kw_only=True):
+    """What a handler knows about its request."""
+
+    request: web.Request
+    started: float
+    """`time.perf_counter()` when it came in."""
+    received: bytes = b""
+    """The body, before anything in it was put elsewhere: two requests are equal if this is."""
+    upload_id: str | None = None
+    """Id of a stored upload that has no row yet; it is removed at the end of the call."""
 
 
 CALL: "web.RequestKey[Call]" = web.RequestKey("call", Call)

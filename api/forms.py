@@ -1,8 +1,9 @@
 """Read `multipart/form-data`: fields in any order, a file on its way into the store.
 
 The file is counted while it comes and never held in memory; what is too large is refused at the first byte over the
-limit.  It is stored under the id that the job will have, see `Call.file_id`.  `Call.body`, which becomes the request of
-the job, is the form as JSON: `{"model": "whisper", "file": {"name": ..}, "timestamp_granularities[]": ["word"]}`.
+limit.  It is stored under the id that the job will have, see `Call.file_id`, or, if the form is an `UploadForm`, under
+an id of its own, see `Call.upload_id`.  `Call.body`, which becomes the request of a job, is the form as JSON:
+`{"model": "whisper", "file": {"name": ..}, "timestamp_granularities[]": ["word"]}`.
 """
 
 import hashlib
@@ -20,12 +21,14 @@ from api.call import Call
 from shared.errors import BadRequestError, BodyTooLargeError, StorageUnavailableError, UnprocessableEntityError
 from shared.files.errors import MAX_FILE_BYTES, FileTooLargeError
 from shared.files.store import FileStoreError
-from shared.files.uploads import HEAD_BYTES, UploadedFile
+from shared.files.uploads import HEAD_BYTES, UploadedFile, UploadForm
 from shared.ids import new_ulid
 
 FORM: Final = "multipart/form-data"
 _MEDIA_TYPE: Final = re.compile(r"[a-z0-9.+-]+/[a-z0-9.+-]+")
+_PAIR: Final = re.compile(r"metadata\[(.*)\]", re.DOTALL)
 _MAX_FIELDS: Final = 1000
+_CHUNK_BYTES: Final = 256 * 1024
 _MAX_TEXT_BYTES: Final = 1024 * 1024
 """Of all fields together that are not the file."""
 
@@ -53,7 +56,7 @@ async def read_form(call: Call, kind: Any) -> Any:
     """
     if call.request.content_type != FORM:
         raise UnprocessableEntityError(["body"], f"Expected {FORM}")
-    form = _Form(call, {field.name for field in fields(kind) if field.type is UploadedFile})
+    form = _Form(call, kind)
     try:
         async for part in await call.request.multipart():
             if not isinstance(part, BodyPartReader):
@@ -63,19 +66,35 @@ async def read_form(call: Call, kind: Any) -> Any:
         raise InvalidFormError from error
     except FileStoreError as error:
         raise StorageUnavailableError from error
+    if "metadata" in kind.__struct_fields__:
+        _gather_metadata(form.members)
     call.body = json.encode(form.members | {name: replace(file, head=b"") for name, file in form.files.items()})
     call.received = call.body
     return msgspec.convert(form.members, kind, strict=False)
 
 
+def _gather_metadata(members: dict[str, Any]) -> None:
+    """Make one member of the fields `metadata[key]`, as stock clients write pairs, or of a JSON text."""
+    pairs = {match[1]: members.pop(name) for name in list(members) if (match := _PAIR.fullmatch(name))}
+    if pairs:
+        members["metadata"] = pairs
+    elif isinstance(members.get("metadata"), str):
+        try:
+            members["metadata"] = json.decode(members["metadata"])
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise UnprocessableEntityError(["body", "metadata"], "Expected an object of texts") from error
+
+
 class _Form:
     """What has been read so far."""
 
-    def __init__(self, call: Call, file_names: set[str]) -> None:
+    def __init__(self, call: Call, kind: Any) -> None:
         self.members: dict[str, Any] = {}
         self.files: dict[str, UploadedFile] = {}
         self._call = call
-        self._file_names = file_names
+        self._file_names = {field.name for field in fields(kind) if field.type is UploadedFile}
+        self._is_upload = issubclass(kind, UploadForm)
+        self._max_bytes = kind.max_file_bytes if self._is_upload else MAX_FILE_BYTES
         self._text_bytes = 0
         self._count = 0
 
@@ -109,26 +128,33 @@ class _Form:
             raise UnprocessableEntityError(["body", name], "Expected a file")
         if name in self.members:
             raise UnprocessableEntityError(["body", name], "Expected one file")
-        size, head, digest = 0, b"", hashlib.sha256()
+        size, lines, head, digest = 0, 0, b"", hashlib.sha256()
 
         async def counted() -> AsyncIterator[bytes]:
-            nonlocal size, head
-            while chunk := await part.read_chunk():
+            nonlocal size, lines, head
+            while chunk := await part.read_chunk(_CHUNK_BYTES):
                 size += len(chunk)
-                if size > MAX_FILE_BYTES:
-                    raise FileTooLargeError
+                lines += chunk.count(b"\n")
+                if size > self._max_bytes:
+                    raise FileTooLargeError(self._max_bytes)
                 if len(head) < HEAD_BYTES:
                     head = (head + chunk)[:HEAD_BYTES]
                 digest.update(chunk)
                 yield chunk
 
-        self._call.file_id = new_ulid()
-        await self._call.state.files.write(self._call.file_id, counted())
+        file_id = new_ulid()
+        if self._is_upload:
+            self._call.upload_id = file_id
+            await self._call.state.uploads.write(file_id, counted())
+        else:
+            self._call.file_id = file_id
+            await self._call.state.files.write(file_id, counted())
         return UploadedFile(
             name=part.filename.encode(errors="replace").decode().replace("\x00", "")[:255] or "file",
             content_type=_media_type(part.headers.get("Content-Type", "")),
             size_bytes=size,
             sha256=digest.hexdigest(),
+            lines=lines if self._is_upload else 0,
             head=head,
         )
 

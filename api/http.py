@@ -8,32 +8,35 @@
 Parameters are bound by name: `body` (JSON body), `form` (multipart form, see `api.forms`), `query` (query string, a
 Struct), any other name is a path parameter.
 What a handler returns: a Struct (encoded as JSON), None (204), `Reply[T]` (bytes that are a T already), or
-`EventStream[T]` (server-sent events, each carrying a T).
+`EventStream[T]` (server-sent events, each carrying a T),
+or `ByteStream` (bytes of another media type, sent as they come).
 """
 
 import inspect
-import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from types import NoneType, UnionType
 from typing import Any, Final, Generic, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 import structlog
 from aiohttp import web
-from aiohttp.http_exceptions import ContentEncodingError
 from msgspec import Struct, json
 from msgspec.structs import fields
 
-from api.call import CALL, Call
+from api.bodies import is_deep, is_huge, is_json, read_body
+from api.call import CALL, Call, Draft
 from api.forms import read_form
+from api.idempotency import HEADER
+from api.once import respond_once
 from api.refusals import log_refusal
 from api.rights import Right, check_rights, scope_of
 from api.state import STATE
+from api.submission import Submission
 from shared.errors import (
     ApiError,
-    BodyTooLargeError,
     InvalidJsonError,
     ReplayedError,
     UnprocessableEntityError,
@@ -45,15 +48,12 @@ from shared.jobs.schemas import public_id
 log = structlog.get_logger()
 T = TypeVar("T")
 Handler = Callable[..., Awaitable[Any]]
+Prepare = Callable[[Draft, Any], Awaitable[Submission]]
 JSON: Final = "application/json"
 _VERSION: Final = "2020-10-01"
 _NOT_IN_PATH: Final = frozenset({"call", "body", "form", "query"})
-_MAX_DEPTH: Final = 256
 _CURSORS: Final = frozenset({"after", "starting_after"})
 """Have an error of their own for what nobody gave out."""
-_MAX_CONTAINERS: Final = 1_000_000
-_TEXT: Final = re.compile(rb'"[^"]*"')
-_NOT_STRUCTURE: Final = bytes(character for character in range(256) if character not in b'[]{}"')
 
 
 class Reply(Struct, Generic[T], frozen=True, kw_only=True):
@@ -69,6 +69,14 @@ class EventStream(Generic[T]):
 
     def __init__(self, events: AsyncIterator[bytes]) -> None:
         self.events = events
+
+
+class ByteStream(Struct, frozen=True, kw_only=True):
+    """A handler result sent as it comes; an error before the first piece becomes a status code."""
+
+    pieces: AsyncIterator[bytes]
+    content_type: str
+    status: int = 200
 
 
 class Endpoint(Struct, frozen=True, kw_only=True):
@@ -89,6 +97,8 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     streams: Any
     accepted: Any
     """Body of the 202 that `Prefer: respond-async` asks for; None if the operation has none."""
+    prepare: Prepare | None
+    """Of an inference operation: what makes a submission of a decoded request, however it came."""
     is_inference: bool
     """Refused calls are kept in the request log."""
     media_type: str
@@ -96,9 +106,14 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     other_media_types: tuple[str, ...]
     """In which the answer may come, too."""
 
+    @property
+    def takes_key(self) -> bool:
+        """Return whether `Idempotency-Key` counts; requests that become jobs look after it themselves."""
+        return self.method == "POST" and self.right is not None and not self.is_inference
 
-INFERENCE: "web.AppKey[dict[str, Endpoint]]" = web.AppKey("inference", dict)
-"""Inference endpoints that take JSON, by path."""
+
+REQUESTS: "web.AppKey[dict[str, Endpoint]]" = web.AppKey("requests", dict)
+"""Endpoints that make a job of what they are sent, JSON or a form, by path."""
 
 
 class Routes:
@@ -126,8 +141,8 @@ class Routes:
 
     def _add(  # noqa: PLR0913  # the options of an endpoint
         self, method: str, path: str, *, right: Right | None = "key", raises: tuple[type[ApiError], ...] = (),
-        status: int = 200, accepted: Any = None, is_inference: bool = False, media_type: str = JSON,
-        other_media_types: tuple[str, ...] = (),
+        status: int = 200, accepted: Any = None, prepare: Prepare | None = None, is_inference: bool = False,
+        media_type: str = JSON, other_media_types: tuple[str, ...] = (),
     ) -> Callable[[Handler], Handler]:  # fmt: skip
         def declare(handler: Handler) -> Handler:
             hints = get_type_hints(handler, include_extras=True)
@@ -138,8 +153,8 @@ class Routes:
                     method=method, path=path, tag=self.tag, right=right, status=status, raises=raises,
                     handler=handler, body=hints.get("body"), form=hints.get("form"), query=hints.get("query"),
                     path_params={name: hints[name] for name in names}, returns=returns, streams=streams,
-                    accepted=accepted, is_inference=is_inference, media_type=media_type,
-                    other_media_types=other_media_types,
+                    accepted=accepted, prepare=prepare, is_inference=is_inference or prepare is not None,
+                    media_type=media_type, other_media_types=other_media_types,
                 )
             )  # fmt: skip
             return handler
@@ -153,6 +168,7 @@ def _split(annotation: Any) -> tuple[Any, Any]:
     streams = [get_args(member)[0] for member in members if get_origin(member) is EventStream]
     replies = [get_args(member)[0] for member in members if get_origin(member) is Reply]
     plain = [m for m in members if get_origin(m) not in (EventStream, Reply) and m is not NoneType]
+    plain = [bytes if m is ByteStream else m for m in plain]
     return next(iter([*plain, *replies]), None), next(iter(streams), None)
 
 
@@ -177,10 +193,10 @@ def aiohttp_handler(endpoint: Endpoint) -> Callable[[web.Request], Awaitable[web
                 )
                 check_rights(call.caller, endpoint.right, scope, endpoint.path)
             arguments = await _bind(call, endpoint, decoder)
-            result = await endpoint.handler(call, **arguments)
-            if isinstance(result, EventStream):
-                return await _send_events(call, result)
-            response = _respond(call, endpoint, result)
+            if endpoint.takes_key and HEADER in request.headers:
+                response = await respond_once(call, endpoint.path, partial(_answer, call, endpoint, arguments))
+            else:
+                response = await _answer(call, endpoint, arguments)
         except ApiError as error:
             if state.settings.strict and error.code not in declared and not isinstance(error, ReplayedError):
                 raise AssertionError(f"{endpoint.path} raised undeclared `{error.code}`") from error
@@ -188,10 +204,9 @@ def aiohttp_handler(endpoint: Endpoint) -> Callable[[web.Request], Awaitable[web
                 await log_refusal(call, endpoint.path, error)
             raise
         finally:
-            if call.file_id is not None and call.headers.get("x-job-id") != public_id(call.file_id):
-                await state.files.delete([call.file_id])
+            await _discard_files(call)
         is_declared = response.status == endpoint.status and response.content_type == JSON
-        if state.settings.strict and checker is not None and is_declared:
+        if state.settings.strict and checker is not None and is_declared and isinstance(response, web.Response):
             with suppress(RecursionError):  # a stored document may be nested as deeply as a decoder can go
                 checker.decode(bytes(response.body))  # type: ignore[arg-type]  # it breaks its own declaration
         return response
@@ -199,10 +214,28 @@ def aiohttp_handler(endpoint: Endpoint) -> Callable[[web.Request], Awaitable[web
     return handle
 
 
+async def _answer(call: Call, endpoint: Endpoint, arguments: dict[str, Any]) -> web.StreamResponse:
+    result = await endpoint.handler(call, **arguments)
+    if isinstance(result, EventStream):
+        return await _send_events(call, result)
+    if isinstance(result, ByteStream):
+        return await _send_bytes(call, result)
+    return _respond(call, endpoint, result)
+
+
+async def _discard_files(call: Call) -> None:
+    """Remove the files that came with the request and became part of nothing."""
+    if call.file_id is not None and call.headers.get("x-job-id") != public_id(call.file_id):
+        await call.state.files.delete([call.file_id])
+    if call.upload_id is not None:
+        await call.state.uploads.delete([call.upload_id])
+
+
 _ALWAYS_DECLARED: Final = frozenset(
     {
         "invalid_json", "invalid_request", "invalid_api_key", "account_expired", "permission_denied",
-        "body_too_large", "storage_unavailable", "invalid_form", "file_too_large",
+        "body_too_large", "storage_unavailable", "invalid_form", "file_too_large", "invalid_idempotency_key",
+        "idempotency_key_reused", "idempotency_in_flight",
     }
 )  # fmt: skip
 
@@ -223,62 +256,19 @@ async def _bind(call: Call, endpoint: Endpoint, decoder: "json.Decoder[Any] | No
             arguments["form"] = await read_form(call, endpoint.form)
         if decoder is not None:
             origin = ["body"]
-            call.body = call.received = await _read_body(call.request)
-            if _is_huge(call.body):
+            call.body = call.received = await read_body(call.request)
+            if is_huge(call.body):
                 raise InvalidJsonError
             arguments["body"] = decoder.decode(call.body)
-            if _is_deep(call.body):
+            if is_deep(call.body):
                 raise InvalidJsonError
     except msgspec.ValidationError as error:
-        if decoder is not None and origin == ["body"] and not _is_json(call.body):
+        if decoder is not None and origin == ["body"] and not is_json(call.body):
             raise InvalidJsonError from error
         raise to_unprocessable(error, origin) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidJsonError from error
     return arguments
-
-
-def _is_huge(body: bytes) -> bool:
-    """Return whether the document has more lists and objects than anybody needs; they cost far more than their text."""
-    return len(body) > _MAX_CONTAINERS and body.count(b"[") + body.count(b"{") > _MAX_CONTAINERS
-
-
-def _is_deep(body: bytes) -> bool:
-    """Return whether the document is nested so deeply that reading or rewriting it again may fail.
-
-    Works on whole documents at the speed of C: what is not a bracket is removed, then the innermost pairs, level by
-    level.
-    """
-    if body.count(b"[") + body.count(b"{") <= _MAX_DEPTH:
-        return False
-    plain = body.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, delete=_NOT_STRUCTURE)
-    brackets = _TEXT.sub(b"", plain.replace(b'""', b""))
-    for _ in range(_MAX_DEPTH):
-        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
-        if not brackets:
-            return False
-    return True
-
-
-def _is_json(body: bytes) -> bool:
-    """Return whether the body is well-formed as a whole; a decoder stops at the first member that does not fit."""
-    try:
-        json.decode(body)
-    except (msgspec.ValidationError, RecursionError):
-        return True
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return False
-    return True
-
-
-async def _read_body(request: web.Request) -> bytes:
-    try:
-        return await request.read()
-    except web.HTTPRequestEntityTooLarge:
-        limit = request.app[STATE].settings.max_body_bytes
-        raise BodyTooLargeError(f"Request body is larger than {limit} bytes.") from None
-    except (web.RequestPayloadError, ContentEncodingError) as error:
-        raise InvalidJsonError from error
 
 
 def _query(request: web.Request, kind: Any) -> dict[str, Any]:
@@ -309,6 +299,29 @@ def _respond(call: Call, endpoint: Endpoint, result: Any) -> web.Response:
         return web.Response(status=204, headers=common_headers(call))
     headers = common_headers(call) | {"Content-Type": JSON}
     return web.Response(status=endpoint.status, body=json.encode(result), headers=headers)
+
+
+async def _send_bytes(call: Call, stream: ByteStream) -> web.StreamResponse:
+    """Send the pieces; if one cannot be made, the connection breaks, since nothing else tells that it was not all."""
+    pieces = stream.pieces
+    first = await anext(pieces, b"")
+    headers = common_headers(call) | {"Content-Type": stream.content_type}
+    response = web.StreamResponse(status=stream.status, headers=headers)
+    try:
+        await response.prepare(call.request)
+        await response.write(first)
+        async for piece in pieces:
+            await response.write(piece)
+        await response.write_eof()
+    except ConnectionError:
+        pass
+    except Exception:  # the headers are out
+        log.exception("stream_broken", request_id=call.request_id, path=call.request.path)
+        if call.request.transport is not None:
+            call.request.transport.abort()
+    finally:
+        await pieces.aclose()  # type: ignore[attr-defined]  # an async generator
+    return response
 
 
 def common_headers(call: Call) -> dict[str, str]:

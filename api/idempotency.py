@@ -76,6 +76,8 @@ class Earlier(Struct, frozen=True):
 
     row: JobRow
     prefers: str
+    is_keyless: bool = False
+    """Found by the request itself: a stock client repeats it."""
 
 
 def key_of(call: Call, endpoint: str, prefer: Prefer) -> NewIdempotencyKey | None:
@@ -95,6 +97,7 @@ def key_of(call: Call, endpoint: str, prefer: Prefer) -> NewIdempotencyKey | Non
         job_id="",
         prefers=(ASYNC_WAIT if prefer.waits else ASYNC) if prefer.respond_async else WAIT,
         expires_ms=0,
+        key=key,
     )
 
 

@@ -105,14 +105,27 @@ class KeyRing:
             self._last_used.note(caller.key_id, now)
         return caller
 
+    async def find_owner(self, user_id: int, key_id: int | None) -> Caller | None:
+        """Return the caller that a stored request came from, as he is now; None if his key or account has ended."""
+        if user_id == MASTER_ID:
+            return MASTER
+        async with self._database.read() as session:
+            digest = (await session.exec(select(KeyRow.hash).where(KeyRow.id == key_id))).first()
+        caller, now = None if digest is None else await self._find_hashed(digest), now_ms()
+        if caller is None or min(caller.key_expires_ms or now + 1, caller.account_expires_ms or now + 1) <= now:
+            return None
+        return caller
+
     async def _find(self, key: str) -> Caller | None:
         if self.is_master_key(key):
             return MASTER
+        return await self._find_hashed(hash_key(key))
+
+    async def _find_hashed(self, digest: str) -> Caller | None:
         if self._revision != self._directory.revision or len(self._callers) > _MAX_CACHED:
             self._callers.clear()
             self._limits.clear()
             self._revision = self._directory.revision
-        digest = hash_key(key)
         return self._callers.get(digest) or await self._read_once(digest)
 
     async def _read_once(self, digest: str) -> Caller | None:

@@ -14,7 +14,8 @@ from typing import Final
 
 from msgspec import Struct
 
-from api.call import Call
+from api.call import Draft
+from api.keys import Caller
 from api.limit_headers import set_budget_headers, set_limit_headers
 from shared.admission.errors import CarbonBudgetExceededError, InsufficientBudgetError, QueueFullError
 from shared.admission.gate import Decision, Demand, Limits
@@ -34,6 +35,7 @@ from shared.carbon.footprint import Profile, compute_footprint
 from shared.clock import now_ms
 from shared.directory import Router
 from shared.errors import ApiError, RateLimitError
+from shared.settings import Settings
 
 REFUSALS: Final = (InsufficientBudgetError, CarbonBudgetExceededError, RateLimitError, QueueFullError)
 """Of `admit`, beside 503."""
@@ -66,7 +68,7 @@ class Estimate(Struct, frozen=True, kw_only=True):
     """What a file may add to the prompt, at most about; providers decide, and holds have to cover it."""
 
 
-async def admit(call: Call, router: Router, estimate: Estimate, job_id: str) -> Admission | None:
+async def admit(draft: Draft, router: Router, estimate: Estimate, job_id: str) -> Admission | None:
     """Count the request and hold what it may cost; None if nothing limits the caller.
 
     Raises:
@@ -78,12 +80,12 @@ async def admit(call: Call, router: Router, estimate: Estimate, job_id: str) -> 
         StorageUnavailableError: Redis does not know a budget, and the database is away.
 
     """
-    limits, demands = _limits(call, router, estimate), _demands(call, router, estimate)
+    limits, demands = _limits(draft, router, estimate), _demands(draft, router, estimate)
     if not limits.windows and not demands:
         return None
-    decision = await call.state.admissions.decide(job_id, limits, demands)
-    set_limit_headers(call.headers, limits, decision)
-    set_budget_headers(call.headers, demands, decision)
+    decision = await draft.state.admissions.decide(job_id, limits, demands)
+    set_limit_headers(draft.headers, limits, decision)
+    set_budget_headers(draft.headers, demands, decision)
     if decision.verdict != "ok":
         raise _refusal(decision, limits, demands)
     return Admission(
@@ -96,38 +98,48 @@ async def admit(call: Call, router: Router, estimate: Estimate, job_id: str) -> 
     )
 
 
-def admit_unseen(call: Call, router: Router, estimate: Estimate) -> Admission | None:
+def is_unlimited(caller: Caller, settings: Settings, router: Router) -> bool:
+    """Return whether nothing limits this caller on this router, whatever he asks for."""
+    found, budgets = caller.limits.get(router.id), caller.budgets
+    has_money = budgets.user_has_money or budgets.organization_has_money
+    has_carbon = budgets.user_carbon_ug is not None or budgets.organization_carbon_ug is not None
+    is_capped = not caller.is_master and bool(settings.tenant_max_jobs or settings.tenant_max_tokens)
+    is_open = caller.is_master or (found is not None and found.is_open)
+    return is_open and not (has_money and not router.is_free) and not has_carbon and not is_capped
+
+
+def admit_unseen(draft: Draft, router: Router, estimate: Estimate) -> Admission | None:
     """Return the admission of a job that is accepted while Redis is away; it is counted when it starts."""
-    limits = _limits(call, router, estimate)
+    limits = _limits(draft, router, estimate)
     if not limits.windows:
         return None
     return Admission(admitted_ms=now_ms(), windows=limits.windows, tokens=limits.tokens, is_counted=False)
 
 
-def _limits(call: Call, router: Router, estimate: Estimate) -> Limits:
-    found = call.caller.limits.get(router.id)
+def _limits(draft: Draft, router: Router, estimate: Estimate) -> Limits:
+    found = draft.caller.limits.get(router.id)
     if found is None or found.is_open:
         return _NO_LIMITS
     return Limits(
-        windows=windows_key(call.caller.user_id, router.id),
+        windows=windows_key(draft.caller.user_id, router.id),
         tokens=estimate.prompt_tokens,
         values=(found.rpm, found.rpd, found.tpm, found.tpd),
     )
 
 
-def _demands(call: Call, router: Router, estimate: Estimate) -> list[Demand]:
-    caller, settings, demands = call.caller, call.state.settings, list[Demand]()
+def _demands(draft: Draft, router: Router, estimate: Estimate) -> list[Demand]:
+    caller, settings, demands = draft.caller, draft.state.settings, list[Demand]()
     budgets = caller.budgets
     owners = [(user_of(caller.user_id), budgets.user_has_money, budgets.user_carbon_ug)]
     if caller.organization_id is not None:
         owner = organization_of(caller.organization_id)
         owners.append((owner, budgets.organization_has_money, budgets.organization_carbon_ug))
     if not router.is_free and any(has_money for _, has_money, _ in owners):
-        micros = most_micros(call, router, estimate)
+        micros = most_micros(draft, router, estimate)
         paying = [money_account(owner) for owner, has_money, _ in owners if has_money]
         demands += [Demand(account=account, kind=MONEY, amount=micros) for account in paying]
     if any(carbon_ug is not None for *_, carbon_ug in owners):
-        emitted_ug, now = most_ug(call, router, estimate), now_ms()
+        emitted_ug, now = most_ug(draft, router, estimate), now_ms()
         demands += [
             Demand(account=carbon_account(owner, now), kind=CARBON, amount=emitted_ug, limit=carbon_ug)
             for owner, _, carbon_ug in owners
@@ -146,18 +158,18 @@ def _demands(call: Call, router: Router, estimate: Estimate) -> list[Demand]:
     return demands
 
 
-def most_micros(call: Call, router: Router, estimate: Estimate) -> int:
+def most_micros(draft: Draft, router: Router, estimate: Estimate) -> int:
     """Return the most a request can cost: no token is shorter than a byte."""
-    prompt = len(call.body) + estimate.repeated_bytes + estimate.file_tokens + _TEMPLATE_TOKENS
+    prompt = len(draft.body) + estimate.repeated_bytes + estimate.file_tokens + _TEMPLATE_TOKENS
     if router.max_context_length is not None:
         prompt = min(prompt, router.max_context_length * estimate.prompts)
-    exact = prompt * router.price_prompt + _most_output_tokens(call, router, estimate) * router.price_completion
+    exact = prompt * router.price_prompt + _most_output_tokens(draft, router, estimate) * router.price_completion
     return int(exact.to_integral_value(ROUND_CEILING))
 
 
-def most_ug(call: Call, router: Router, estimate: Estimate) -> int:
+def most_ug(draft: Draft, router: Router, estimate: Estimate) -> int:
     """Return the most CO2e a request is estimated to cause, in µg, at the worst of the router's providers."""
-    tokens = _most_output_tokens(call, router, estimate)
+    tokens = _most_output_tokens(draft, router, estimate)
     return max(_ug_of(provider.profile, tokens) for provider in router.providers)
 
 
@@ -167,10 +179,10 @@ def _ug_of(profile: Profile, tokens: int) -> int:
     return ceil((found.operational_kg + found.embodied_kg) * _UG_PER_KG)
 
 
-def _most_output_tokens(call: Call, router: Router, estimate: Estimate) -> int:
+def _most_output_tokens(draft: Draft, router: Router, estimate: Estimate) -> int:
     if estimate.output_tokens:
         return estimate.output_tokens
-    return (router.max_context_length or call.state.settings.assumed_output_tokens) * estimate.answers
+    return (router.max_context_length or draft.state.settings.assumed_output_tokens) * estimate.answers
 
 
 def _refusal(decision: Decision, limits: Limits, demands: Sequence[Demand]) -> ApiError:

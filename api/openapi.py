@@ -3,7 +3,7 @@
 import inspect
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from msgspec import NODEFAULT
 from msgspec.json import schema_components
@@ -11,6 +11,7 @@ from msgspec.structs import fields
 
 from api.forms import FORM, InvalidFormError
 from api.http import Endpoint
+from api.idempotency import HEADER, IDEMPOTENCY_ERRORS
 from shared.errors import (
     ApiError,
     AuthenticationError,
@@ -82,6 +83,13 @@ def _operation(endpoint: Endpoint, by_type: dict[str, Any]) -> dict[str, Any]:
     return operation
 
 
+_KEY: Final[dict[str, Any]] = {
+    "name": HEADER, "in": "header", "required": False, "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+    "description": "The same key gets the answer of the first request again: for a day, and as long as its result is "
+    "kept; another body is refused.",
+}  # fmt: skip
+
+
 def _parameters(endpoint: Endpoint, by_type: dict[str, Any]) -> list[dict[str, Any]]:
     parameters = [
         {"name": name, "in": "path", "required": True, "schema": by_type[repr(t)]}
@@ -94,6 +102,8 @@ def _parameters(endpoint: Endpoint, by_type: dict[str, Any]) -> list[dict[str, A
         if schema.get("type") == "object":
             parameter |= {"style": "deepObject", "explode": True}
         parameters.append(parameter)
+    if endpoint.takes_key or endpoint.prepare is not None:
+        parameters.append(_KEY)
     return parameters
 
 
@@ -131,4 +141,6 @@ def _common_errors(endpoint: Endpoint) -> list[type[ApiError]]:
         errors.append(UnprocessableEntityError)
     if endpoint.is_inference:
         errors.append(StorageUnavailableError)
+    if endpoint.takes_key:
+        errors += IDEMPOTENCY_ERRORS
     return errors

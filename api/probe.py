@@ -7,6 +7,7 @@ import structlog
 from aiohttp import ClientError, ClientSession, ClientTimeout
 from msgspec import Struct, json
 
+from shared.bodies import read_at_most
 from shared.providers.errors import ProviderNotReachableError
 
 log = structlog.get_logger()
@@ -101,4 +102,4 @@ async def _ask(http: ClientSession, target: Target, method: str, path: str, body
     async with request as response:
         if response.status != 200:
             raise ValueError(f"it answered {response.status}")
-        return await response.content.read(_MAX_BYTES)
+        return await read_at_most(response.content, _MAX_BYTES)

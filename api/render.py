@@ -4,6 +4,8 @@ from typing import Any
 
 from msgspec import json
 
+from api.waiting_times import NOT_WAITING, Waiting
+from shared.batches.schemas import BATCH_PREFIX, ITEM_PREFIX
 from shared.clock import now_ms, to_iso, to_seconds
 from shared.errors import GoneError, StoredError
 from shared.jobs.schemas import BANDS, TERMINAL, Job, JobProgress, JobTombstone, JobUrls, alias_of, public_id
@@ -17,7 +19,7 @@ from shared.usage.tables import UsageRecordRow
 _MAX_POLL_S = 30
 
 
-def to_job(row: JobRow | NewJob, progress: JobProgress | None = None) -> Job:
+def to_job(row: JobRow | NewJob, progress: JobProgress | None = None, waiting: Waiting = NOT_WAITING) -> Job:
     """Return the wire form of a job."""
     job_id = public_id(row.id)
     return Job(
@@ -26,7 +28,7 @@ def to_job(row: JobRow | NewJob, progress: JobProgress | None = None) -> Job:
         endpoint=row.endpoint,
         status=row.status,  # type: ignore[arg-type]  # a column
         model=row.model,
-        batch_id=row.batch_id,
+        batch_id=None if row.batch_id is None else BATCH_PREFIX + row.batch_id,
         custom_id=row.custom_id,
         band=BANDS[row.band],
         priority=row.priority,
@@ -42,20 +44,20 @@ def to_job(row: JobRow | NewJob, progress: JobProgress | None = None) -> Job:
         attempt=row.attempt,
         max_attempts=row.max_attempts,
         next_attempt_at=to_seconds(row.next_attempt_ms),
-        retry_of=None,
-        retried_by=None,
-        queue_position=None,
-        estimated_start_at=None,
+        retry_of=None if row.retry_of is None else public_id(row.retry_of),
+        retried_by=None if row.retried_by is None else public_id(row.retried_by),
+        queue_position=waiting.position,
+        estimated_start_at=waiting.starts_at,
         progress=progress or JobProgress(output_tokens=0, events=0),
         usage=usage_of(row),
         error=error_of(row),
         incomplete_details=_incomplete_details(row),
         cancel_requested_at=to_seconds(row.cancel_requested_ms),
-        idempotency_key=None,
+        idempotency_key=row.idempotency_key,
         request_id=row.request_id,
         client_request_id=row.client_request_id,
         trace_id=row.trace_id,
-        aliases=[alias] if (alias := alias_of(row.kind, row.id)) != job_id else [],
+        aliases=_aliases(row),
         urls=JobUrls(
             self=f"/v1/jobs/{job_id}",
             result=f"/v1/jobs/{job_id}/result",
@@ -70,6 +72,13 @@ def _incomplete_details(row: JobRow | NewJob) -> dict[str, str] | None:
     if isinstance(row, NewJob) or row.incomplete_reason is None:
         return None
     return {"reason": row.incomplete_reason}
+
+
+def _aliases(row: JobRow | NewJob) -> list[str]:
+    """Return the other ids of a job: that of its own route, that of its line in a batch."""
+    alias = alias_of(row.kind, row.id)
+    found = [] if alias == public_id(row.id) else [alias]
+    return found if row.batch_id is None else [*found, ITEM_PREFIX + row.id]
 
 
 def metadata_of(row: Any) -> dict[str, str]:

@@ -9,17 +9,28 @@ import asyncpg
 from api.answer import answer, answer_stream
 from api.call import Call
 from api.http import EventStream, Reply
-from api.idempotency import IDEMPOTENCY_ERRORS, Earlier, find_earlier, key_of
+from api.idempotency import IDEMPOTENCY_ERRORS, WAIT, Earlier, find_earlier, key_of
+from api.keyless import find_unanswered
 from api.prefer import NO_PREFERENCE, Prefer, parse_prefer
 from api.replay import replay
 from api.stream_forms import StreamForm, chunk_form
-from api.submit import INFERENCE_ERRORS, Submission, Submitted, submit
-from shared.errors import GoneError, StorageUnavailableError
+from api.submission import Submission
+from api.submit import INFERENCE_ERRORS, Submitted, submit
+from shared.audio.voices import VoiceNotFoundError
+from shared.errors import ContextLengthError, GoneError, StorageUnavailableError
+from shared.files.errors import FileTooLargeError, UnsupportedFileTypeError
 from shared.jobs.statements import NewJob
 from shared.jobs.tables import JobRow
+from shared.responses.errors import CREATE_ERRORS
+from shared.ssrf import UrlNotAllowedError
 
 ERRORS: Final = (*INFERENCE_ERRORS, *IDEMPOTENCY_ERRORS, GoneError)
 """Of every route that makes a job."""
+ANY_ROUTE: Final = (
+    *ERRORS, ContextLengthError, FileTooLargeError, UnsupportedFileTypeError, UrlNotAllowedError, VoiceNotFoundError,
+    *CREATE_ERRORS,
+)  # fmt: skip
+"""Of a job of whichever route."""
 _DUPLICATE: Final = (sqlite3.IntegrityError, asyncpg.UniqueViolationError)
 
 
@@ -35,6 +46,8 @@ async def respond_or_stream(
     prefer = preference_of(call)
     found = await submit_once(call, submission, prefer)
     if isinstance(found, Earlier):
+        if found.is_keyless:
+            prefer = Prefer(wait_s=found.row.timeout_s if prefer.wait_s is None else prefer.wait_s)
         return await replay(call, found, prefer, form_of)
     if submission.stream and found.waiter is not None:
         return answer_stream(call, found, form_of(found.job))
@@ -42,10 +55,12 @@ async def respond_or_stream(
 
 
 async def submit_once(call: Call, submission: Submission, prefer: Prefer) -> Submitted | Earlier:
-    """Make the job, or return the one which a request with this idempotency key made before."""
+    """Make the job, or return the one that this request, or one with its idempotency key, made before."""
     key = key_of(call, submission.endpoint if call.options is None else "/v1/jobs", prefer)
     if key is not None and (earlier := await find_earlier(call, key)) is not None:
         return earlier
+    if key is None and prefer.waits and (row := await find_unanswered(call, submission.endpoint)) is not None:
+        return Earlier(row, WAIT, is_keyless=True)
     try:
         return await submit(call, submission, prefer, key)
     except _DUPLICATE as error:  # of the key: a request of the same moment was first

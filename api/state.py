@@ -1,5 +1,7 @@
 """What lives as long as the process, and who is calling."""
 
+from asyncio import Event
+
 from aiohttp import ClientSession, web
 from msgspec import Struct
 from redis.asyncio import Redis
@@ -30,6 +32,9 @@ class State(Struct, frozen=True, kw_only=True):
     settings: Settings
     database: Database
     files: FileStore
+    """Of jobs."""
+    uploads: FileStore
+    """Of /v1/files."""
     writer: GroupCommit
     redis: Redis
     queue: JobQueue
@@ -41,6 +46,8 @@ class State(Struct, frozen=True, kw_only=True):
     reader: ReplyReader
     readers: Readers
     done: DoneWatch
+    has_new_batch: Event
+    """Set by whoever stored one."""
     directory: Directory
     keys: KeyRing
     last_used: LastUsed

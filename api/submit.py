@@ -7,19 +7,15 @@ dies in between, the reconciler finds the row.
 from typing import Final
 
 import structlog
-from aiohttp import web
 from msgspec import Struct, json
 
-from api.access import check_access
 from api.call import Call
 from api.idempotency import bind
-from api.limits import REFUSALS, Estimate, admit, admit_unseen
+from api.limits import REFUSALS, admit, admit_unseen
 from api.prefer import Prefer
-from api.refusals import retry_count
+from api.submission import Submission, new_job, origin_of
 from shared import fault_points
 from shared.admission.records import Admission
-from shared.clock import now_ms
-from shared.directory import Router
 from shared.errors import (
     ModelNotAllowedError,
     ModelNotFoundError,
@@ -30,16 +26,15 @@ from shared.errors import (
     WaitExceededError,
     WrongModelTypeError,
 )
-from shared.group_commit.units import CommitError, StoreUnavailableError, Unit
+from shared.group_commit.units import CommitError, StaleError, StoreUnavailableError, Unit
 from shared.idempotency.statements import NewIdempotencyKey, insert_idempotency_key
 from shared.ids import new_ulid
+from shared.jobs.entries import queue_entry
 from shared.jobs.messages import BAND_NUMBERS, message_of
-from shared.jobs.schemas import BACKGROUND, INTERACTIVE, QUEUED, CreateJobRequest, public_id
-from shared.jobs.statements import NewJob, insert_job
-from shared.queue.jobs import NewJob as QueuedJob
-from shared.queue.lanes import RUN_JOB, group_of
+from shared.jobs.schemas import BACKGROUND, INTERACTIVE, CreateJobRequest, public_id
+from shared.jobs.statements import NewJob, insert_job, note_retry
+from shared.jobs.tables import JobRow
 from shared.replies.inbox import Waiter
-from shared.request_logs.redaction import clean, redact_headers
 from shared.settings import Settings
 
 log = structlog.get_logger()
@@ -54,33 +49,6 @@ INFERENCE_ERRORS: Final = (
     *REFUSALS,
 )
 """Of every route that makes a job and waits for it."""
-MAX_ATTEMPTS: Final = 3
-_TOKENS_PER_TURN: Final = 1000
-_MAX_TURNS: Final = 1000.0
-"""No job uses up more of its tenant's share at once, whatever it asks for."""
-_TRACEPARENT_PARTS: Final = 4
-
-
-class Submission(Struct, frozen=True, kw_only=True):
-    """What an inference route knows of the job it wants; the rest is the same for all of them."""
-
-    kind: str
-    endpoint: str
-    router: Router
-    model: str
-    """As called."""
-    stream: bool = False
-    store: bool | None = None
-    metadata: dict[str, str] | None = None
-    end_user: str | None = None
-    estimate: Estimate
-    """What it may use."""
-    is_flex: bool = False
-    """The caller waits, but is not in a hurry."""
-    background: bool = False
-    """It runs to its end, whether anybody reads it or not."""
-    job_id: str | None = None
-    """Of the job, if ids of its parts are given out already."""
 
 
 class Submitted(Struct, frozen=True, kw_only=True):
@@ -92,54 +60,41 @@ class Submitted(Struct, frozen=True, kw_only=True):
     """Receives the reply; None if the caller does not wait."""
 
 
-async def find_router(call: Call, model: str, types: frozenset[str]) -> Router:
-    """Return the router the caller asks for; raises the errors of a model he may not use."""
-    call.model = model
-    router = call.state.directory.peek(model)
-    if router is None or not router.providers:
-        router = await call.state.directory.find_router(model)
-    if router is None or not router.providers:
-        raise ModelNotFoundError
-    check_access(call.caller, router.id)
-    if router.type not in types:
-        raise WrongModelTypeError
-    return router
-
-
-async def submit(call: Call, submission: Submission, prefer: Prefer, key: NewIdempotencyKey | None) -> Submitted:
-    """Store the job, bind the key to it, and put it into the queue.
+async def submit(
+    call: Call, submission: Submission, prefer: Prefer, key: NewIdempotencyKey | None, retry_of: JobRow | None = None
+) -> Submitted:
+    """Store the job, bind the key to it, and put it into the queue; `retry_of` learns of it in the same transaction.
 
     Raises:
         QueueUnavailableError: Redis is away; no job was made.
         OverloadedError: too many jobs wait; no job was made.
         StorageUnavailableError: the database takes no writes; if a job was made, it is cancelled.
         sqlite3.IntegrityError, asyncpg.UniqueViolationError: the key is bound already; no job was made.
+        StaleError: `retry_of` was retried already; no job was made.
 
     """
     state = call.state
     waits = prefer.waits and not (submission.stream and prefer.respond_async)  # the events of a stream are read later
     if state.load.is_full or (waits and state.inbox.waiting >= state.settings.max_waiting):
         raise OverloadedError
-    job_id = call.file_id or submission.job_id or new_ulid()
+    job_id = call.file_id or new_ulid()
     admission = await _admit(call, submission, job_id, waits=waits)
-    job = _new_job(call, submission, prefer, job_id, admission, waits=waits)
-    _apply(job, call.options, state.settings, has_key=key is not None)
+    job = _new_job(call, submission, prefer, job_id, admission, has_key=key is not None)
+    job.inbox = state.inbox.key if waits else None
+    if retry_of is not None:
+        job.retry_of, job.custom_id = retry_of.id, retry_of.custom_id
     waiter = state.inbox.wait_for(job.id) if waits else None
     try:
         fault_points.reach(state.settings, "before_accept")
         await state.writer.execute_many(_unit(job, key))
+    except StaleError:
+        await _undo(call, job.id, admission)
+        raise
     except CommitError as error:
-        state.inbox.forget(job.id)
-        if isinstance(error, StoreUnavailableError):
-            state.withdrawals.add(job.id, admission)
-        elif admission is not None:
-            await state.admissions.give_back(job.id, admission)
-        log.warning("job_not_stored", error=repr(error), request_id=call.request_id)
+        await _leave_to_withdrawal(call, job.id, admission, error)
         raise StorageUnavailableError from error
-    except Exception:  # the statement was refused, since the key is bound: no job was made
-        state.inbox.forget(job.id)
-        if admission is not None:
-            await state.admissions.give_back(job.id, admission)
+    except Exception:  # the statement was refused, since the key is bound
+        await _undo(call, job.id, admission)
         raise
     except BaseException:  # cancelled: a job may have been made, so what it holds stays until it is over
         state.inbox.forget(job.id)
@@ -147,15 +102,35 @@ async def submit(call: Call, submission: Submission, prefer: Prefer, key: NewIde
     call.headers["x-job-id"] = public_id(job.id)
     call.headers["Vary"] = "Prefer"
     fault_points.reach(state.settings, "after_accept")
-    state.queue.put(_queued(call, job))
+    state.queue.put(queue_entry(message_of(job, job.request), job))
     if waits and job.band == BAND_NUMBERS[INTERACTIVE] and submission.router.capacity is not None:
         state.patience.add(job.id)
     return Submitted(job=job, prefer=prefer, waiter=waiter)
 
 
+async def _leave_to_withdrawal(call: Call, job_id: str, admission: Admission | None, error: CommitError) -> None:
+    """The job may have been stored although nobody can say so; then it is cancelled as soon as that can be told."""
+    log.warning("job_not_stored", error=repr(error), request_id=call.request_id)
+    if isinstance(error, StoreUnavailableError):
+        call.state.inbox.forget(job_id)
+        call.state.withdrawals.add(job_id, admission)
+    else:
+        await _undo(call, job_id, admission)
+
+
+async def _undo(call: Call, job_id: str, admission: Admission | None) -> None:
+    """No job was made: forget who waits for it, and give back what it held."""
+    call.state.inbox.forget(job_id)
+    if admission is not None:
+        await call.state.admissions.give_back(job_id, admission)
+
+
 def _unit(job: NewJob, key: NewIdempotencyKey | None) -> Unit:
+    if job.retry_of is not None:
+        return (note_retry(job.retry_of, job.id), insert_job(job))
     if key is None:
         return (insert_job(job),)
+    job.idempotency_key = key.key
     lives_ms = job.expires_ms - job.created_ms + (job.timeout_s + job.result_ttl_s) * 1000
     return (insert_job(job), insert_idempotency_key(bind(key, job.id, lives_ms)))
 
@@ -173,63 +148,23 @@ async def _admit(call: Call, submission: Submission, job_id: str, *, waits: bool
     return admit_unseen(call, submission.router, submission.estimate)
 
 
-def _new_job(  # what is known of a job
-    call: Call, submission: Submission, prefer: Prefer, job_id: str, admission: Admission | None, *, waits: bool
+def _new_job(
+    call: Call, submission: Submission, prefer: Prefer, job_id: str, admission: Admission | None, *, has_key: bool
 ) -> NewJob:
-    settings, caller, request, now = call.state.settings, call.caller, call.request, now_ms()
-    traceparent = _header(request, "traceparent")
-    runs_unread = prefer.respond_async or submission.background or submission.store is True
-    is_patient = prefer.respond_async or submission.background or submission.is_flex
-    ttl_s = settings.unstored_result_ttl_s if submission.store is False else settings.result_ttl_s
-    tokens = submission.estimate.prompt_tokens + submission.estimate.output_tokens
-    return NewJob(
-        id=job_id,
-        kind=submission.kind,
-        endpoint=submission.endpoint,
-        status=QUEUED,
-        band=BAND_NUMBERS[BACKGROUND if is_patient else INTERACTIVE],
-        stream=submission.stream,
-        store=submission.store,
-        background=submission.background,
-        user_id=caller.user_id,
-        organization_id=caller.organization_id,
-        key_id=caller.key_id,
-        router_id=submission.router.id,
-        router_name=submission.router.name,
-        model=submission.model,
-        price_prompt=str(submission.router.price_prompt),
-        price_completion=str(submission.router.price_completion),
-        priority=min(caller.priority, settings.routing_max_priority),
-        cost_estimate=min(max(tokens / _TOKENS_PER_TURN, 0.01), _MAX_TURNS),
-        metadata=json.encode(submission.metadata).decode() if submission.metadata else None,
-        end_user=submission.end_user,
-        created_ms=now,
-        not_before_ms=None,
-        expires_ms=now + settings.start_timeout_s * 1000,
-        timeout_s=settings.job_timeout_s,
-        result_ttl_s=ttl_s,
-        max_attempts=MAX_ATTEMPTS,
-        on_worker_lost="retry",
-        cancel_when_unread=submission.stream and not runs_unread,
-        request_id=call.request_id,
-        client_request_id=_header(request, "x-client-request-id"),
-        trace_id=_trace_id(traceparent),
-        traceparent=traceparent,
-        client_address=request.remote,
-        user_agent=_header(request, "User-Agent"),
-        retry_count=retry_count(call),
-        request_headers=redact_headers(request.headers.items()),
-        inbox=call.state.inbox.key if waits else None,
-        admission=None if admission is None else admission.encode(),
-        request=call.body,
-    )
+    is_later = prefer.respond_async or submission.is_flex or submission.background
+    band = BAND_NUMBERS[BACKGROUND if is_later else INTERACTIVE]
+    job = new_job(call, origin_of(call), submission, job_id, admission, band)
+    has_to_end = submission.store is True or submission.background
+    runs_unread = prefer.respond_async or has_to_end or has_key  # the stream can be had later
+    job.cancel_when_unread = submission.stream and not runs_unread
+    job.stream = submission.stream or submission.background
+    if call.options is not None:
+        _apply(job, call.options, call.state.settings)
+    return job
 
 
-def _apply(job: NewJob, options: CreateJobRequest | None, settings: Settings, *, has_key: bool) -> None:
-    """Change a job as the request to /v1/jobs says; a stream that can be asked for again need not be read now."""
-    job.cancel_when_unread = job.cancel_when_unread and not has_key
-    if options is None:
-        return
+def _apply(job: NewJob, options: CreateJobRequest, settings: Settings) -> None:
+    """Change a job as the request to /v1/jobs says."""
     if options.metadata is not None:
         job.metadata = json.encode(options.metadata).decode() if options.metadata else None
     if options.priority is not None:
@@ -241,28 +176,3 @@ def _apply(job: NewJob, options: CreateJobRequest | None, settings: Settings, *,
     job.max_attempts = options.max_attempts or job.max_attempts
     job.result_ttl_s = options.result_ttl or job.result_ttl_s
     job.on_worker_lost = options.on_worker_lost or job.on_worker_lost
-
-
-def _header(request: web.Request, name: str) -> str | None:
-    value = request.headers.get(name)
-    return None if value is None else clean(value)
-
-
-def _queued(call: Call, job: NewJob) -> QueuedJob:
-    return QueuedJob(
-        job_id=job.id,
-        function=RUN_JOB,
-        args=(message_of(job, job.request),),
-        tenant=call.caller.tenant,
-        group=group_of(job.router_id),
-        band=job.band,
-        priority=job.priority,
-        due_ms=job.not_before_ms or 0,
-        cost=job.cost_estimate,
-    )
-
-
-def _trace_id(traceparent: str | None) -> str | None:
-    """Return the trace id of a W3C traceparent."""
-    parts = traceparent.split("-") if traceparent else []
-    return parts[1] if len(parts) >= _TRACEPARENT_PARTS and len(parts[1]) == 32 else None

@@ -34,30 +34,27 @@ _PAGE: Final = 500
 """Most jobs looked at together."""
 
 
-async def end_waiting(state: State, row: JobRow, error: StoredError) -> None:
-    """Cancel a job that has not begun, and tell its caller this error; raises `StaleError` if it has begun."""
+async def end_waiting(state: State, row: JobRow, error: StoredError, status: str = CANCELLED) -> None:
+    """End a job that has not begun, and tell its caller this error; raises `StaleError` if it has begun."""
     now, usage = now_ms(), zero_usage()
     finished = FinishedJob(
-        id=row.id, attempt=row.attempt, status=CANCELLED, finished_ms=now,
+        id=row.id, attempt=row.attempt, status=status, finished_ms=now,
         result_expires_ms=now + row.result_ttl_s * 1000, error=json.encode(error).decode(),
         usage=json.encode(usage).decode(),
     )  # fmt: skip
     charge = NewCharge(
-        job_id=row.id, status=CANCELLED, created_ms=now, user_id=row.user_id, organization_id=row.organization_id,
+        job_id=row.id, status=status, created_ms=now, user_id=row.user_id, organization_id=row.organization_id,
         key_id=row.key_id, router_id=row.router_id, router_name=row.router_name, kind=row.kind, prompt_tokens=0,
         completion_tokens=0, amount_micros=0,
     )  # fmt: skip
-    event = NewJobEvent(job_id=row.id, id=new_id("evt_"), type=f"job.{CANCELLED}", created_ms=now)
-    unit = (
-        request_cancel(row.id, now),
-        finish_job(finished, only_queued=True),
-        insert_charge(charge),
-        insert_event(event),
-    )
+    event = NewJobEvent(job_id=row.id, id=new_id("evt_"), type=f"job.{status}", created_ms=now)
+    unit = [finish_job(finished, only_queued=True), insert_charge(charge), insert_event(event)]
+    if status == CANCELLED:
+        unit.insert(0, request_cancel(row.id, now))
     await state.writer.execute_many(unit)
     if (admission := decode_admission(row.admission)) is not None:
         await state.admissions.release(row.id, admission)
-    ending = Ending(CANCELLED, error.status, "application/json", json.encode(error))
+    ending = Ending(status, error.status, "application/json", json.encode(error))
     state.inbox.deliver(row.id, Entry(0, 1, Kind.END, encode_ending(ending, with_body=True)))
 
 

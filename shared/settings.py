@@ -104,6 +104,16 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A removed job answers 410 for this long, then 404."""
     request_log_ttl_s: Annotated[int, Meta(ge=60)] = 30 * DAY_S
     """Rows of the request log are kept this long."""
+    batch_max_lines: Annotated[int, Meta(ge=1, le=1_000_000)] = 50_000
+    """Most requests of one batch."""
+    batch_windows: Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,4}[mhd](,[1-9][0-9]{0,4}[mhd])*$")] = "1h,24h,72h,168h"
+    """Values of `completion_window`, in minutes, hours or days; `24h` is always one."""
+    batch_lines_per_s: Positive = 10.0
+    """Lines per second a batch with `start: low_carbon` can count on: decides its latest start."""
+    intensity_file: str | None = None
+    """CSV of hourly carbon intensities, `zone,start_utc,g_per_kwh`; batches with `start: low_carbon` follow it."""
+    attach_keyless_retries: bool = True
+    """A stock client that sends a request again gets the answer of its first try, not a second job."""
     keep_alive_s: Positive = 15.0
     """Silence on a stream after which a comment is sent."""
     fault_points: bool = False

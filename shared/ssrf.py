@@ -3,7 +3,8 @@
 Sluice does not fetch these URLs itself: OCR providers take them, so a public URL is passed on.  Fetching here would
 move up to 20 MiB through api, store and worker for nothing, and would put the machine that reaches everything inside
 the operator's network at the disposal of callers.  What is checked here is what the provider is going to be asked for,
-since a provider may stand in the same private network as Sluice.
+since a provider may stand in the same private network as Sluice.  Chats are another matter: they reach the provider
+unchanged, as the contract says, with all URLs in them.
 
 It is a check at acceptance, not a wall: a name may resolve to something else a second later, and a server may redirect.
 Names that nothing here can resolve are passed on, unless they can only mean something inside of a network; they lead

@@ -4,6 +4,8 @@ from sqlmodel import SQLModel
 
 from shared.admission.tables import CarbonAccountRow
 from shared.audit.tables import AuditEventRow
+from shared.batches.tables import BatchRow
+from shared.files.tables import FileRow
 from shared.idempotency.tables import IdempotencyKeyRow
 from shared.jobs.tables import JobEventRow, JobResultRow, JobRow
 from shared.keys.tables import KeyRow
@@ -19,6 +21,6 @@ from shared.users.tables import UserRow
 TABLES: tuple[type[SQLModel], ...] = (
     RevisionRow, OrganizationRow, RoleRow, UserRow, KeyRow, RouterRow, RouterNameRow, ProviderRow, LimitRow,
     JobRow, JobResultRow, JobEventRow, RequestLogRow, UsageRecordRow, ChargeRow, AuditEventRow, CarbonAccountRow,
-    IdempotencyKeyRow,
+    IdempotencyKeyRow, FileRow, BatchRow,
 )  # fmt: skip
 METADATA = SQLModel.metadata

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
@@ -133,6 +134,15 @@ async def provider() -> AsyncIterator[ScriptedProvider]:
     """An OpenAI-compatible server over real HTTP that does what the test says."""
     async with serve_provider() as scripted:
         yield scripted
+
+
+@pytest_asyncio.fixture
+async def two() -> AsyncIterator[tuple[ScriptedProvider, ScriptedProvider]]:
+    """Two providers over real HTTP."""
+    async with AsyncExitStack() as stack:
+        first = await stack.enter_async_context(serve_provider())
+        second = await stack.enter_async_context(serve_provider())
+        yield first, second
 
 
 @pytest_asyncio.fixture

@@ -58,6 +58,7 @@ class ScriptedProvider:
         for name, value in (await request.post()).items():
             if isinstance(value, web.FileField):
                 data = value.file.read()
+                value.file.close()
                 body[name] = (value.filename, value.content_type)
             else:
                 body[name] = [*body[name], value] if isinstance(body.get(name), list) else value
@@ -234,6 +235,21 @@ def sends(raw: bytes, content_type: str = "application/json", status: int = 200,
 
     async def behave(_request: web.Request, _body: dict[str, Any]) -> web.StreamResponse:
         return web.Response(body=raw, status=status, headers={"Content-Type": content_type, **headers})
+
+    return behave
+
+
+def in_pieces(*pieces: bytes, status: int = 200) -> Behaviour:
+    """Send JSON piece by piece, with a pause between them."""
+
+    async def behave(request: web.Request, _body: dict[str, Any]) -> web.StreamResponse:
+        response = web.StreamResponse(status=status, headers={"Content-Type": "application/json"})
+        await response.prepare(request)
+        for piece in pieces:
+            await response.write(piece)
+            await asyncio.sleep(0.05)
+        await response.write_eof()
+        return response
 
     return behave
 

@@ -45,3 +45,8 @@ def stored_files(sluice: Installation) -> list[str]:
     """Return the names of all files in the store, also of those that are being written."""
     folder = Path(sluice.state.settings.data_dir) / "files"
     return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+async def bytes_of(sluice: Installation, job_id: str) -> bytes:
+    """Return the stored file of a job."""
+    return b"".join([chunk async for chunk in (await sluice.state.files.open(job_id)).chunks])

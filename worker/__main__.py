@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from shared.admission.gate import Gate
 from shared.database import Database
 from shared.directory import Directory
-from shared.files.store import open_file_store
+from shared.files.store import UPLOADS, open_file_store
 from shared.group_commit import open_writer
 from shared.installation import encryption_secret
 from shared.log import configure_logging
@@ -28,15 +28,18 @@ from shared.process import tune_collector
 from shared.queue.connections import open_pool
 from shared.queue.job_queue import JobQueue
 from shared.queue.lanes import INFERENCE, PLATFORM, open_lane
+from shared.queue.pace import Pace
 from shared.replies.writer import ReplyWriter
 from shared.secrets import SecretBox
 from shared.settings import Settings, SettingsError, load_settings
+from worker.batches.advance import advance_batches
 from worker.context import Runtime
 from worker.engine import LeasedWorker
 from worker.job_worker import JobWorker
 from worker.leases import new_token
 from worker.providers import build_adapters
-from worker.reconciler import Reconciler, reconcile, retain
+from worker.reconciler import Reconciler, reconcile
+from worker.retention import retain
 from worker.routing.choice import Routing
 from worker.routing.health import Health
 from worker.routing.slots import Slots
@@ -62,12 +65,15 @@ async def open_runtime(settings: Settings, redis: Any, name: str) -> AsyncIterat
         replies = ReplyWriter(redis)
         stack.push_async_callback(replies.close)
         routing = Routing(directory, Health(redis), Slots(redis, settings.lease_s), JobQueue(redis))
-        routing.start()
-        stack.push_async_callback(routing.close)
+        pace = Pace(redis)
+        for part in (routing, pace):
+            part.start()
+            stack.push_async_callback(part.close)
         yield Runtime(
-            name=name, settings=settings, database=database, files=open_file_store(settings), writer=writer,
-            replies=replies, redis=redis, gate=Gate(redis, settings.rate_limiting_strategy), directory=directory,
-            routing=routing, adapters=build_adapters(http),
+            name=name, settings=settings, database=database, files=open_file_store(settings),
+            uploads=open_file_store(settings, UPLOADS), writer=writer, replies=replies, redis=redis,
+            gate=Gate(redis, settings.rate_limiting_strategy), directory=directory, routing=routing,
+            adapters=build_adapters(http), pace=pace,
         )  # fmt: skip
 
 
@@ -88,6 +94,7 @@ def build_workers(settings: Settings, runtime: Runtime, redis: Any, token: str) 
             ctx={"reconciler": reconciler},
             cron_jobs=[
                 cron(reconcile, second=set(range(60)), timeout=120, max_tries=1),
+                cron(advance_batches, second=set(range(60)), timeout=1800, max_tries=1),
                 cron(retain, minute=set(range(0, 60, 10)), second={30}, timeout=600, max_tries=1),
             ],
             **options,

@@ -11,6 +11,7 @@ from shared.directory import Directory, Provider, Router
 from shared.files.store import FileStore
 from shared.group_commit.writer import GroupCommit
 from shared.jobs.messages import JobMessage
+from shared.queue.pace import Pace
 from shared.replies.writer import Reply, ReplyWriter
 from shared.settings import Settings
 from shared.usage.schemas import Usage
@@ -27,6 +28,9 @@ class Runtime(Struct, frozen=True, kw_only=True):
     settings: Settings
     database: Database
     files: FileStore
+    """Of jobs."""
+    uploads: FileStore
+    """Of /v1/files."""
     writer: GroupCommit
     replies: ReplyWriter
     redis: Redis
@@ -34,6 +38,7 @@ class Runtime(Struct, frozen=True, kw_only=True):
     routing: Routing
     directory: Directory
     adapters: dict[str, Adapter]
+    pace: Pace
 
 
 class TokenCount(Struct, kw_only=True):

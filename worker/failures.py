@@ -5,6 +5,7 @@
 | about the request (400, 413, 415, 422, ..)     | the end, with the provider's status and message                   |
 | after output was streamed                      | the end, `interrupted`: a caller cannot take text back            |
 | anything else, another provider is left        | that provider, at once                                            |
+| our file store is out of order                 | the same again later, without harm to the provider                |
 | about key or model name (401, 403, 404)        | the end, 503: only the operator can help                          |
 | a waiting caller                               | again after 0.25, 0.5, .. s, as long as he is to be kept waiting  |
 | an asynchronous job                            | again after 1, 2, 4 .. 30 s                                       |
@@ -58,7 +59,7 @@ def judge(ctx: JobContext, error: ProviderError, max_attempts: int, tried: set[i
 
 
 def _delay_s(ctx: JobContext, error: ProviderError, tried: set[int]) -> float | None:
-    if ctx.runtime.routing.candidates(ctx.router, tried | {ctx.provider.id}):
+    if error.blame != "sluice" and ctx.runtime.routing.candidates(ctx.router, tried | {ctx.provider.id}):
         return 0.0
     if error.blame == "operator":
         return None
@@ -75,6 +76,8 @@ def _final(error: ProviderError) -> StoredError:
             message=error.message, type="invalid_request_error", param=error.param,
             code=error.code or "provider_rejected_request", status=error.status or 400,
         )  # fmt: skip
+    if error.blame == "sluice":
+        return _server_error("storage_unavailable", "The file of this request cannot be read, please try again later.")
     if error.reason in _BUSY:
         return model_busy()
     return provider_unavailable()

@@ -1,7 +1,7 @@
 """What keeps Redis and the database in step: cron jobs of the platform lane, one runner at a time.
 
 The database is the truth.  A job that is not over and not in the queue is put there; a deadline that has passed is
-enforced; what has been kept long enough is removed.
+enforced.
 """
 
 import asyncio
@@ -14,27 +14,21 @@ from msgspec import Struct, msgpack
 from redis.asyncio import Redis
 from redis.asyncio.lock import Lock
 from redis.exceptions import LockError, RedisError
-from sqlalchemy import delete, text
+from sqlalchemy import text
 from sqlmodel import col, select
 
 from shared.clock import now_ms
-from shared.database import Database
-from shared.idempotency.queries import delete_idempotency_keys
-from shared.ids import oldest_ulid
-from shared.jobs.messages import JobMessage, message_of
-from shared.jobs.queries import LIGHT, remove_bodies
+from shared.jobs.entries import queue_entry
+from shared.jobs.messages import message_of
+from shared.jobs.queries import LIGHT
 from shared.jobs.schemas import CANCELLED, EXPIRED, IN_PROGRESS
 from shared.jobs.statements import request_cancel
-from shared.jobs.tables import JobEventRow, JobRow
+from shared.jobs.tables import JobRow
 from shared.queue.job_queue import JobQueue
-from shared.queue.jobs import NewJob
-from shared.queue.lanes import RUN_JOB, group_of
 from shared.readers import take_unread
-from shared.request_logs.tables import RequestLogRow
 from shared.tasks import end_tasks
 from worker.context import Runtime
 from worker.failures import job_cancelled, job_expired
-from worker.file_sweep import sweep_files
 from worker.takeover import end_without_attempt
 
 log = structlog.get_logger()
@@ -49,7 +43,7 @@ _PAGE: Final = 500
 
 # looked at every second, hence as plain SQL: an ORM statement takes longer to build than to run
 _UNFINISHED: Final = text("""
-SELECT id FROM jobs WHERE status IN ('queued', 'in_progress') AND finished_ms IS NULL
+SELECT id FROM jobs WHERE status IN ('queued', 'in_progress') AND finished_ms IS NULL AND NOT held
     AND created_ms >= :since AND created_ms <= :until AND id > :after
 ORDER BY id LIMIT :page
 """)
@@ -81,7 +75,7 @@ class _Progress(Struct):
 
 
 @asynccontextmanager
-async def _alone(reconciler: Reconciler, name: str) -> AsyncIterator[bool]:
+async def alone(reconciler: Reconciler, name: str) -> AsyncIterator[bool]:
     """Yield whether this run is the only one of its name; a killed one blocks the next for a few seconds."""
     lock = reconciler.redis.lock(f"sluice:lock:{name}", timeout=_LOCK_S, blocking=False)
     if not await lock.acquire():
@@ -110,7 +104,7 @@ async def reconcile(ctx: dict[str, Any]) -> None:
     When Redis has lost its data, all are looked at as soon as the workers have taken back what they run.
     """
     reconciler: Reconciler = ctx["reconciler"]
-    async with _alone(reconciler, "reconcile") as is_alone:
+    async with alone(reconciler, "reconcile") as is_alone:
         if is_alone:
             await _restore_lost(reconciler)
             await _cancel_unread(reconciler)
@@ -164,21 +158,6 @@ async def _enqueue(reconciler: Reconciler, job_ids: Sequence[str]) -> int:
     return len(rows)
 
 
-def queue_entry(message: JobMessage, row: JobRow) -> NewJob:
-    """Return the queue entry of a stored job."""
-    return NewJob(
-        job_id=row.id,
-        function=RUN_JOB,
-        args=(message,),
-        tenant=str(row.organization_id or f"u{row.user_id}"),
-        group=group_of(row.router_id),
-        band=row.band,
-        priority=row.priority,
-        cost=row.cost_estimate,
-        due_ms=row.next_attempt_ms or row.not_before_ms or 0,
-    )
-
-
 async def _cancel_unread(reconciler: Reconciler) -> None:
     """Cancel stream jobs that nobody has read for the grace period."""
     for job_id in await take_unread(reconciler.redis):
@@ -203,56 +182,3 @@ async def _repeat_cancels(reconciler: Reconciler) -> None:
             is_cancelled = row.cancel_requested_ms is not None
             status, error = (CANCELLED, job_cancelled()) if is_cancelled else (EXPIRED, job_expired())
             await end_without_attempt(reconciler.runtime, message_of(row), status, error)
-
-
-async def retain(ctx: dict[str, Any]) -> None:
-    """Remove requests, results and logs that have been kept long enough; ledger rows stay for ever.
-
-    Page by page, so that nobody who writes has to wait; ids sort by time, so no index is needed for age.
-    """
-    reconciler: Reconciler = ctx["reconciler"]
-    async with _alone(reconciler, "retain") as is_alone:
-        if is_alone:
-            await _remove_old(reconciler)
-
-
-async def _remove_old(reconciler: Reconciler) -> None:
-    database, settings, now = reconciler.runtime.database, reconciler.runtime.settings, now_ms()
-    while await _remove_page(reconciler.runtime, now):
-        pass
-    while await _forget_keys(database, now):
-        pass
-    tombstones = select(JobRow.id).where(col(JobRow.removed_ms) < now - settings.tombstone_ttl_s * 1000)
-    while await _delete_page(database, tombstones, ((JobEventRow, JobEventRow.job_id), (JobRow, JobRow.id))):
-        pass
-    logs = select(RequestLogRow.id).where(
-        RequestLogRow.id < oldest_ulid(now - settings.request_log_ttl_s * 1000), RequestLogRow.status != IN_PROGRESS
-    )
-    while await _delete_page(database, logs, ((RequestLogRow, RequestLogRow.id),)):
-        pass
-    await sweep_files(reconciler.runtime)
-
-
-async def _remove_page(runtime: Runtime, now: int) -> bool:
-    """Turn some finished jobs whose time is over into tombstones; returns whether there may be more."""
-    async with runtime.database.transaction() as session:
-        expired = (col(JobRow.result_expires_ms) <= now, col(JobRow.removed_ms).is_(None))
-        jobs = (await session.exec(select(JobRow.id, JobRow.kind).where(*expired).limit(_PAGE))).all()
-        await remove_bodies(session, [job_id for job_id, _ in jobs], now, "expired")
-    await runtime.files.delete_with_jobs(jobs)
-    return len(jobs) == _PAGE
-
-
-async def _forget_keys(database: Database, now: int) -> bool:
-    """Forget some idempotency keys whose time is over; returns whether there may be more."""
-    async with database.transaction() as session:
-        return await delete_idempotency_keys(session, now, _PAGE) == _PAGE
-
-
-async def _delete_page(database: Database, selection: Any, tables: Sequence[tuple[Any, Any]]) -> bool:
-    """Delete some of the selected ids from these tables; returns whether there may be more."""
-    async with database.transaction() as session:
-        ids = list((await session.exec(selection.limit(_PAGE))).all())
-        for table, column in tables:
-            await session.exec(delete(table).where(col(column).in_(ids)))
-    return len(ids) == _PAGE

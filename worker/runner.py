@@ -142,7 +142,7 @@ async def _run_and_settle(
     except ReplySupersededError:
         return None  # a later attempt runs elsewhere
     except ProviderError as error:
-        if error.blame != "request":
+        if error.blame not in ("request", "sluice"):
             await ctx.runtime.routing.failed(ctx.provider, error.retry_after_s)
         failure = judge(ctx, error, start.max_attempts, tried)
     except TimeoutError:
@@ -172,6 +172,7 @@ async def _start(runtime: Runtime, message: JobMessage, provider: Provider) -> _
     # a start that a loss of power forgets is repeated; not so if its number is part of ids that callers have seen
     can_repeat = not message.stream and message.on_worker_lost == "retry"
     results = await runtime.writer.execute_many(unit, durable=not can_repeat)
+    runtime.pace.note(message.router_id)
     return _Start(*results[0].rows[0])
 
 
@@ -240,7 +241,7 @@ async def _end_cancelled(ctx: JobContext, reason: CancelReason) -> float | None:
     """The run was taken away: by its caller, by another worker, or because this one leaves."""
     if reason == "lost":
         return None
-    tokens = TokenCount() if ctx.count_so_far is None or ctx.first_token_ms is None else ctx.count_so_far()
+    tokens = TokenCount() if ctx.count_so_far is None else ctx.count_so_far()
     if reason == "drain":
         attempt = _attempt_end(ctx, "cancelled", tokens, retry_reason="worker_draining")
         await retry(ctx.runtime, ctx.message, attempt, now_ms(), does_count=False)
@@ -257,7 +258,7 @@ async def _end_cancelled(ctx: JobContext, reason: CancelReason) -> float | None:
 
 
 async def _end_failed(ctx: JobContext, failure: Failure, tried: set[int]) -> float | None:
-    tokens = TokenCount() if ctx.count_so_far is None or ctx.first_token_ms is None else ctx.count_so_far()
+    tokens = TokenCount() if ctx.count_so_far is None else ctx.count_so_far()
     attempt = _attempt_end(
         ctx, "failed", tokens, http_status=failure.provider_status, error=failure.error, retry_reason=failure.reason
     )

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from api.access import has_access
-from api.call import Call
+from api.call import Call, Draft
 from api.http import Reply, Routes
 from api.limits import Estimate
 from api.respond import ERRORS, respond
-from api.submit import Submission, find_router
+from api.submission import Submission, find_router
 from shared.audio.schemas import (
     AudioModelList,
     AudioTranscription,
@@ -33,11 +33,24 @@ _BYTES_PER_TOKEN: Final = 200
 """Of speech at 16 kbit/s, which is about the least, when a provider counts 10 tokens per second."""
 
 
+async def prepare_transcription(draft: Draft, form: CreateTranscriptionForm) -> Submission:
+    """Return what this request asks for."""
+    form.check()
+    router = await find_router(draft, form.model, TRANSCRIPTION_TYPES)
+    estimate = Estimate(
+        prompt_tokens=count_tokens(form.prompt), output_tokens=0, file_tokens=form.file.size_bytes // _BYTES_PER_TOKEN
+    )
+    return Submission(
+        kind=AUDIO_TRANSCRIPTION, endpoint=TRANSCRIPTIONS, router=router, model=form.model, store=form.store,
+        metadata=form.metadata, end_user=form.user, estimate=estimate,
+    )  # fmt: skip
+
+
 @routes.post(
     TRANSCRIPTIONS,
     raises=(*ERRORS, UnsupportedFileTypeError),
     accepted=Job,
-    is_inference=True,
+    prepare=prepare_transcription,
     other_media_types=("text/plain",),
 )
 async def create_transcription(call: Call, form: CreateTranscriptionForm) -> Reply[AudioTranscription]:
@@ -46,22 +59,27 @@ async def create_transcription(call: Call, form: CreateTranscriptionForm) -> Rep
     `text`, `srt` and `vtt` are answered as `text/plain`.  Subtitles are those of the provider, or made from the
     segments it reports; without any they are refused with 422 `unsupported_response_format`, as is `verbose_json`.
     """
-    form.check()
-    router = await find_router(call, form.model, TRANSCRIPTION_TYPES)
-    estimate = Estimate(
-        prompt_tokens=count_tokens(form.prompt), output_tokens=0, file_tokens=form.file.size_bytes // _BYTES_PER_TOKEN
-    )
-    submission = Submission(
-        kind=AUDIO_TRANSCRIPTION, endpoint=TRANSCRIPTIONS, router=router, model=form.model, estimate=estimate
-    )
-    return await respond(call, submission)
+    return await respond(call, await prepare_transcription(call, form))
+
+
+async def prepare_speech(draft: Draft, body: CreateSpeechRequest) -> Submission:
+    """Return what this request asks for."""
+    body.check(draft.state.settings.speech_max_characters)
+    router = await find_router(draft, body.model, SPEECH_TYPES)
+    if lacks_voice(router, body.voice):
+        raise VoiceNotFoundError(body.voice)
+    estimate = Estimate(prompt_tokens=len(body.input), output_tokens=len(body.input))
+    return Submission(
+        kind=AUDIO_SPEECH, endpoint=SPEECH, router=router, model=body.model, store=body.store, metadata=body.metadata,
+        end_user=body.user, estimate=estimate,
+    )  # fmt: skip
 
 
 @routes.post(
     SPEECH,
     raises=(*ERRORS, VoiceNotFoundError),
     accepted=Job,
-    is_inference=True,
+    prepare=prepare_speech,
     media_type="audio/mpeg",
     other_media_types=("audio/ogg", "audio/aac", "audio/flac", "audio/wav", "audio/pcm"),
 )
@@ -71,13 +89,7 @@ async def create_speech(call: Call, body: CreateSpeechRequest) -> Reply[bytes]:
     The answer is the sound, in the provider's own format unless `response_format` asks for another.
     `x-audio-characters` tells the characters that are billed; they are the `prompt_tokens` of the job's usage.
     """
-    body.check(call.state.settings.speech_max_characters)
-    router = await find_router(call, body.model, SPEECH_TYPES)
-    if lacks_voice(router, body.voice):
-        raise VoiceNotFoundError(body.voice)
-    estimate = Estimate(prompt_tokens=len(body.input), output_tokens=len(body.input))
-    submission = Submission(kind=AUDIO_SPEECH, endpoint=SPEECH, router=router, model=body.model, estimate=estimate)
-    reply = await respond(call, submission)
+    reply = await respond(call, await prepare_speech(call, body))
     if reply.status == 200:
         call.headers["x-audio-characters"] = str(len(body.input))
     return reply

@@ -5,13 +5,13 @@ from typing import Any, Final, Literal, cast
 
 from msgspec import UNSET, Raw, Struct, json
 
-from api.call import Call
+from api.call import Call, Draft
 from api.http import EventStream, Reply, Routes
 from api.limits import Estimate
 from api.own_jobs import find_own_job, read_result, remove, wait_until_over
 from api.render import metadata_of
 from api.respond import ERRORS, respond_or_stream
-from api.submit import Submission, find_router
+from api.submission import Submission, find_router
 from shared.chat.estimates import estimate_prompt
 from shared.chat.schemas import (
     ChatCompletion,
@@ -46,12 +46,25 @@ routes = Routes("Chat")
 PATH = "/v1/chat/completions"
 
 
-@routes.post(
-    PATH,
-    raises=ERRORS,
-    accepted=Job,
-    is_inference=True,
-)
+async def prepare_chat(draft: Draft, body: ChatCompletionRequest) -> Submission:
+    """Return what this request asks for."""
+    body.check()
+    router = await find_router(draft, body.model, CHAT_TYPES)
+    return Submission(
+        kind=CHAT_COMPLETION,
+        endpoint=PATH,
+        router=router,
+        model=body.model,
+        stream=bool(body.stream),
+        store=body.store,
+        metadata=body.metadata,
+        end_user=body.user,
+        estimate=_estimate(body),
+        is_flex=body.service_tier == "flex",
+    )
+
+
+@routes.post(PATH, raises=ERRORS, accepted=Job, prepare=prepare_chat)
 async def create_chat_completion(
     call: Call, body: ChatCompletionRequest
 ) -> Reply[ChatCompletion] | EventStream[ChatCompletionChunk]:
@@ -61,23 +74,7 @@ async def create_chat_completion(
     of `/v1/jobs/{job_id}/events`, where a broken stream can be resumed.  With `Prefer: respond-async` the answer is 202
     and a job.
     """
-    body.check()
-    router = await find_router(call, body.model, CHAT_TYPES)
-    return await respond_or_stream(
-        call,
-        Submission(
-            kind=CHAT_COMPLETION,
-            endpoint=PATH,
-            router=router,
-            model=body.model,
-            stream=bool(body.stream),
-            store=body.store,
-            metadata=body.metadata,
-            end_user=body.user,
-            estimate=_estimate(body),
-            is_flex=body.service_tier == "flex",
-        ),
-    )
+    return await respond_or_stream(call, await prepare_chat(call, body))
 
 
 def _estimate(body: ChatCompletionRequest) -> Estimate:

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from api.call import Call
+from api.call import Call, Draft
 from api.http import EventStream, Reply, Routes
 from api.limits import Estimate
 from api.respond import ERRORS, respond_or_stream
-from api.submit import Submission, find_router
+from api.submission import Submission, find_router
 from shared.completions.schemas import Completion, CompletionChunk, CompletionRequest
 from shared.jobs.schemas import COMPLETION, Job
 from shared.models.schemas import CHAT_TYPES
@@ -16,7 +16,24 @@ routes = Routes("Completions")
 PATH = "/v1/completions"
 
 
-@routes.post(PATH, raises=ERRORS, accepted=Job, is_inference=True)
+async def prepare_completion(draft: Draft, body: CompletionRequest) -> Submission:
+    """Return what this request asks for."""
+    prompts = body.check()
+    router = await find_router(draft, body.model, CHAT_TYPES)
+    return Submission(
+        kind=COMPLETION,
+        endpoint=PATH,
+        router=router,
+        model=body.model,
+        stream=bool(body.stream),
+        store=body.store,
+        metadata=body.metadata,
+        end_user=body.user,
+        estimate=_estimate(body, prompts),
+    )
+
+
+@routes.post(PATH, raises=ERRORS, accepted=Job, prepare=prepare_completion)
 async def create_completion(call: Call, body: CompletionRequest) -> Reply[Completion] | EventStream[CompletionChunk]:
     """Continue a text, or several.
 
@@ -24,20 +41,7 @@ async def create_completion(call: Call, body: CompletionRequest) -> Reply[Comple
     of `/v1/jobs/{job_id}/events`, where a broken stream can be resumed.  With `Prefer: respond-async` the answer is 202
     and a job.
     """
-    prompts = body.check()
-    router = await find_router(call, body.model, CHAT_TYPES)
-    return await respond_or_stream(
-        call,
-        Submission(
-            kind=COMPLETION,
-            endpoint=PATH,
-            router=router,
-            model=body.model,
-            stream=bool(body.stream),
-            end_user=body.user,
-            estimate=_estimate(body, prompts),
-        ),
-    )
+    return await respond_or_stream(call, await prepare_completion(call, body))
 
 
 def _estimate(body: CompletionRequest, prompts: Sequence[Input]) -> Estimate:

@@ -4,42 +4,31 @@ from typing import Final
 
 import msgspec
 from msgspec import json
-from msgspec.structs import replace
 
 from api.call import Call
-from api.http import INFERENCE, Reply, Routes
-from api.respond import ERRORS
+from api.http import REQUESTS, Reply, Routes
+from api.respond import ANY_ROUTE, respond
 from shared.clock import now_ms
 from shared.errors import InvalidFieldError, PermissionDeniedError, to_unprocessable
-from shared.files.errors import FileTooLargeError, UnsupportedFileTypeError
 from shared.jobs.schemas import CreateJobRequest, Job
-from shared.responses.errors import CREATE_ERRORS
 
 routes = Routes("Jobs")
 _MOST_AHEAD_S: Final = 30 * 86_400
 
 
-@routes.post(
-    "/v1/jobs",
-    status=202,
-    raises=(*ERRORS, *CREATE_ERRORS, FileTooLargeError, UnsupportedFileTypeError),
-    is_inference=True,
-)
+@routes.post("/v1/jobs", status=202, raises=ANY_ROUTE, is_inference=True)
 async def create_job(call: Call, body: CreateJobRequest) -> Reply[Job]:
     """Make a job of an inference request, which is checked as on its own route."""
-    endpoint = call.request.app[INFERENCE].get(body.endpoint)
-    if endpoint is None:
+    endpoint = call.request.app[REQUESTS].get(body.endpoint)
+    if endpoint is None or endpoint.prepare is None or endpoint.body is None:
         raise InvalidFieldError(["body", "endpoint"], "Expected the path of an inference route that takes JSON")
     _check(call, body)
-    call = replace(call, body=bytes(body.body), options=body)
+    call.body, call.options = bytes(body.body), body
     try:
         request = json.decode(call.body, type=endpoint.body, strict=False)
     except msgspec.ValidationError as error:
         raise to_unprocessable(error, ["body", "body"]) from error
-    reply = await endpoint.handler(call, body=request)
-    if not isinstance(reply, Reply):
-        raise TypeError(f"{endpoint.path} did not answer with a job")
-    return reply
+    return await respond(call, await endpoint.prepare(call, request))
 
 
 def _check(call: Call, body: CreateJobRequest) -> None:

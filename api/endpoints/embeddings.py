@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from api.call import Call
+from api.call import Call, Draft
 from api.http import Reply, Routes
 from api.limits import Estimate
 from api.respond import ERRORS, respond
-from api.submit import Submission, find_router
+from api.submission import Submission, find_router
 from shared.directory import Router
 from shared.embeddings.schemas import EmbeddingRequest, Embeddings
 from shared.errors import ContextLengthError
@@ -18,27 +18,31 @@ routes = Routes("Embeddings")
 PATH = "/v1/embeddings"
 
 
-@routes.post(PATH, raises=(*ERRORS, ContextLengthError), accepted=Job, is_inference=True)
+async def prepare_embedding(draft: Draft, body: EmbeddingRequest) -> Submission:
+    """Return what this request asks for."""
+    inputs = body.check()
+    router = await find_router(draft, body.model, EMBEDDING_TYPES)
+    _check_lengths(router, inputs)
+    return Submission(
+        kind=EMBEDDING,
+        endpoint=PATH,
+        router=router,
+        model=body.model,
+        store=body.store,
+        metadata=body.metadata,
+        end_user=body.user,
+        estimate=Estimate(prompt_tokens=estimate_inputs(inputs), output_tokens=0, answers=0, prompts=len(inputs)),
+    )
+
+
+@routes.post(PATH, raises=(*ERRORS, ContextLengthError), accepted=Job, prepare=prepare_embedding)
 async def create_embedding(call: Call, body: EmbeddingRequest) -> Reply[Embeddings]:
     """Turn texts, or their tokens, into vectors.
 
     Inputs are sent to the provider in as many calls as it needs; the answer is one, in the order of the inputs.  With
     `Prefer: respond-async` the answer is 202 and a job.
     """
-    inputs = body.check()
-    router = await find_router(call, body.model, EMBEDDING_TYPES)
-    _check_lengths(router, inputs)
-    return await respond(
-        call,
-        Submission(
-            kind=EMBEDDING,
-            endpoint=PATH,
-            router=router,
-            model=body.model,
-            end_user=body.user,
-            estimate=Estimate(prompt_tokens=estimate_inputs(inputs), output_tokens=0, answers=0, prompts=len(inputs)),
-        ),
-    )
+    return await respond(call, await prepare_embedding(call, body))
 
 
 def _check_lengths(router: Router, inputs: Sequence[Input]) -> None:

@@ -12,6 +12,9 @@ from api.frames import available_frames, follow_frames, frames_so_far, keep_aliv
 from api.http import EventStream, Reply, Routes
 from api.own_jobs import cancel, find_own_job, read_result, remove, wait_until_over
 from api.render import polling_headers, to_attempt, to_job
+from api.respond import ANY_ROUTE
+from api.retry import JobNotRetryableError, retry
+from api.waiting_times import waiting_of
 from shared.errors import (
     GoneError,
     InvalidCursorError,
@@ -73,7 +76,8 @@ async def get_job(call: Call, job_id: str, query: WaitQuery) -> Reply[Job]:
     call.headers |= polling_headers(row) | {"ETag": _etag(row)}
     if known == _etag(row):
         return Reply(body=b"", status=304)
-    return Reply(body=json.encode(to_job(row, await _progress(call, row))))
+    job = to_job(row, await _progress(call, row), await waiting_of(call.state, row))
+    return Reply(body=json.encode(job))
 
 
 def _etag(row: JobRow) -> str:
@@ -169,6 +173,12 @@ async def cancel_job(call: Call, job_id: str) -> Job:
     """Cancel a job; repeated, or too late, it changes nothing."""
     row = await find_own_job(call, job_id)
     return to_job(await cancel(call, row))
+
+
+@routes.post("/v1/jobs/{job_id}/retry", status=202, raises=(*ANY_ROUTE, JobNotRetryableError))
+async def retry_job(call: Call, job_id: str) -> Reply[Job]:
+    """Send a failed, cancelled or expired job again, as a new job; repeated, it answers 200 with the first retry."""
+    return await retry(call, await find_own_job(call, job_id))
 
 
 @routes.delete("/v1/jobs/{job_id}", raises=(NotFoundError, GoneError, JobNotFinishedError))

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from msgspec import json
 
-from api.call import Call
+from api.call import Call, Draft
 from api.frames import keep_alive
 from api.http import EventStream, Reply, Routes
 from api.idempotency import REPLAYED, Earlier
@@ -16,9 +16,8 @@ from api.render import gone, polling_headers
 from api.respond import ERRORS, preference_of, respond_or_stream, submit_once
 from api.response_inputs import store_input
 from api.responses import follow_response, new_response, read_response, response_form
-from api.submit import Submission, find_router
+from api.submission import Submission, find_router
 from shared.errors import GoneError, InvalidCursorError, JobNotFinishedError
-from shared.ids import new_ulid
 from shared.jobs.queries import get_request
 from shared.jobs.schemas import RESPONSE, Job, alias_of, public_id
 from shared.jobs.tables import JobRow
@@ -47,31 +46,34 @@ _CANCEL_S: Final = 2.0
 """Longest wait for a worker to end what was cancelled."""
 
 
-@routes.post(PATH, raises=(*ERRORS, *CREATE_ERRORS), accepted=Job, is_inference=True)
-async def create_response(call: Call, body: ResponseRequest) -> Reply[Response] | EventStream[ResponseEvent]:
-    """Make a response.
-
-    With `stream: true` the answer is a stream of typed events, numbered from 0; a broken one is resumed by getting the
-    response with `stream=true` and `starting_after`.  With `background: true` the answer comes at once.
-    """
+async def prepare_response(draft: Draft, body: ResponseRequest) -> Submission:
+    """Return what this request asks for, and put its body into the form that jobs keep."""
     body.check()
-    router = await find_router(call, body.model, CHAT_TYPES)
-    job_id = new_ulid()
-    items = await store_input(call, body, job_id)
-    submission = Submission(
+    router = await find_router(draft, body.model, CHAT_TYPES)
+    items = await store_input(draft, body)
+    return Submission(
         kind=RESPONSE,
         endpoint=PATH,
         router=router,
         model=body.model,
-        stream=bool(body.stream or body.background),
+        stream=bool(body.stream),
         store=body.store,
         metadata=body.metadata,
         end_user=body.user,
         estimate=Estimate(prompt_tokens=estimate_prompt(body, items), output_tokens=body.max_output_tokens or 0),
         is_flex=body.service_tier == "flex",
         background=bool(body.background),
-        job_id=job_id,
     )
+
+
+@routes.post(PATH, raises=(*ERRORS, *CREATE_ERRORS), accepted=Job, prepare=prepare_response)
+async def create_response(call: Call, body: ResponseRequest) -> Reply[Response] | EventStream[ResponseEvent]:
+    """Make a response.
+
+    With `stream: true` the answer is a stream of typed events, numbered from 0; a broken one is resumed by getting the
+    response with `stream=true` and `starting_after`.  With `background: true` the answer comes at once.
+    """
+    submission = await prepare_response(call, body)
     if body.background and not body.stream and not preference_of(call).respond_async:
         return await _accept(call, body, submission)
     return await respond_or_stream(call, submission, lambda job: response_form(body, job))
@@ -159,7 +161,7 @@ async def list_input_items(call: Call, response_id: str, query: ListInputItemsQu
     """List the items of a response's own input, without those of the responses it continues."""
     row = await _find(call, response_id)
     async with call.state.database.read() as session:
-        items = own_items(await get_request(session, row.id))
+        items = own_items(await get_request(session, row.id), row.id)
     if query.order == "desc":
         items.reverse()
     start = _place_behind(items, query.after)

@@ -7,9 +7,10 @@ the rounds.  CPU seconds per 1,000 requests hardly depend on what else the machi
 
   chat-N, stream-N   N connections, provider of fixed answers; added p50 is that over the provider asked directly
   kinds              embeddings, rerank, and a chat with limits and budgets, beside a plain chat; simulator
-  routing            choosing one of three providers; from a failed attempt to the next provider
+  routing            choosing one of three providers; taking a slot there; from a failed attempt to the next provider
   accept-64          202 per second with `Prefer: respond-async`, with a worker beside and without one
   drain              queued jobs, then a worker: how fast they are done
+  batches            one batch: accepted, run, and its files written; memory
   backlog            the queue alone: cost of a job with few and with very many waiting
   waiting            callers who wait for slow answers: memory and connections
   idle               start to first answer, memory
@@ -32,6 +33,7 @@ from typing import Any
 import machine
 from accept import run_accept, run_drain
 from backlog import run_backlog
+from batches import run_batches
 from chat import LOADS, run_chats, run_cores
 from installation import POSTGRESQL, SQLITE
 from kinds import run_kinds
@@ -41,12 +43,12 @@ from measure import Effort, Row, Setup
 from peers import run_peers
 from postgres import serve_postgres
 from report import ratios, tables
-from routing import run_choices, run_failover
+from routing import run_choices, run_failover, run_slots
 from startup import run_idle
 from upstream import serve_upstream
 from waiting import run_waiting
 
-NAMES = (*LOADS, "kinds", "routing", "accept-64", "drain", "backlog", "waiting", "idle", "cores")
+NAMES = (*LOADS, "kinds", "routing", "accept-64", "drain", "batches", "backlog", "waiting", "idle", "cores")
 
 
 def main() -> int:
@@ -119,6 +121,7 @@ def steps(options: argparse.Namespace, setup: Setup) -> Iterator[Step]:
             "routing": partial(run_failover, database, setup),
             "accept-64": partial(run_accept, database, setup),
             "drain": partial(run_drain, database, setup, options.jobs),
+            "batches": partial(run_batches, database, setup, options.lines),
             "waiting": partial(run_waiting, database, setup, options.clients),
             "idle": partial(run_idle, database, setup),
             "cores": partial(run_cores, database, setup),
@@ -126,6 +129,7 @@ def steps(options: argparse.Namespace, setup: Setup) -> Iterator[Step]:
         yield from ((f"{name} {database}", step) for name, step in found.items() if name in options.only)
     if "routing" in options.only:
         yield "choice of a provider", run_choices
+        yield "slots of providers", run_slots
     if "backlog" in options.only:
         yield "backlog", partial(run_backlog, options.depths)
 
@@ -167,8 +171,11 @@ def read_options() -> argparse.Namespace:
     add("--seconds", type=float, default=4.0, help="length of one measurement (4)")
     add("--warm-up", type=float, default=1.0, help="seconds of load before each one (1)")
     add("--rounds", type=int, default=3, help="measurements of each (3)")
-    add("--retries", type=int, default=0, help="of a measurement in which other programs had over 5 % of the cores (0)")
+    add(
+        "--retries", type=int, default=0, help="of a measurement in which other programs had over 5 %% of the cores (0)"
+    )
     add("--jobs", type=int, default=20_000, help="of drain (20000)")
+    add("--lines", type=int, default=50_000, help="of batches (50000)")
     add("--depths", type=numbers, default=[1_000, 100_000, 1_000_000], help="of backlog (1000,100000,1000000)")
     add("--clients", type=int, default=10_000, help="of waiting (10000)")
     add("--json", type=Path, help="also write everything here")

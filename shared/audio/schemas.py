@@ -9,13 +9,14 @@ from shared.audio.languages import language_code
 from shared.errors import InvalidFieldError
 from shared.files.errors import UnsupportedFileTypeError
 from shared.files.uploads import UploadedFile
+from shared.jobs.schemas import JobMembers
 from shared.usage.schemas import Usage
 
 TranscriptFormat = Literal["json", "text", "verbose_json", "srt", "vtt", "diarized_json"]
 TEXT_FORMATS: Final = frozenset({"text", "srt", "vtt"})
 
 
-class CreateTranscriptionForm(Struct, kw_only=True):
+class CreateTranscriptionForm(JobMembers, kw_only=True):
     """A recording and what to make of it; fields that are not listed are passed on."""
 
     file: UploadedFile
@@ -31,11 +32,11 @@ class CreateTranscriptionForm(Struct, kw_only=True):
             raise InvalidFieldError(["body", "language"], f"Invalid language {self.language[:100]!r}")
         if not self.file.size_bytes:
             raise InvalidFieldError(["body", "file"], "The file is empty")
-        if not may_be_audio(self.file):
+        if self.file.head and not may_be_audio(self.file):  # a stored request has none, and was checked
             raise UnsupportedFileTypeError("file")
 
 
-class CreateSpeechRequest(Struct, kw_only=True):
+class CreateSpeechRequest(JobMembers, kw_only=True):
     """A text to speak; members that are not listed are passed on."""
 
     model: Annotated[str, Meta(min_length=1, description="Name or alias of a router.")]

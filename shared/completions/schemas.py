@@ -6,11 +6,12 @@ from msgspec import Meta, Struct
 
 from shared.chat.schemas import Penalty
 from shared.errors import InvalidFieldError
+from shared.jobs.schemas import JobMembers
 from shared.text_input import MOST_ENTRIES, Input, TextInput, to_inputs
 from shared.usage.schemas import Usage
 
 
-class CompletionRequest(Struct, kw_only=True):
+class CompletionRequest(JobMembers, kw_only=True):
     """Body of a text completion.  `null` counts as absent; members that are not listed are passed on."""
 
     model: Annotated[str, Meta(min_length=1, description="Name or alias of a router.", examples=["simulator"])]
@@ -30,7 +31,6 @@ class CompletionRequest(Struct, kw_only=True):
     suffix: str | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
-    user: Annotated[str, Meta(max_length=512, pattern=r"^[^\x00]*$")] | None = None
 
     def check(self) -> list[Input]:
         """Return the single prompts; raises `InvalidFieldError` if members contradict one another."""

@@ -5,6 +5,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta, Struct
 
 from shared.errors import InvalidFieldError
+from shared.jobs.schemas import JobMembers
 from shared.text_input import MOST_ENTRIES, Input, TextInput, estimate_inputs, to_inputs
 from shared.usage.schemas import Usage
 
@@ -12,7 +13,7 @@ _MOST_TOKENS: Final = 300_000
 """Of all inputs together."""
 
 
-class EmbeddingRequest(Struct, kw_only=True):
+class EmbeddingRequest(JobMembers, kw_only=True):
     """Body of a request for embeddings.  `null` counts as absent; members that are not listed are passed on."""
 
     model: Annotated[
@@ -26,7 +27,6 @@ class EmbeddingRequest(Struct, kw_only=True):
         Literal["float", "base64"] | None, Meta(description="`base64`: little-endian 32-bit floats.")
     ] = None
     dimensions: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
-    user: Annotated[str, Meta(max_length=512, pattern=r"^[^\x00]*$")] | None = None
 
     def check(self) -> list[Input]:
         """Return the single inputs; raises `InvalidFieldError` if one is empty, or there are too many."""

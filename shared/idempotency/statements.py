@@ -14,11 +14,14 @@ class NewIdempotencyKey(Struct, kw_only=True):
     job_id: str
     prefers: str
     expires_ms: int
+    key: str
+    """As sent, for the job; not stored here."""
 
 
-_INSERT = insert_sql("idempotency_keys", NewIdempotencyKey.__struct_fields__)
+_COLUMNS = NewIdempotencyKey.__struct_fields__[:-1]
+_INSERT = insert_sql("idempotency_keys", _COLUMNS)
 
 
 def insert_idempotency_key(key: NewIdempotencyKey) -> Statement:
     """Bind a key to a job; the unit is refused if the key is bound already."""
-    return Statement(_INSERT, astuple(key))
+    return Statement(_INSERT, astuple(key)[:-1])

@@ -16,4 +16,8 @@ class IdempotencyKeyRow(SQLModel, table=True):
     job_id: str
     prefers: str
     """What was asked for: `wait`, `async`, or `async-wait`."""
+    http_status: int | None = None
+    """Of the answer, if the request made no job."""
+    body: bytes | None = None
+    """The answer, sealed, since it may contain a secret."""
     expires_ms: int = bigint(index=True)

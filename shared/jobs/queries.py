@@ -11,7 +11,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from shared.chat.schemas import ListChatCompletionsQuery
 from shared.ids import JOB_PREFIXES, parse_id
-from shared.jobs.schemas import BANDS, CHAT_COMPLETION, COMPLETED, ListJobsQuery
+from shared.jobs.schemas import BANDS, CHAT_COMPLETION, COMPLETED, IN_PROGRESS, QUEUED, ListJobsQuery
 from shared.jobs.tables import JobResultRow, JobRow
 
 LIGHT: Final = (defer(JobRow.request, raiseload=True), defer(JobRow.request_headers, raiseload=True))  # type: ignore[arg-type]
@@ -51,7 +51,8 @@ async def list_jobs(
     """Return at most `query.limit` jobs and whether more follow; keyset pagination on the id."""
     statement = select(JobRow).where(col(JobRow.removed_ms).is_(None), col(JobRow.store).is_not(False)).options(*LIGHT)
     equal = {
-        JobRow.user_id: user_id, JobRow.kind: query.kind, JobRow.model: query.model, JobRow.batch_id: query.batch_id,
+        JobRow.user_id: user_id, JobRow.kind: query.kind, JobRow.model: query.model,
+        JobRow.batch_id: query.bare_batch_id,
         JobRow.band: None if query.band is None else BANDS.index(query.band), JobRow.custom_id: query.custom_id,
         JobRow.end_user: query.user,
     }  # fmt: skip
@@ -111,6 +112,19 @@ def metadata_conditions(session: AsyncSession, metadata: Mapping[str, str]) -> l
 def _json_path(key: str) -> str:
     quoted = key.replace('"', '\\"')
     return f'$."{quoted}"'
+
+
+async def count_unfinished(session: AsyncSession, user_id: int | None) -> list[tuple[str, int, int, str, int, int]]:
+    """Return (status, band, router id, router name, count, oldest creation in ms) of unfinished jobs, in groups."""
+    groups = (JobRow.status, JobRow.band, JobRow.router_id, JobRow.router_name)
+    statement = (
+        select(*groups, func.count(), func.min(JobRow.created_ms))  # type: ignore[call-overload]
+        .where(col(JobRow.finished_ms).is_(None), col(JobRow.status).in_((QUEUED, IN_PROGRESS)))
+        .group_by(*groups)
+    )
+    if user_id is not None:
+        statement = statement.where(JobRow.user_id == user_id)
+    return [tuple(row) for row in (await session.exec(statement)).all()]
 
 
 async def update_job(session: AsyncSession, job_id: str, **values: object) -> None:

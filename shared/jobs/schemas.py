@@ -21,7 +21,7 @@ WITH_RESULT: Final = frozenset({COMPLETED, INCOMPLETE})
 INTERACTIVE: Final = "interactive"
 BACKGROUND: Final = "background"
 BATCH: Final = "batch"
-BANDS: Final = (INTERACTIVE, BACKGROUND, BATCH)
+BANDS: Final[tuple["Band", ...]] = (INTERACTIVE, BACKGROUND, BATCH)
 
 CHAT_COMPLETION: Final = "chat.completion"
 COMPLETION: Final = "completion"
@@ -46,6 +46,14 @@ Metadata = Annotated[
     ],
     Meta(max_length=16, description="At most 16 pairs; keys to 64, values to 512 characters."),
 ]
+
+
+class JobMembers(Struct, kw_only=True):
+    """What the body of an inference request says of its job."""
+
+    metadata: Metadata | None = None
+    store: Annotated[bool | None, Meta(description="False: the result is kept for an hour only.")] = None
+    user: Annotated[str, Meta(max_length=512, pattern=r"^[^\x00]*$")] | None = None
 
 
 class JobUrls(Struct, kw_only=True):
@@ -151,6 +159,11 @@ class ListJobsQuery(Struct, kw_only=True):
     after: str | None = None
     order: Literal["asc", "desc"] = "desc"
 
+    @property
+    def bare_batch_id(self) -> str | None:
+        """Return the batch as jobs name it."""
+        return None if self.batch_id is None else self.batch_id.removeprefix("batch_")
+
 
 class WaitQuery(Struct, kw_only=True):
     """`wait` seconds are waited for the end of the job, at most 60."""
@@ -199,6 +212,34 @@ class EventsQuery(Struct, kw_only=True):
 
     starting_after: str | None = None
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+
+
+class BandDepth(Struct, kw_only=True):
+    """Part of `Queue`."""
+
+    band: Band
+    queued: int
+
+
+class ModelDepth(Struct, kw_only=True):
+    """Part of `Queue`; `started_per_minute` counts the attempts of everybody over the last five minutes."""
+
+    model: str
+    queued: int
+    in_progress: int
+    started_per_minute: float
+
+
+class Queue(Struct, kw_only=True):
+    """Unfinished jobs: the caller's own, an administrator's view is of all."""
+
+    depth: int
+    """Queued, batches that are held back by limits included."""
+    in_progress: int
+    oldest_queued_seconds: int
+    bands: list[BandDepth]
+    models: list[ModelDepth]
+    object: Literal["queue"] = "queue"
 
 
 class JobTombstone(Struct, kw_only=True):

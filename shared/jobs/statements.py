@@ -53,6 +53,10 @@ class NewJob(Struct, kw_only=True):
     background: bool = False
     batch_id: str | None = None
     custom_id: str | None = None
+    held: bool = False
+    idempotency_key: str | None = None
+    retry_of: str | None = None
+    retried_by: str | None = None
     attempt: int = 0
     version: int = 1
     started_ms: int | None = None
@@ -118,6 +122,9 @@ _RETRY = """
 UPDATE jobs SET status = 'queued', next_attempt_ms = $3, max_attempts = max_attempts + $4, version = version + 1
 WHERE id = $1 AND attempt = $2 AND finished_ms IS NULL AND status = 'in_progress'
 """
+_NOTE_RETRY = """
+UPDATE jobs SET retried_by = $2, version = version + 1 WHERE id = $1 AND retried_by IS NULL AND finished_ms IS NOT NULL
+"""
 _REQUEST_CANCEL = """
 UPDATE jobs SET cancel_requested_ms = $2, version = version + 1
 WHERE id = $1 AND finished_ms IS NULL AND cancel_requested_ms IS NULL
@@ -151,6 +158,11 @@ def finish_job(job: FinishedJob, *, only_queued: bool = False) -> Statement:
 def retry_job(job_id: str, attempt: int, next_attempt_ms: int, *, does_count: bool) -> Statement:
     """Return a job to the queue; a try that does not count allows one more, since attempts only ever grow."""
     return Statement(_RETRY, (job_id, attempt, next_attempt_ms, 0 if does_count else 1), expects=1)
+
+
+def note_retry(job_id: str, retried_by: str) -> Statement:
+    """Name the job that repeats this one; refused if there is one."""
+    return Statement(_NOTE_RETRY, (job_id, retried_by), expects=1)
 
 
 def request_cancel(job_id: str, now_ms: int) -> Statement:

@@ -28,6 +28,13 @@ class JobRow(SQLModel, table=True):
             postgresql_where=text("finished_ms IS NULL AND admission IS NOT NULL"),
         ),
         Index(
+            "ix_jobs_batch",
+            "batch_id",
+            "status",
+            sqlite_where=text("batch_id IS NOT NULL"),
+            postgresql_where=text("batch_id IS NOT NULL"),
+        ),
+        Index(
             "ix_jobs_removal",
             "result_expires_ms",
             sqlite_where=text("removed_ms IS NULL AND result_expires_ms IS NOT NULL"),
@@ -65,6 +72,11 @@ class JobRow(SQLModel, table=True):
     end_user: str | None = None
     batch_id: str | None = None
     custom_id: str | None = None
+    held: bool = False
+    """Not to be put into the queue yet: an item of a batch that has not been admitted."""
+    idempotency_key: str | None = None
+    retry_of: str | None = None
+    retried_by: str | None = None
     created_ms: int = bigint()
     not_before_ms: int | None = bigint(default=None)
     expires_ms: int = bigint()

@@ -11,7 +11,8 @@ from shared.files.errors import MAX_FILE_BYTES, FileTooLargeError, UnsupportedFi
 from shared.ocr.schemas import OcrDocument
 
 STORED: Final = "stored:"
-"""Stands for the data URI that is in the file store, under the id of the job; no caller can send it."""
+"""Begins what stands for a data URI that is in the file store, under the id of the job; the bytes it holds follow.  No
+caller can send it."""
 INLINE_CHARACTERS: Final = 4096
 """A longer data URI goes to the file store."""
 _PIECE: Final = 1024 * 1024

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Final, Literal
 from msgspec import Meta, Struct
 
 from shared.errors import InvalidFieldError
+from shared.jobs.schemas import JobMembers
 from shared.usage.schemas import Usage
 
 Size = Annotated[int, Meta(ge=0, le=2**31 - 1)]
@@ -56,7 +57,7 @@ class OcrFormat(Struct, kw_only=True):
     json_schema: OcrJsonSchema | None = None
 
 
-class OcrRequest(Struct, kw_only=True):
+class OcrRequest(JobMembers, kw_only=True):
     """A document to read; members that are not listed are passed on."""
 
     document: OcrDocument

@@ -146,6 +146,21 @@ class JobQueue:
                 pipeline.hset(caps_key(self.name), mapping=dict(caps))
             await pipeline.execute()
 
+    async def position(self, job_id: str, band: int) -> int | None:
+        """Return the place of a waiting job within its band, from 1; None if it is not ready to start."""
+        found = await self._redis.zscore(self.name, job_id)
+        if found is None:
+            return None
+        score = found - PARKED_FROM if found >= PARKED_FROM else found
+        low = band * BAND_WIDTH
+        if not low <= score < low + BAND_WIDTH:
+            return None
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.zcount(self.name, low, f"({score}")
+            pipeline.zcount(self.name, PARKED_FROM + low, f"({PARKED_FROM + score}")
+            ready, parked = await pipeline.execute()
+        return int(ready) + int(parked) + 1
+
     async def depth(self) -> int:
         """Return the number of jobs that wait or run."""
         return int(await self._redis.zcard(self.name))

@@ -5,10 +5,11 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from shared.errors import InvalidFieldError
+from shared.jobs.schemas import JobMembers
 from shared.usage.schemas import Usage
 
 
-class RerankRequest(Struct, kw_only=True):
+class RerankRequest(JobMembers, kw_only=True):
     """Body of a request to rank documents.  Members that are not listed are passed on."""
 
     model: Annotated[str, Meta(min_length=1, description="Name or alias of a router.", examples=["simulator-rerank"])]

@@ -1,7 +1,7 @@
 """The items of a response: its input with ids, as it is stored, and what it continues.
 
 The ids of items follow from that of their job, so that a reference leads back to the job without a table: the ULID of
-the job plus the place of the item.
+the job plus the place of the item, above its last five characters, by which the items of a batch differ.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,7 +15,10 @@ HISTORY: Final = "sluice_history"
 """Member of a stored request: the items it continues, oldest first."""
 _INPUT_FROM: Final = 1
 _OUTPUT_FROM: Final = 1 << 21
-SPAN: Final = 1 << 22
+SUFFIX: Final = 5
+"""The last characters of the ids of a job and its items are the same."""
+_UNIT: Final = 1 << 5 * SUFFIX
+SPAN: Final = _UNIT << 22
 """All items of a job have ids less than this far from its own."""
 PREFIX_OF: Final = {
     "message": "msg_", "function_call": "fc_", "function_call_output": "fco_", "reasoning": "rs_",
@@ -34,18 +37,16 @@ class _Answered(Struct):
     output: list[dict[str, Any]] = []
 
 
-def to_items(body: bytes, job_id: str) -> list[dict[str, Any]]:
-    """Return the input of a checked request as items, each with an id."""
+def to_items(body: bytes) -> list[dict[str, Any]]:
+    """Return the input of a checked request as items, with those ids that the caller gave them."""
     value = _INPUT.decode(_MEMBERS.decode(body)["input"])
     items: list[dict[str, Any]] = [{"role": "user", "content": value}] if isinstance(value, str) else value
-    return [_to_item(item, shifted_ulid(job_id, _INPUT_FROM + place)) for place, item in enumerate(items)]
+    return [_to_item(item) for item in items]
 
 
-def _to_item(item: dict[str, Any], ulid: str) -> dict[str, Any]:
+def _to_item(item: dict[str, Any]) -> dict[str, Any]:
     kind = item.get("type") or "message"
-    item_id = item.get("id") or PREFIX_OF.get(kind, "item_") + ulid
-    whole = {"id": item_id, "type": kind} | ({"status": "completed"} if kind in _WITH_STATUS else {}) | item
-    whole |= {"id": item_id, "type": kind}
+    whole = {"id": None, "type": kind} | ({"status": "completed"} if kind in _WITH_STATUS else {}) | item
     if kind == "message" and isinstance(item.get("content"), str):
         whole["content"] = [_text_part(item["content"], is_output=item["role"] == "assistant")]
     return whole
@@ -59,7 +60,7 @@ def _text_part(text: str, *, is_output: bool) -> dict[str, Any]:
 
 def output_item_id(job_id: str, prefix: str, place: int) -> str:
     """Return the id of an item of a job's output."""
-    return prefix + shifted_ulid(job_id, _OUTPUT_FROM + place)
+    return prefix + shifted_ulid(job_id, (_OUTPUT_FROM + place) * _UNIT)
 
 
 def ulid_of_item(item_id: str) -> str | None:
@@ -75,16 +76,26 @@ def stored_request(body: bytes, items: Sequence[dict[str, Any]], history: Sequen
     return json.encode(members | ({HISTORY: history} if history else {}))
 
 
-def own_items(request: bytes) -> list[dict[str, Any]]:
-    """Return the items of a stored request, without what it continues."""
-    return json.decode(request, type=_Asked).input
+def own_items(request: bytes, job_id: str) -> list[dict[str, Any]]:
+    """Return the items of a job's request, without what it continues, each with an id."""
+    items = json.decode(request, type=_Asked).input
+    for place, item in enumerate(items):
+        ulid = shifted_ulid(job_id, (_INPUT_FROM + place) * _UNIT)
+        item["id"] = item.get("id") or PREFIX_OF.get(item["type"], "item_") + ulid
+    return items
 
 
-def all_items(request: bytes, answer: bytes | None) -> list[dict[str, Any]]:
-    """Return what a response that continues another one begins with: that one's history, input and output."""
+def read_items(request: bytes) -> list[dict[str, Any]]:
+    """Return all items of a stored request: what it continues and its own."""
     asked = json.decode(request, type=_Asked)
+    return [*asked.sluice_history, *asked.input]
+
+
+def all_items(job_id: str, request: bytes, answer: bytes | None) -> list[dict[str, Any]]:
+    """Return what a response that continues another one begins with: that one's history, input and output."""
+    history = json.decode(request, type=_Asked).sluice_history
     output = json.decode(answer, type=_Answered).output if answer else []
-    return [*asked.sluice_history, *asked.input, *output]
+    return [*history, *own_items(request, job_id), *output]
 
 
 def find_item(items: Iterable[dict[str, Any]], item_id: str) -> dict[str, Any] | None:

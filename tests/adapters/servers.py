@@ -8,7 +8,8 @@ from aiohttp import web
 from msgspec import Struct
 
 from tests.installation import Installation
-from tests.providers import Behaviour, ScriptedProvider, continues, embeds, ranks, responds, says, usage
+from tests.providers import Behaviour, ScriptedProvider, continues, embeds, ranks, responds, says, sends, usage
+from tests.recordings import transcribe
 
 KEY = "sk-upstream-0123456789"
 PROMPT_TOKENS = 9
@@ -30,6 +31,8 @@ class Server(Struct, frozen=True, kw_only=True):
     reports_usage: bool = True
     options: dict[str, Any] = {}
     """Further members of the provider."""
+    is_form: bool = False
+    """Called with a recording in a form."""
 
     def __str__(self) -> str:
         return f"{self.type}-{self.operation}"
@@ -42,6 +45,8 @@ class Server(Struct, frozen=True, kw_only=True):
 
     async def call(self, sluice: Installation, **members: Any) -> Any:
         """Have Sluice call it."""
+        if self.is_form:
+            return await transcribe(sluice, model="public", **self.body, **members)
         return await sluice.post(self.route, {"model": "public"} | self.body | members)
 
 
@@ -74,18 +79,37 @@ def _tei_rerank(_has_usage: bool) -> Behaviour:
     return behave
 
 
+def _media(document: dict[str, Any]) -> Callable[[bool], Behaviour]:
+    def answers(has_usage: bool) -> Behaviour:
+        return sends(json.dumps(document | ({"usage": usage(PROMPT_TOKENS, 3)} if has_usage else {})).encode())
+
+    return answers
+
+
+def _sound(_has_usage: bool) -> Behaviour:
+    return sends(b"ID3 one two three", "audio/mpeg")
+
+
+_TRANSCRIPT, _PAGES = {"text": "one two three"}, {"pages": [{"index": 0, "markdown": "one two three"}]}
+_ANSWERS: dict[str, Callable[[bool], Behaviour]] = {
+    "chat": _chat, "completion": _completion, "embedding": _embedding, "rerank": _rerank, "speech": _sound,
+    "transcription": _media(_TRANSCRIPT), "ocr": _media(_PAGES),
+}  # fmt: skip
+
+
 def _servers(operation: str, router_type: str, route: str, body: dict[str, Any], **paths: str) -> list[Server]:
-    answers = {"chat": _chat, "completion": _completion, "embedding": _embedding, "rerank": _rerank}[operation]
     return [
         Server(
-            type=kind, operation=operation, router_type=router_type, route=route, path=path, body=body, answers=answers
+            type=kind, operation=operation, router_type=router_type, route=route, path=path, body=body,
+            answers=_ANSWERS[operation], reports_usage=operation != "speech", is_form=operation == "transcription",
         )
         for kind, path in paths.items()
-    ]
+    ]  # fmt: skip
 
 
 _CHAT, _TEXT, _VECTORS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
 _RESPONSES = "/v1/responses"
+_HEARING, _SPEECH, _OCR = "/v1/audio/transcriptions", "/v1/audio/speech", "/v1/ocr"
 _RANKING = {"query": "one", "documents": ["two", "three"]}
 
 CHATS = _servers(
@@ -136,6 +160,21 @@ SERVERS = [
     Server(
         type="tei", operation="rerank", router_type="text-classification", route="/v1/rerank", path="/rerank",
         body=_RANKING, answers=_tei_rerank, reports_usage=False,
+    ),
+    *_servers(
+        "transcription", "automatic-speech-recognition", _HEARING, {"prompt": "names"},
+        openai=_HEARING, vllm=_HEARING, albert=_HEARING,
+    ),
+    Server(
+        type="mistral", operation="transcription", router_type="automatic-speech-recognition", route=_HEARING,
+        path=_CHAT, body={"prompt": "names"}, answers=_chat, is_form=True,
+    ),
+    *_servers(
+        "speech", "text-to-speech", _SPEECH, {"input": "one two three", "voice": "alloy"}, openai=_SPEECH, vllm=_SPEECH
+    ),
+    *_servers(
+        "ocr", "image-to-text", _OCR, {"document": {"image_url": "data:image/png;base64,iVBORw0KGgo="}},
+        albert=_OCR, mistral=_OCR,
     ),
 ]  # fmt: skip
 

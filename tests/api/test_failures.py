@@ -1,6 +1,8 @@
 """Providers that fail: who is told what, what is tried again, what is charged."""
 
 import json
+import time
+from email.utils import formatdate
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from shared.request_logs.tables import RequestLogRow
 from shared.usage.tables import ChargeRow
 from tests.events import read_events
 from tests.installation import Installation
-from tests.providers import Behaviour, ScriptedProvider, chunk, fails, says, sends, streams
+from tests.providers import Behaviour, ScriptedProvider, chunk, fails, in_pieces, says, sends, streams
 from tests.waiting import eventually
 
 REQUEST_ERRORS = [
@@ -87,6 +89,39 @@ async def test_the_providers_wish_to_wait_is_obeyed_or_passed_on(
     job = await eventually(lambda: waits_for_retry(sluice, job_id))
     assert job["next_attempt_at"] - job["created_at"] >= 59
     await sluice.post(f"/v1/jobs/{job_id}/cancel")
+
+
+async def test_the_wish_to_wait_may_be_a_date(sluice: Installation, provider: ScriptedProvider) -> None:
+    provider.default = fails(429, **{"Retry-After": formatdate(time.time() + 60, usegmt=True)})
+    await sluice.add_model("public", provider.url)
+
+    accepted = await sluice.chat(model="public", headers={"Prefer": "respond-async"})
+
+    job_id = (await accepted.json())["id"]
+    job = await eventually(lambda: waits_for_retry(sluice, job_id))
+    assert 50 <= job["next_attempt_at"] - job["created_at"] <= 61
+    await sluice.post(f"/v1/jobs/{job_id}/cancel")
+
+
+@pytest.mark.parametrize("wish", ["nan", "inf", "soon", "", "-5", "Mon, 99 Nov 2026 10:00:00 GMT"])
+async def test_a_wish_that_means_nothing_is_ignored(
+    sluice: Installation, provider: ScriptedProvider, wish: str
+) -> None:
+    provider.script = [fails(429, **{"Retry-After": wish})]
+    await sluice.add_model("public", provider.url)
+
+    response = await sluice.chat(model="public")
+
+    assert (response.status, len(provider.requests)) == (200, 2)
+
+
+async def test_an_error_that_comes_in_pieces_is_read_whole(sluice: Installation, provider: ScriptedProvider) -> None:
+    provider.default = in_pieces(b'{"error":', b' {"message": "too hot"}}', status=400)
+    await sluice.add_model("public", provider.url)
+
+    response = await sluice.chat(model="public")
+
+    assert (response.status, (await response.json())["detail"]) == (400, "too hot")
 
 
 async def waits_for_retry(sluice: Installation, job_id: str) -> Any:

@@ -13,7 +13,7 @@ from shared.usage.tables import ChargeRow
 from tests.installation import Installation
 from tests.people import ROLES, add_user, create, key_of, read, refused
 from tests.providers import ScriptedProvider, sends
-from tests.recordings import MODEL, TRANSCRIPTIONS, form_of, recording, stored_files, transcribe
+from tests.recordings import MODEL, TRANSCRIPTIONS, bytes_of, form_of, recording, stored_files, transcribe
 from tests.waiting import eventually
 
 LIMIT = 20 * 1024 * 1024
@@ -35,7 +35,7 @@ async def test_a_file_of_exactly_the_limit_is_taken(sluice: Installation) -> Non
     response = await transcribe(sluice, recording() + bytes(LIMIT - len(recording())))
 
     assert response.status == 200
-    assert len(await sluice.state.files.read(response.headers["x-job-id"].removeprefix("job_"))) == LIMIT
+    assert len(await bytes_of(sluice, response.headers["x-job-id"].removeprefix("job_"))) == LIMIT
 
 
 async def test_a_file_over_the_limit_is_refused(both: Installation) -> None:

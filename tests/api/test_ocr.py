@@ -100,7 +100,7 @@ async def test_a_long_document_is_kept_in_the_file_store(both: Installation, pro
     assert response.status == 200, answer
     assert [request["document"] for request in provider.requests] == [image, image]
     row = (await both.rows(JobRow))[0]
-    assert json.loads(row.request)["document"] == {"image_url": {"url": "stored:", "detail": "high"}}
+    assert json.loads(row.request)["document"] == {"image_url": {"url": "stored:3000000", "detail": "high"}}
     assert stored_files(both) == [row.id]
     assert (await both.delete(f"/v1/jobs/{answer['id']}")).status == 200
     assert stored_files(both) == []

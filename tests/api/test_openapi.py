@@ -70,7 +70,10 @@ async def test_all_parameters_are_documented(sluice: Installation) -> None:
         operation = paths[plain_path(endpoint.path)][endpoint.method.lower()]
         query = list(endpoint.query.__struct_fields__) if endpoint.query else []
         documented = [(parameter["in"], parameter["name"]) for parameter in operation["parameters"]]
-        assert documented == [("path", name) for name in endpoint.path_params] + [("query", name) for name in query]
+        key = [("header", "Idempotency-Key")] if endpoint.takes_key or endpoint.prepare else []
+        assert (
+            documented == [("path", name) for name in endpoint.path_params] + [("query", name) for name in query] + key
+        )
         has_body = endpoint.body is not None or endpoint.form is not None
         assert ("requestBody" in operation) == has_body, endpoint.path
 

@@ -7,7 +7,7 @@ from aiohttp import web
 
 from tests.installation import Installation
 from tests.people import PROVIDERS, ROUTERS, create, read, refused
-from tests.providers import ScriptedProvider, serve_provider
+from tests.providers import ScriptedProvider, in_pieces, serve_provider
 
 
 @pytest.fixture
@@ -107,3 +107,14 @@ async def test_a_new_url_is_looked_at_again(both: Installation, listed: Scripted
 
     assert await refused(refusal) == (424, "Model provider model-a not reachable.")
     assert unseen.status == 204
+
+
+async def test_an_answer_that_comes_in_pieces_is_read_whole(sluice: Installation, provider: ScriptedProvider) -> None:
+    info = in_pieces(b'{"model_id": "model-a",', b' "max_input_length": 512}')
+    provider.routes = {"/info": lambda request: info(request, {})}
+    router = await create(sluice, ROUTERS, name="probed", type="text-classification")
+
+    response = await add(sluice, provider.url, router["id"], type="tei")
+
+    assert response.status == 201, await response.text()
+    assert (await read(sluice, f"{ROUTERS}/{router['id']}"))["max_context_length"] == 512

@@ -110,9 +110,10 @@ async def test_tei_is_asked_in_its_own_words_and_for_as_many_as_it_takes(
 
     assert [numbers[result["index"]] for result in answer["results"]] == ["99", "98", "97"]
     assert set(provider.paths) == {"/rerank"}
-    assert [len(request["texts"]) for request in provider.requests] == [32, 16, 16, 16, 16, 16, 16, 4]
+    sizes = [len(request["texts"]) for request in provider.requests]
+    assert (sizes[:2], sorted(sizes[2:])) == ([32, 16], [4, 16, 16, 16, 16, 16])
     assert answer["usage"]["requests"] == 7
-    assert provider.requests[-1] == {
+    assert provider.requests[sizes.index(4)] == {
         "query": "q", "texts": numbers[-4:], "raw_scores": False, "return_text": False, "truncate": False,
         "truncation_direction": "right",
     }  # fmt: skip

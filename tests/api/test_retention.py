@@ -11,7 +11,8 @@ from shared.request_logs.tables import RequestLogRow
 from shared.usage.tables import ChargeRow, UsageRecordRow
 from tests.installation import Installation
 from worker.__main__ import open_runtime
-from worker.reconciler import Reconciler, retain
+from worker.reconciler import Reconciler
+from worker.retention import retain
 
 DAY_MS = 86_400_000
 MANY = 1200

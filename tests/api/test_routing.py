@@ -2,54 +2,24 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from aiohttp import web
 
+from shared.clock import now_ms
 from shared.jobs.tables import JobRow
+from shared.usage.tables import ChargeRow
 from tests.conftest import make_settings
-from tests.installation import Installation, open_installation
+from tests.installation import Installation, open_installation, run_workers
 from tests.people import PROVIDERS, ROUTERS, changed, create, read
-from tests.providers import ScriptedProvider, fails, says, serve_provider
+from tests.providers import Behaviour, ScriptedProvider, cuts_at_once, fails, hangs, says
+from tests.routed import add_router, ask, attempts, gets_traffic
 from tests.servers import RedisServer
 from tests.waiting import eventually
-
-
-@pytest_asyncio.fixture
-async def two() -> AsyncIterator[tuple[ScriptedProvider, ScriptedProvider]]:
-    """Two providers over real HTTP."""
-    async with AsyncExitStack() as stack:
-        first = await stack.enter_async_context(serve_provider())
-        second = await stack.enter_async_context(serve_provider())
-        yield first, second
-
-
-async def add_router(installation: Installation, *providers: dict[str, Any], **members: Any) -> int:
-    """Create a router with these providers and grant it to everybody; returns its id."""
-    router = await create(installation, ROUTERS, **({"name": "routed", "type": "text-generation"} | members))
-    await installation.grant(router["id"])
-    for number, provider in enumerate(providers):
-        await installation.add_provider(router["id"], **({"model_name": f"m{number}"} | provider))
-    if installation.runtime is not None:
-        await installation.runtime.directory.refresh()  # the worker knows all of them from the first attempt on
-    return int(router["id"])
-
-
-async def ask(installation: Installation, count: int = 1, **members: Any) -> list[int]:
-    """Send chats at once; returns their statuses."""
-    answers = await asyncio.gather(*(installation.chat(model="routed", **members) for _ in range(count)))
-    return [answer.status for answer in answers]
-
-
-async def attempts(installation: Installation, answer: Any) -> list[dict[str, Any]]:
-    """Return the attempts of the job behind an answer."""
-    data = (await read(installation, f"/v1/jobs/{answer.headers['x-job-id']}/attempts"))["data"]
-    return list(data)
+from worker.context import Runtime
 
 
 async def test_shuffle_uses_every_provider(sluice: Installation, two: Any) -> None:
@@ -104,19 +74,14 @@ async def test_the_least_busy_provider_gets_the_next_attempt(sluice: Installatio
     assert len(fast.requests) > len(slow.requests) * 2
 
 
-async def test_a_new_provider_of_a_busy_router_gets_traffic(sluice: Installation, two: Any) -> None:
+async def test_a_new_provider_of_a_busy_routergets_traffic(sluice: Installation, two: Any) -> None:
     old, new = two
     old.default = says("Old.", delay_s=0.1)
     router = await add_router(sluice, {"url": old.url}, load_balancing_strategy="least_busy")
     await ask(sluice, 10)
 
     await sluice.add_provider(router, new.url, model_name="new")
-    await eventually(lambda: _gets_traffic(sluice, new))
-
-
-async def _gets_traffic(installation: Installation, provider: ScriptedProvider, above: int = 0) -> bool:
-    await ask(installation, 4)
-    return len(provider.requests) > above
+    await eventually(lambda: gets_traffic(sluice, new))
 
 
 @pytest.mark.parametrize("strategy", ["shuffle", "least_busy", "weighted"])
@@ -181,19 +146,67 @@ async def _cap_is_known(installation: Installation) -> bool:
     return bool(await installation.state.redis.hlen("sluice:inference:caps"))
 
 
-async def test_a_failing_provider_is_not_the_callers_problem(sluice: Installation, two: Any) -> None:
+@pytest.mark.parametrize(
+    ("failure", "status", "reason"),
+    [
+        (fails(500), 500, "http_5xx"), (fails(429), 429, "http_429"), (fails(401), 401, "http_401"),
+        (fails(404), 404, "http_404"), (hangs(), None, "timeout"), (cuts_at_once(), None, "connection"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("is_stream", [False, True])
+async def test_a_failing_provider_is_not_the_callers_problem(
+    sluice: Installation, two: Any, failure: Behaviour, status: int | None, reason: str, *, is_stream: bool
+) -> None:
+    bad, good = two
+    bad.default = failure
+    await add_router(
+        sluice, {"url": bad.url, "weight": 1e6, "timeout": 1}, {"url": good.url}, load_balancing_strategy="weighted"
+    )
+
+    answer = await sluice.chat(model="routed", stream=is_stream)
+
+    assert answer.status == 200
+    text = await answer.text()
+    assert ("Hello!" in text, "[DONE]" in text) == (True, is_stream)
+    first, second = await attempts(sluice, answer)
+    assert (first["status"], first["http_status"], first["retry_reason"]) == ("failed", status, reason)
+    assert (second["status"], second["provider_id"] != first["provider_id"]) == ("succeeded", True)
+    assert second["usage"]["total_tokens"] == 12
+    assert len(await sluice.rows(JobRow)) == len(await sluice.rows(ChargeRow)) == 1
+
+
+async def test_every_provider_is_tried_however_many_fail(sluice: Installation, two: Any) -> None:
     bad, good = two
     bad.default = fails(500)
-    await add_router(sluice, {"url": bad.url, "weight": 1e6}, {"url": good.url}, load_balancing_strategy="weighted")
+    providers = [{"url": bad.url, "weight": 1e6} for _ in range(4)]
+    await add_router(sluice, *providers, {"url": good.url, "weight": 1e-6}, load_balancing_strategy="weighted")
 
     answer = await sluice.chat(model="routed")
 
     assert answer.status == 200
     seen = await attempts(sluice, answer)
-    assert [one["status"] for one in seen] == ["failed", "succeeded"]
-    assert seen[0]["http_status"] == 500
-    assert seen[0]["provider_id"] != seen[1]["provider_id"]
-    assert len(await sluice.rows(JobRow)) == 1
+    assert [one["status"] for one in seen] == ["failed"] * 4 + ["succeeded"]
+    assert len({one["provider_id"] for one in seen}) == 5
+    job = await sluice.job(answer.headers["x-job-id"])
+    assert (job["attempt"], job["max_attempts"]) == (5, 5)
+
+
+async def test_the_breaker_of_one_worker_holds_for_the_others(sluice: Installation, two: Any) -> None:
+    busy, free = two
+    busy.default = fails(429, **{"Retry-After": "60"})
+    async with run_workers(sluice.state.settings) as other:
+        router = await add_router(sluice, {"url": busy.url}, {"url": free.url})
+        while not busy.requests:
+            await ask(sluice)
+
+        paused, _ = (await read(sluice, f"{PROVIDERS}?router={router}"))["data"]
+        assert sluice.runtime is not None
+        for runtime in (sluice.runtime, other):
+            await eventually(partial(_knows_a_pause, runtime, paused["id"]))
+
+
+def _knows_a_pause(runtime: Runtime, provider_id: int) -> bool:
+    return runtime.routing.health.opens_ms(provider_id) > now_ms()
 
 
 async def test_the_breaker_opens_after_failures_and_closes_after_a_success(sluice: Installation, two: Any) -> None:
@@ -211,7 +224,7 @@ async def test_the_breaker_opens_after_failures_and_closes_after_a_success(sluic
     (number,) = await redis.zrange("sluice:providers:open", 0, -1)
     bad.default = says("Well again.")
     await redis.zadd("sluice:providers:open", {number: 1})  # its pause is over
-    await eventually(lambda: _gets_traffic(sluice, bad, above=before))
+    await eventually(lambda: gets_traffic(sluice, bad, above=before))
     assert await redis.zcard("sluice:providers:open") == 0
 
 
@@ -243,27 +256,6 @@ async def test_all_providers_out_is_told_truthfully(sluice: Installation, provid
         assert (await answer.json())["error"]["code"] == "provider_unavailable"
     assert len(provider.requests) == 1
     assert await attempts(sluice, second) == []
-
-
-@pytest.mark.parametrize(
-    ("metric", "limit", "is_avoided"),
-    [("latency", 100, True), ("latency", 60_000, False), ("performance", 1e6, True), ("performance", 0.001, False)],
-)
-async def test_quality_of_service_is_kept(
-    sluice: Installation, two: Any, metric: str, limit: float, is_avoided: bool
-) -> None:
-    slow, other = two
-    slow.default = says("A slow answer.", delay_s=0.25)
-    await add_router(sluice, {"url": slow.url, "qos_metric": metric, "qos_limit": limit}, {"url": other.url})
-    while not slow.requests:
-        await ask(sluice, 4)
-    await asyncio.sleep(1.2)  # until its figures have made the round
-    await ask(sluice, 4)  # one of them may be the probe of these ten seconds
-    before = len(slow.requests)
-
-    await ask(sluice, 30)
-
-    assert (len(slow.requests) - before <= 1) == is_avoided
 
 
 async def test_a_fallback_router_answers_when_all_providers_are_out(sluice: Installation, two: Any) -> None:

@@ -1,10 +1,14 @@
 """POST /v1/audio/transcriptions, through form, file store, queue, worker, provider and back."""
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from shared.clock import now_ms
 from shared.jobs.tables import JobResultRow, JobRow
@@ -12,7 +16,8 @@ from shared.usage.tables import ChargeRow, UsageRecordRow
 from tests.api.test_retention import change, sweep
 from tests.installation import Installation
 from tests.providers import ScriptedProvider, fails, says, sends
-from tests.recordings import recording, stored_files, transcribe
+from tests.recordings import bytes_of, recording, stored_files, transcribe
+from worker.providers.base import ProviderCall, ProviderError, ProviderFile
 
 SEGMENTS = [
     {"id": 0, "start": 0, "end": 1.5, "text": " Hello there", "avg_logprob": -0.1},
@@ -66,7 +71,7 @@ async def test_the_recording_is_in_the_file_store_and_the_row_names_it(both: Ins
         },
     }
     assert stored_files(both) == [job_id]
-    assert await both.state.files.read(job_id) == data
+    assert await bytes_of(both, job_id) == data
 
 
 @pytest.mark.parametrize("how", ["deleted", "expired"])
@@ -233,6 +238,42 @@ async def test_another_provider_is_tried_with_the_same_recording(
     assert provider.bodies == [recording()] * 2
 
 
+async def test_a_recording_is_sent_with_its_length(sluice: Installation, provider: ScriptedProvider) -> None:
+    provider.default = answers({"text": "Hello"})
+    await add_transcriber(sluice, provider.url)
+    data = recording(200)
+
+    response = await transcribe(sluice, data, model="ears")
+
+    assert (response.status, provider.bodies) == (200, [data])
+    assert int(provider.headers[0]["Content-Length"]) > len(data) > 3_000_000
+    assert "Transfer-Encoding" not in provider.headers[0]
+
+
+async def test_a_store_that_is_out_of_order_is_not_the_providers_fault(
+    both: Installation, provider: ScriptedProvider
+) -> None:
+    jobs = Path(both.state.settings.data_dir) / "files" / "jobs"
+
+    async def lose_the_store(_request: web.Request, _body: dict[str, Any]) -> web.StreamResponse:
+        await asyncio.to_thread(jobs.rename, jobs.with_name("elsewhere"))
+        jobs.write_text("in the way")
+        return web.json_response({}, status=500)
+
+    provider.script = [lose_the_store]
+    await add_transcriber(both, provider.url)
+
+    response = await transcribe(both, model="ears")
+
+    job_id = response.headers["x-job-id"]
+    attempts = (await (await both.get(f"/v1/jobs/{job_id}/attempts")).json())["data"]
+    assert (response.status, (await response.json())["error"]["code"]) == (503, "storage_unavailable")
+    assert [one["retry_reason"] for one in attempts] == ["http_5xx", "file_store", "file_store"]
+    models = (await (await both.get("/v1/admin/routers?order_by=id&order_direction=desc&limit=1")).json())["data"]
+    health = await (await both.get(f"/v1/admin/routers/{models[0]['id']}/health")).json()
+    assert [one["failures"] for one in health["providers"]] == [1]
+
+
 @pytest.mark.parametrize("document", [b"", b"[]", b'{"text": 1}', b'{"segments": []}', b"\xff"])
 async def test_a_malformed_answer_is_the_providers_fault(
     sluice: Installation, provider: ScriptedProvider, document: bytes
@@ -243,3 +284,29 @@ async def test_a_malformed_answer_is_the_providers_fault(
     response = await transcribe(sluice, model="ears")
 
     assert (response.status, (await response.json())["error"]["code"]) == (503, "provider_unavailable")
+
+
+async def test_a_file_that_breaks_off_is_not_the_providers_fault(
+    sluice: Installation, provider: ScriptedProvider
+) -> None:
+    async def read(request: web.Request) -> web.StreamResponse:
+        return web.json_response({"text": (await request.read()).decode()})
+
+    provider.routes = {"/v1/audio/transcriptions": read}
+    await add_transcriber(sluice, provider.url)
+    assert sluice.runtime is not None
+    router = await sluice.runtime.directory.find_router("ears")
+    assert router is not None
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"RIFF"
+        raise ProviderError("the disk is gone", blame="sluice", reason="file_store")
+
+    file = ProviderFile(size_bytes=100, chunks=chunks(), name="a.wav", content_type="audio/wav")
+    call = ProviderCall(
+        provider=router.providers[0], operation="transcription", body=b"{}", attempt=1, traceparent=None, file=file
+    )
+    with pytest.raises(ProviderError, match="the disk is gone") as caught:
+        await sluice.runtime.adapters["openai"].complete(call)
+
+    assert caught.value.blame == "sluice"

@@ -12,8 +12,13 @@ from shared.files.store import FileGoneError, FileStore, FileStoreError, open_fi
 from shared.ids import new_ulid
 from shared.settings import Settings, SettingsError
 from tests.api.test_retention import sweep
-from tests.installation import Installation
+from tests.conftest import make_settings
+from tests.faults.processes import free_port
+from tests.installation import Installation, open_installation
+from tests.providers import ScriptedProvider, sends
+from tests.recordings import bytes_of, recording, transcribe
 from tests.s3 import serve_objects
+from tests.servers import RedisServer
 
 HOUR_S = 3600
 
@@ -30,10 +35,17 @@ async def pieces(*parts: bytes, then: Exception | None = None) -> AsyncIterator[
         raise then
 
 
+async def read(store: FileStore, job_id: str) -> bytes:
+    stored = await store.open(job_id)
+    data = b"".join([chunk async for chunk in stored.chunks])
+    assert len(data) == stored.size_bytes
+    return data
+
+
 async def test_what_was_written_in_pieces_is_read_as_a_whole(store: FileStore) -> None:
     await store.write("a", pieces(b"one ", b"x" * 6_000_000, b" two"))
 
-    assert await store.read("a") == b"one " + b"x" * 6_000_000 + b" two"
+    assert await read(store, "a") == b"one " + b"x" * 6_000_000 + b" two"
 
 
 async def test_an_error_on_the_way_leaves_nothing_and_is_passed_on(store: FileStore, tmp_path: Path) -> None:
@@ -42,7 +54,7 @@ async def test_an_error_on_the_way_leaves_nothing_and_is_passed_on(store: FileSt
             await store.write("a", pieces(b"x" * 6_000_000, b"y", then=error))
 
     with pytest.raises(FileGoneError):
-        await store.read("a")
+        await read(store, "a")
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
@@ -52,7 +64,7 @@ async def test_deleting_what_is_not_there_is_no_error(store: FileStore) -> None:
     await store.delete(["nobody", "a", "a"])
 
     with pytest.raises(FileGoneError):
-        await store.read("a")
+        await read(store, "a")
 
 
 async def test_a_store_that_cannot_be_written_says_so(tmp_path: Path) -> None:
@@ -93,24 +105,57 @@ async def test_files_without_a_job_are_swept_after_an_hour(idle: Installation) -
     assert {path.name for path in folder.iterdir()} == {young, job_id}
 
 
+def use_bucket(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    values = {"ENDPOINT_URL": url, "ALLOW_HTTP": "true", "ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b"}
+    for name, value in values.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+
+
 async def test_a_bucket_keeps_files_as_a_folder_does(monkeypatch: pytest.MonkeyPatch) -> None:
     async with serve_objects() as bucket:
-        for name, value in (("ENDPOINT_URL", bucket.url), ("ALLOW_HTTP", "true"), ("ACCESS_KEY_ID", "a")):
-            monkeypatch.setenv(f"AWS_{name}", value)
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+        use_bucket(monkeypatch, bucket.url)
         store = open_file_store(Settings(file_store_url="s3://bucket/prefix"))
 
-        await store.write("a", pieces(b"one ", b"x" * 6_000_000))
+        await store.write("a", pieces(b"one ", b"x" * 16_000_000))
         await store.put("b", b"two")
         with pytest.raises(ValueError, match="too large"):
-            await store.write("c", pieces(b"x" * 6_000_000, then=ValueError("too large")))
+            await store.write("c", pieces(b"x" * 16_000_000, then=ValueError("too large")))
 
-        assert sorted(bucket.objects) == ["prefix/jobs/a", "prefix/jobs/b"]
-        assert bucket.parts == {}
-        assert await store.read("a") == b"one " + b"x" * 6_000_000
-        later = datetime.now(UTC) + timedelta(hours=1)
-        assert [page async for page in store.older_than(later)] == [["a", "b"]]
+        assert await bucket.unfinished_uploads() == 0
+        assert await read(store, "a") == b"one " + b"x" * 16_000_000
+        now, hour = datetime.now(UTC), timedelta(hours=1)
+        assert [page async for page in store.older_than(now + hour)] == [["a", "b"]]
+        assert [page async for page in store.older_than(now - hour)] == [[]]
         await store.delete(["a", "b", "nobody"])
         with pytest.raises(FileGoneError):
-            await store.read("a")
-        assert bucket.objects == {}
+            await store.open("a")
+        assert [page async for page in store.older_than(now + hour)] == []
+
+
+async def test_a_bucket_that_does_not_answer_is_out_of_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_bucket(monkeypatch, f"http://127.0.0.1:{free_port()}")
+    store = open_file_store(Settings(file_store_url="s3://bucket/prefix"))
+
+    with pytest.raises(FileStoreError):
+        await store.open("a")
+
+
+async def test_a_recording_goes_through_a_bucket_and_leaves_with_its_job(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, redis_server: RedisServer, provider: ScriptedProvider
+) -> None:
+    provider.default = sends(b'{"text": "Hello"}')
+    data = recording(600)
+    async with serve_objects() as bucket:
+        use_bucket(monkeypatch, bucket.url)
+        settings = make_settings(tmp_path, redis_server, file_store_url="s3://bucket/prefix")
+        async with open_installation(settings) as sluice:
+            await sluice.add_model("ears", provider.url, router_type="automatic-speech-recognition")
+
+            response = await transcribe(sluice, data, model="ears")
+
+            assert (response.status, provider.bodies) == (200, [data])
+            job_id = response.headers["x-job-id"].removeprefix("job_")
+            assert await bytes_of(sluice, job_id) == data
+            assert (await sluice.delete(f"/v1/jobs/job_{job_id}")).status == 200
+            with pytest.raises(FileGoneError):
+                await sluice.state.files.open(job_id)

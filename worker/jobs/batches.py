@@ -1,36 +1,103 @@
-"""Many inputs in as few calls of a provider as it takes."""
+"""Many inputs in as few calls of a provider as it takes.
 
+The first call finds out how many inputs the provider takes; the others are sent a few at a time.  What the calls of an
+attempt consumed is recorded even if one of them fails.
+"""
+
+import asyncio
 import re
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, TypeVar
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Final, Protocol, TypeVar
 
+from worker.context import JobContext, TokenCount
 from worker.providers.base import ProviderError
 
+
+class Batch(Protocol):
+    """What one call gave."""
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of its inputs."""
+        ...
+
+    @property
+    def is_estimated(self) -> bool:
+        """Whether they were counted here."""
+        ...
+
+
 T = TypeVar("T")
-R = TypeVar("R")
+B = TypeVar("B", bound=Batch)
+_AT_ONCE: Final = 4
+"""Calls of one attempt at a provider without an `inflight` limit."""
 _REFUSALS: Final = frozenset({400, 413, 422})
 _ABOUT_SIZE: Final = re.compile(r"too (many|large)|at most|max|limit|exceed|size", re.IGNORECASE)
 _ABOUT_ONE: Final = re.compile(r"context|sequence|must have less than|dimension", re.IGNORECASE)
+_TOO_LONG: Final = re.compile(
+    r"context.{0,9}length|sequence length|less than \d+ tokens|max\w* \d+ tokens", re.IGNORECASE
+)
+_UNKNOWN_TOKEN: Final = re.compile(r"vocab|token ids?\b", re.IGNORECASE)
 
 
-async def call_in_batches(inputs: Sequence[T], most: int, call: Callable[[int, Sequence[T]], Awaitable[R]]) -> list[R]:
-    """Return the results of the calls, each with the index of its first input and at most `most` inputs.
+async def call_in_batches(
+    ctx: JobContext, inputs: Sequence[T], call: Callable[[int, Sequence[T]], Awaitable[B]]
+) -> list[B]:
+    """Return the results of the calls, each with the index of its first input, in the order of the inputs.
 
-    A batch that the provider refuses for its size is halved, and no later one is larger.  Raises `ProviderError`.
+    A batch that the provider refuses for its size is halved.  Raises `ProviderError`.
     """
-    results: list[R] = []
-    start = 0
-    while start < len(inputs):
-        batch = inputs[start : start + most]
-        try:
-            results.append(await call(start, batch))
-        except ProviderError as error:
-            if len(batch) == 1 or not _is_about_size(error):
-                raise
-            most = (len(batch) + 1) // 2
-        else:
-            start += len(batch)
-    return results
+    done: dict[int, B] = {}
+    ctx.count_so_far = lambda: count_batches(done.values())
+
+    async def send(start: int, most: int) -> int:
+        """Send as many as the provider takes; returns how many that are."""
+        while True:
+            batch = inputs[start : start + most]
+            try:
+                done[start] = await call(start, batch)
+            except ProviderError as error:
+                if len(batch) == 1 or not _is_about_size(error):
+                    raise _to_unprocessable(error) from error
+                most = (len(batch) + 1) // 2
+            else:
+                return len(batch)
+
+    taken = await send(0, ctx.runtime.adapters[ctx.provider.type].max_inputs)
+    ranges = deque((start, min(start + taken, len(inputs))) for start in range(taken, len(inputs), taken))
+    await _send_all(ranges, send, _AT_ONCE if ctx.provider.most_attempts is None else 1)
+    return [done[start] for start in sorted(done)]
+
+
+async def _send_all(ranges: deque[tuple[int, int]], send: Callable[[int, int], Awaitable[int]], at_once: int) -> None:
+    """Send these ranges of inputs, a few at a time; raises the first failure once no call is under way."""
+    failures: list[ProviderError] = []
+
+    async def work() -> None:
+        while ranges and not failures:
+            start, stop = ranges.popleft()
+            try:
+                while start < stop:
+                    start += await send(start, stop - start)
+            except ProviderError as error:
+                failures.append(error)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(min(at_once, len(ranges))):
+            group.create_task(work())
+    if failures:
+        raise failures[0]
+
+
+def count_batches(batches: Iterable[Batch]) -> TokenCount:
+    """Return the tokens of these calls."""
+    found = list(batches)
+    return TokenCount(
+        prompt=sum(batch.prompt_tokens for batch in found),
+        is_estimated=any(batch.is_estimated for batch in found),
+        calls=len(found),
+    )
 
 
 def _is_about_size(error: ProviderError) -> bool:
@@ -40,3 +107,13 @@ def _is_about_size(error: ProviderError) -> bool:
     if "batch" in error.message.lower():
         return True
     return not _ABOUT_ONE.search(error.message) and (error.status == 413 or bool(_ABOUT_SIZE.search(error.message)))
+
+
+def _to_unprocessable(error: ProviderError) -> ProviderError:
+    """Return the error with the status that it has if it is found here: 422 for texts and tokens no model can take."""
+    if error.status in _REFUSALS and error.blame == "request":
+        if error.code == "context_length_exceeded" or _TOO_LONG.search(error.message):
+            error.status, error.code = 422, "context_length_exceeded"
+        elif _UNKNOWN_TOKEN.search(error.message):
+            error.status = 422
+    return error

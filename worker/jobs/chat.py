@@ -34,7 +34,7 @@ _CHUNK_CHOICES = json.Decoder(list[ChunkChoice])
 
 async def run_chat(ctx: JobContext) -> Produced:
     """Run one attempt; raises `ProviderError`."""
-    body = to_upstream(ctx.request, ctx.provider.model_name, is_stream=ctx.message.stream)
+    body = to_upstream(ctx.request, ctx.provider.model_name, "chat", is_stream=ctx.message.stream)
     if ctx.message.stream:
         return await run_stream(ctx, call_of(ctx, "chat", body), _StreamedChat(), _render)
     reply = await call_provider(ctx, "chat", body)

@@ -38,7 +38,7 @@ _ASKED = json.Decoder(_Asked, strict=False)
 
 async def run_completion(ctx: JobContext) -> Produced:
     """Run one attempt; raises `ProviderError`."""
-    body = to_upstream(ctx.request, ctx.provider.model_name, is_stream=ctx.message.stream)
+    body = to_upstream(ctx.request, ctx.provider.model_name, "completion", is_stream=ctx.message.stream)
     if ctx.message.stream:
         return await run_stream(ctx, call_of(ctx, "completion", body), _StreamedCompletion(), _render)
     reply = await call_provider(ctx, "completion", body)

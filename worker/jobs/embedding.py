@@ -16,8 +16,8 @@ from msgspec.structs import replace
 from shared.text_input import Input, TextInput, to_inputs
 from shared.tokens import count_input_tokens
 from shared.usage.schemas import Usage
-from worker.context import JobContext, Produced, TokenCount
-from worker.jobs.batches import call_in_batches
+from worker.context import JobContext, Produced
+from worker.jobs.batches import call_in_batches, count_batches
 from worker.jobs.upstream import (
     MALFORMED,
     UpstreamUsage,
@@ -67,7 +67,7 @@ async def run_embedding(ctx: JobContext) -> Produced:
     """Run one attempt; raises `ProviderError`."""
     asked = _ASKED.decode(ctx.request)
     inputs = to_inputs(asked.input, "input")
-    members = to_members(ctx.request, ctx.provider.model_name)
+    members = to_members(ctx.request, ctx.provider.model_name, "embedding")
     members.pop("encoding_format", None)
 
     async def embed(_start: int, batch: Sequence[Input]) -> _Batch:
@@ -83,14 +83,9 @@ async def run_embedding(ctx: JobContext) -> Produced:
         tokens = count_input_tokens(batch) if reported is None else reported
         return _Batch(vectors, tokens, reported is None, request_id_of(reply))
 
-    adapter = ctx.runtime.adapters[ctx.provider.type]
-    batches = await call_in_batches(inputs, adapter.max_inputs, embed)
+    batches = await call_in_batches(ctx, inputs, embed)
     return Produced(
-        tokens=TokenCount(
-            prompt=sum(batch.prompt_tokens for batch in batches),
-            is_estimated=any(batch.is_estimated for batch in batches),
-            calls=len(batches),
-        ),
+        tokens=count_batches(batches),
         render=lambda usage: _render(ctx, [vector for batch in batches for vector in batch.vectors], usage),
         provider_request_id=batches[-1].request_id,
     )

@@ -76,8 +76,8 @@ def _is_sent(item: dict[str, Any]) -> bool:
 
 def _anonymous(item: dict[str, Any]) -> dict[str, Any]:
     """Return an item without the id that was given out here; reasoning has to have one."""
-    kept = item["type"] == "reasoning"
-    return {name: value for name, value in item.items() if kept or name not in ("id", "status")}
+    has_id = item["type"] == "reasoning" and item["id"] is not None
+    return {name: value for name, value in item.items() if has_id or name not in ("id", "status")}
 
 
 class NativeAnswer:

@@ -4,20 +4,20 @@ from typing import Any, Final
 
 import msgspec
 from msgspec import Raw, Struct, json
+from msgspec.structs import replace
 
+from shared.ids import new_ulid
 from shared.jobs.schemas import alias_of
 from shared.ocr.documents import STORED, size_of, with_url
 from shared.ocr.schemas import OcrRequest
-from shared.request_logs.redaction import clean
 from shared.tokens import count_tokens
 from shared.usage.schemas import Usage
 from worker.context import JobContext, Produced, TokenCount
-from worker.jobs.files import read_file
+from worker.jobs.files import open_file
 from worker.jobs.reported import reported_tokens
-from worker.jobs.upstream import NULL
-from worker.providers.base import ProviderCall, ProviderError
+from worker.jobs.upstream import MEMBERS, NULL, call_of, request_id_of, to_members
+from worker.providers.base import ProviderError
 
-_MEMBERS: Final = json.Decoder(dict[str, Raw])
 _PAGE: Final[dict[str, Any]] = {"markdown": None, "dimensions": None, "images": []}
 _IMAGE: Final = {
     "top_left_x": None, "top_left_y": None, "bottom_right_x": None, "bottom_right_y": None, "image_base64": None,
@@ -37,30 +37,24 @@ async def run_ocr(ctx: JobContext) -> Produced:
     """Run one attempt; raises `ProviderError`."""
     request = json.decode(ctx.request, type=OcrRequest, strict=False)
     body, url = ctx.request, request.document.url or ""
-    if url == STORED:
-        url = (await read_file(ctx)).decode()
-        body = with_url(body, request.document, url)
-    members = _MEMBERS.decode(body) | {"model": Raw(json.encode(ctx.provider.model_name))}
-    call = ProviderCall(
-        provider=ctx.provider,
-        operation="ocr",
-        body=json.encode(members),
-        attempt=ctx.attempt,
-        traceparent=ctx.message.traceparent,
-    )
+    file, size = None, size_of(url) if url.lower().startswith("data:") else None
+    if url.startswith(STORED):
+        placeholder = new_ulid()  # occurs nowhere else
+        file, size = replace(await open_file(ctx), placeholder=placeholder.encode()), int(url.removeprefix(STORED))
+        body = with_url(body, request.document, placeholder)
+    call = call_of(ctx, "ocr", json.encode(to_members(body, ctx.provider.model_name, "ocr")), file)
     reply = await ctx.runtime.adapters[ctx.provider.type].complete(call)
     try:
         found = json.decode(reply.body, type=_Pages)
-        answer = _MEMBERS.decode(reply.body)
+        answer = MEMBERS.decode(reply.body)
         pages = [_page(number, page) for number, page in enumerate(found.pages)]
     except (msgspec.DecodeError, TypeError, RecursionError) as error:
         raise ProviderError(f"The provider sent a malformed answer: {error}", reason="malformed") from error
-    size = size_of(url) if url.lower().startswith("data:") else None
     info = {"pages_processed": len(pages), "doc_size_bytes": size} | (found.usage_info or {})
     return Produced(
         tokens=reported_tokens(found.usage) or _estimate(pages),
         render=lambda usage: _render(ctx, answer, {"pages": pages, "usage_info": info}, usage),
-        provider_request_id=reply.request_id and clean(reply.request_id),
+        provider_request_id=request_id_of(reply),
     )
 
 

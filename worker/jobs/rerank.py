@@ -7,8 +7,8 @@ from msgspec import Raw, Struct, json
 
 from shared.tokens import count_input_tokens
 from shared.usage.schemas import Usage
-from worker.context import JobContext, Produced, TokenCount
-from worker.jobs.batches import call_in_batches
+from worker.context import JobContext, Produced
+from worker.jobs.batches import call_in_batches, count_batches
 from worker.jobs.upstream import (
     MALFORMED,
     UpstreamUsage,
@@ -54,7 +54,7 @@ async def run_rerank(ctx: JobContext) -> Produced:
     """Run one attempt; raises `ProviderError`."""
     asked = _ASKED.decode(ctx.request)
     query, documents = asked.query.strip(), [document.strip() for document in asked.documents]
-    members = to_members(ctx.request, ctx.provider.model_name)
+    members = to_members(ctx.request, ctx.provider.model_name, "rerank")
     members["query"] = Raw(json.encode(query))
 
     async def rank(start: int, batch: Sequence[str]) -> _Batch:
@@ -71,15 +71,11 @@ async def run_rerank(ctx: JobContext) -> Produced:
         tokens = count_input_tokens([query, *batch]) if reported is None else reported
         return _Batch(answer.results, tokens, reported is None, request_id_of(reply))
 
-    batches = await call_in_batches(documents, ctx.runtime.adapters[ctx.provider.type].max_inputs, rank)
+    batches = await call_in_batches(ctx, documents, rank)
     results = [result for batch in batches for result in batch.results]
     results.sort(key=lambda result: (-result.relevance_score, result.index))
     return Produced(
-        tokens=TokenCount(
-            prompt=sum(batch.prompt_tokens for batch in batches),
-            is_estimated=any(batch.is_estimated for batch in batches),
-            calls=len(batches),
-        ),
+        tokens=count_batches(batches),
         render=lambda usage: _render(ctx, results[: asked.top_n], usage),
         provider_request_id=batches[-1].request_id,
     )

@@ -54,7 +54,7 @@ async def run_response(ctx: JobContext) -> Produced:
         raise ProviderError(
             str(error), blame="request", reason="http_400", status=400, code="unsupported_parameter", param="input"
         ) from error
-    body = to_upstream(chat, ctx.provider.model_name, is_stream=ctx.message.stream)
+    body = to_upstream(chat, ctx.provider.model_name, "chat", is_stream=ctx.message.stream)
     if ctx.message.stream:
         return await _stream_chat(ctx, request, events, body)
     return await _call_chat(ctx, request, events, body)

@@ -6,14 +6,13 @@ were spoken, as a transcript has them, are the completion tokens, so that energy
 
 from typing import Final
 
-from msgspec import Raw, Struct, json
+from msgspec import Struct, json
 
-from shared.request_logs.redaction import clean
 from shared.tokens import count_tokens
 from worker.context import JobContext, Produced, TokenCount
-from worker.providers.base import ProviderCall, ProviderError, ProviderReply
+from worker.jobs.upstream import call_of, request_id_of, to_members
+from worker.providers.base import ProviderError, ProviderReply
 
-_MEMBERS: Final = json.Decoder(dict[str, Raw])
 _UNNAMED: Final = "application/octet-stream"
 _TYPES: Final = {
     "mp3": "audio/mpeg", "opus": "audio/ogg", "aac": "audio/aac", "flac": "audio/flac", "wav": "audio/wav",
@@ -30,14 +29,8 @@ class _Request(Struct):
 async def run_speech(ctx: JobContext) -> Produced:
     """Run one attempt; raises `ProviderError`."""
     request = json.decode(ctx.request, type=_Request)
-    members = _MEMBERS.decode(ctx.request) | {"model": Raw(json.encode(ctx.provider.model_name))}
-    call = ProviderCall(
-        provider=ctx.provider,
-        operation="speech",
-        body=json.encode(members),
-        attempt=ctx.attempt,
-        traceparent=ctx.message.traceparent,
-    )
+    members = to_members(ctx.request, ctx.provider.model_name, "speech")
+    call = call_of(ctx, "speech", json.encode(members))
     try:
         reply = await ctx.runtime.adapters[ctx.provider.type].complete(call)
     except ProviderError as error:
@@ -48,7 +41,7 @@ async def run_speech(ctx: JobContext) -> Produced:
     return Produced(
         tokens=TokenCount(prompt=len(request.input), completion=count_tokens(request.input), is_estimated=True),
         render=lambda _: reply.body,
-        provider_request_id=reply.request_id and clean(reply.request_id),
+        provider_request_id=request_id_of(reply),
         content_type=content_type,
     )
 

@@ -86,7 +86,6 @@ async def relay(
     ctx: JobContext, call: ProviderCall, answer: Progress, take: Callable[[bytes], Iterable[bytes]]
 ) -> None:
     """Send what `take` makes of each piece as it comes, until the answer is finished.  Raises `ProviderError`."""
-    ctx.count_so_far = lambda: answer.count(call.body)
     async for batch in ctx.runtime.adapters[ctx.provider.type].stream(call):
         chunks: list[bytes] = []
         try:
@@ -95,6 +94,7 @@ async def relay(
         finally:  # what came before a broken chunk is the caller's
             if answer.has_output and ctx.first_token_ms is None:
                 ctx.first_token_ms = now_ms()
+                ctx.count_so_far = lambda: answer.count(call.body)
             await ctx.reply.push(chunks)
     if not answer.is_finished:
         raise ProviderError("The provider closed the stream before its end.", reason="broken_stream")

@@ -13,24 +13,24 @@ from typing import Any, Final
 
 import msgspec
 from msgspec import Raw, Struct, json
+from msgspec.structs import replace
 
 from shared.audio.languages import language_code
 from shared.audio.schemas import TEXT_FORMATS, TranscriptFormat
 from shared.files.uploads import UploadedFile
 from shared.jobs.schemas import alias_of
-from shared.request_logs.redaction import clean
 from shared.tokens import count_tokens
 from shared.usage.schemas import Usage
 from worker.context import JobContext, Produced, TokenCount
-from worker.jobs.files import read_file
+from worker.jobs.files import open_file
 from worker.jobs.reported import reported_tokens
 from worker.jobs.subtitles import text_of, to_srt, to_vtt
-from worker.jobs.upstream import NULL
-from worker.providers.base import ProviderCall, ProviderError, ProviderFile, ProviderReply
+from worker.jobs.upstream import NULL, call_of, request_id_of, to_members
+from worker.providers.base import ProviderError, ProviderReply
 
 _TEXT: Final = "text/plain; charset=utf-8"
 _JSON_ONLY: Final = frozenset({"albert", "mistral"})
-_NOT_PASSED_ON: Final = frozenset({"file", "stream"})
+_NOT_PASSED_ON: Final = ("file", "stream")
 """A transcript is answered as a whole, whatever the caller says."""
 _MEMBERS: Final = json.Decoder(dict[str, Raw])
 
@@ -63,17 +63,10 @@ async def run_transcription(ctx: JobContext) -> Produced:
     """Run one attempt; raises `ProviderError`."""
     request = json.decode(ctx.request, type=_Request)
     asked = _format_to_ask(request.response_format, ctx.provider.type)
-    file = ProviderFile(name=request.file.name, content_type=request.file.content_type, data=await read_file(ctx))
-    call = ProviderCall(
-        provider=ctx.provider,
-        operation="transcription",
-        body=to_upstream(ctx.request, request, ctx.provider.model_name, asked),
-        attempt=ctx.attempt,
-        traceparent=ctx.message.traceparent,
-        file=file,
-    )
+    file = replace(await open_file(ctx), name=request.file.name, content_type=request.file.content_type)
+    call = call_of(ctx, "transcription", to_upstream(ctx.request, request, ctx.provider.model_name, asked), file)
     reply = await ctx.runtime.adapters[ctx.provider.type].complete(call)
-    request_id = reply.request_id and clean(reply.request_id)
+    request_id = request_id_of(reply)
     if asked in TEXT_FORMATS:
         subtitles = _decode_text(reply)
         tokens = _estimate(request, text_of(subtitles))
@@ -102,9 +95,10 @@ def _format_to_ask(wanted: TranscriptFormat, provider_type: str) -> TranscriptFo
 
 def to_upstream(body: bytes, request: _Request, model_name: str, asked: TranscriptFormat) -> bytes:
     """Return the fields for a provider: as received, with its model name, a language code, and without empty ones."""
-    members = {name: value for name, value in _MEMBERS.decode(body).items() if name not in _NOT_PASSED_ON}
+    members = to_members(body, model_name, "transcription")
+    for name in _NOT_PASSED_ON:
+        members.pop(name, None)
     changed = {
-        "model": model_name,
         "language": language_code(request.language) if request.language else None,
         "prompt": request.prompt or None,
         "response_format": asked,

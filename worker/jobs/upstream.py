@@ -13,7 +13,7 @@ from shared.jobs.schemas import alias_of
 from shared.request_logs.redaction import clean
 from shared.tokens import count_message_tokens, count_tokens
 from worker.context import JobContext, TokenCount
-from worker.providers.base import Operation, ProviderCall, ProviderError, ProviderReply
+from worker.providers.base import Operation, ProviderCall, ProviderError, ProviderFile, ProviderReply
 from worker.response_cache import CacheLook, cache_key, find_reply
 
 NULL: Final = Raw(b"null")
@@ -22,6 +22,11 @@ MEMBERS: Final = json.Decoder(dict[str, Raw])
 MALFORMED: Final = (msgspec.DecodeError, KeyError, RecursionError)
 """What reading a document raises that does not have the form it should have."""
 _BYTES_PER_TOKEN: Final = 4
+_OF_THE_JOB: Final = ("metadata", "store", "user")
+_ALSO_OF_THE_PROVIDER: Final[dict[Operation, tuple[str, ...]]] = {
+    "chat": _OF_THE_JOB, "completion": ("user",), "embedding": ("user",),
+}  # fmt: skip
+"""Those that OpenAI's API has, too; elsewhere they are Sluice's own, and strict servers would refuse them."""
 _MOST_TOKENS: Final = 2**40
 """No provider means more; the ledger could not hold it."""
 
@@ -57,7 +62,7 @@ async def call_provider(ctx: JobContext, operation: Operation, body: bytes) -> P
     return reply
 
 
-def call_of(ctx: JobContext, operation: Operation, body: bytes) -> ProviderCall:
+def call_of(ctx: JobContext, operation: Operation, body: bytes, file: ProviderFile | None = None) -> ProviderCall:
     """Return a call of the attempt's provider."""
     return ProviderCall(
         provider=ctx.provider,
@@ -65,6 +70,7 @@ def call_of(ctx: JobContext, operation: Operation, body: bytes) -> ProviderCall:
         body=body,
         attempt=ctx.attempt,
         traceparent=ctx.message.traceparent,
+        file=file,
     )
 
 
@@ -78,16 +84,20 @@ def malformed(error: Exception) -> ProviderError:
     return ProviderError(f"The provider sent a malformed answer: {error}", reason="malformed")
 
 
-def to_members(request: bytes, model_name: str) -> dict[str, Raw]:
-    """Return the members of the caller's body, with the provider's model name."""
+def to_members(request: bytes, model_name: str, operation: Operation) -> dict[str, Raw]:
+    """Return the members of the caller's body that a provider gets, with its model name."""
     members = MEMBERS.decode(request)
+    sent = _ALSO_OF_THE_PROVIDER.get(operation, ())
+    for name in _OF_THE_JOB:
+        if name not in sent:
+            members.pop(name, None)
     members["model"] = Raw(json.encode(model_name))
     return members
 
 
-def to_upstream(request: bytes, model_name: str, *, is_stream: bool) -> bytes:
+def to_upstream(request: bytes, model_name: str, operation: Operation, *, is_stream: bool) -> bytes:
     """Return the body for a provider that generates text; a stream always asks for its usage."""
-    members = to_members(request, model_name)
+    members = to_members(request, model_name, operation)
     if bytes(members.get("seed", NULL)) == b"-1":
         del members["seed"]  # means a random one, which providers spell by leaving it out
     if is_stream:

@@ -13,9 +13,9 @@ from shared.directory import Provider
 
 Operation = Literal["chat", "completion", "response", "embedding", "rerank", "ocr", "transcription", "speech"]
 """What a provider is asked for."""
-Blame = Literal["request", "operator", "provider"]
-"""Who has to act: the caller, since the request is at fault; the operator, since key or model name are; or nobody but
-the provider, which may well succeed the next time."""
+Blame = Literal["request", "operator", "provider", "sluice"]
+"""Who has to act: the caller, since the request is at fault; the operator, since key or model name are; nobody but the
+provider, which may well succeed the next time; or Sluice, which cannot read the file of the request."""
 
 
 class ProviderError(Exception):
@@ -54,11 +54,19 @@ class ProviderError(Exception):
 
 
 class ProviderFile(Struct, frozen=True, kw_only=True):
-    """A file that goes with a call."""
+    """A file that goes with a call, on its way out of the store; it can be read once."""
 
-    name: str
-    content_type: str
-    data: bytes
+    size_bytes: int
+    chunks: AsyncIterator[bytes]
+    """Raise `ProviderError`."""
+    name: str = ""
+    content_type: str = "application/octet-stream"
+    placeholder: bytes | None = None
+    """What it takes the place of in the body; None: it is sent beside the members of the body, as a form."""
+
+    async def read(self) -> bytes:
+        """Return it as a whole, for formats that need that; raises `ProviderError`."""
+        return b"".join([chunk async for chunk in self.chunks])
 
 
 class ProviderCall(Struct, frozen=True, kw_only=True):
@@ -71,7 +79,6 @@ class ProviderCall(Struct, frozen=True, kw_only=True):
     attempt: int
     traceparent: str | None
     file: ProviderFile | None = None
-    """Sent with the members of `body` as a multipart form."""
 
 
 class ProviderReply(Struct, frozen=True):

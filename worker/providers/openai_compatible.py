@@ -3,15 +3,20 @@
 Source: OpenAI API reference, "Streaming"; vLLM documentation, "OpenAI-Compatible Server".
 """
 
+import math
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from email.utils import parsedate_to_datetime
 from io import BytesIO
 from typing import Any, Final
 
 import msgspec
 from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, FormData
+from aiohttp.payload import AsyncIterablePayload, Payload
 from msgspec import json
 
+from shared.bodies import read_at_most
+from shared.clock import now_ms
 from shared.directory import Provider
 from worker.providers.base import MAX_INPUTS, Blame, Operation, ProviderCall, ProviderError, ProviderReply, unsupported
 from worker.providers.sse import DONE, data_of
@@ -81,29 +86,51 @@ class OpenAICompatible:
         except TimeoutError as error:
             raise ProviderError("The provider did not answer in time.", reason="timeout") from error
         except (ClientError, OSError, ValueError) as error:
+            if isinstance(error.__cause__, ProviderError):  # it was not the provider: our file cannot be read
+                raise error.__cause__ from None
             raise ProviderError(f"The provider cannot be reached: {error!r}", reason="connection") from error
 
 
-def _payload(call: ProviderCall) -> tuple[bytes | BytesIO | FormData, dict[str, str]]:
-    """Return the body of a call and its headers: JSON, or a form if there is a file.
+class _Chunks(AsyncIterablePayload):
+    """Bytes that come piece by piece, of known length: servers need not understand chunked bodies."""
+
+    def __init__(self, chunks: AsyncIterator[bytes], size_bytes: int, content_type: str, name: str | None) -> None:
+        super().__init__(chunks, content_type=content_type, filename=name)
+        self._size = size_bytes
+
+
+def _payload(call: ProviderCall) -> tuple[bytes | BytesIO | Payload | FormData, dict[str, str]]:
+    """Return the body of a call and its headers: JSON, or a form if there is a file beside it.
 
     What is large is sent piece by piece, since one long write would stall the event loop.
     """
-    if call.file is None:
+    file = call.file
+    if file is None:
         is_large = len(call.body) > _MAX_PIECE_BYTES
         return BytesIO(call.body) if is_large else call.body, {"Content-Type": "application/json"}
+    if file.placeholder is not None:
+        before, _, after = call.body.partition(file.placeholder)
+        size_bytes = len(before) + file.size_bytes + len(after)
+        return _Chunks(_joined(before, file.chunks, after), size_bytes, "application/json", None), {}
     form = FormData()
     for name, value in json.decode(call.body, type=dict[str, Any]).items():
         for text in value if isinstance(value, list) else (value,):
             form.add_field(name, text if isinstance(text, str) else json.encode(text).decode())
-    form.add_field("file", BytesIO(call.file.data), filename=call.file.name, content_type=call.file.content_type)
+    form.add_field("file", _Chunks(file.chunks, file.size_bytes, file.content_type, file.name), filename=file.name)
     return form, {}
+
+
+async def _joined(before: bytes, chunks: AsyncIterator[bytes], after: bytes) -> AsyncIterator[bytes]:
+    yield before
+    async for chunk in chunks:
+        yield chunk
+    yield after
 
 
 async def _to_error(response: ClientResponse, provider: Provider) -> ProviderError:
     """Return what an answer other than 200 means."""
     status = response.status
-    body = await response.content.read(_MAX_ERROR_BYTES)
+    body = await read_at_most(response.content, _MAX_ERROR_BYTES)
     message, code, param = _describe(body)
     reason = f"http_{status}" if status < 500 else "http_5xx"
     return ProviderError(
@@ -155,7 +182,12 @@ def _text(value: Any) -> str | None:
 
 
 def _retry_after_s(value: str | None) -> float | None:
+    """Return the seconds that a `Retry-After` asks for: as such, or until a date; None if it says neither."""
     try:
-        return None if value is None else min(max(float(value), 0.0), _MAX_RETRY_AFTER_S)
+        seconds = float(value or "")
     except ValueError:
-        return None
+        try:
+            seconds = parsedate_to_datetime(value or "").timestamp() - now_ms() / 1000
+        except (ValueError, OverflowError):
+            return None
+    return min(max(seconds, 0.0), _MAX_RETRY_AFTER_S) if math.isfinite(seconds) else None

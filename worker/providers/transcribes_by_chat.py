@@ -49,21 +49,21 @@ class TranscribesByChat:
         """Return the whole answer; raises `ProviderError`."""
         if call.operation != "transcription":
             return await self._inner.complete(call)
-        return _from_chat(await self._inner.complete(_to_chat(call)))
+        return _from_chat(await self._inner.complete(await _to_chat(call)))
 
     def stream(self, call: ProviderCall) -> AsyncIterator[list[bytes]]:
         """Yield the chunks in order; raises `ProviderError`."""
         return self._inner.stream(call)
 
 
-def _to_chat(call: ProviderCall) -> ProviderCall:
+async def _to_chat(call: ProviderCall) -> ProviderCall:
     if call.file is None:
         raise TypeError("a transcription needs a file")
     fields = json.decode(call.body, type=_Fields, strict=False)
     spoken = f" The language is `{fields.language}`." if fields.language else ""
     text = fields.prompt or f"Transcribe this recording. Answer with the transcript only.{spoken}"
     parts = [
-        {"type": "input_audio", "input_audio": base64.b64encode(call.file.data).decode()},
+        {"type": "input_audio", "input_audio": base64.b64encode(await call.file.read()).decode()},
         {"type": "text", "text": text},
     ]
     chat: dict[str, Any] = {"model": fields.model, "messages": [{"role": "user", "content": parts}]}

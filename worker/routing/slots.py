@@ -10,10 +10,10 @@ from typing import Final, cast
 
 import structlog
 from redis.asyncio import Redis
-from redis.commands.core import AsyncScript
 from redis.exceptions import RedisError
 
 from shared.ids import new_ulid
+from shared.redis_scripts import Scripts
 from shared.tasks import end_tasks
 
 log = structlog.get_logger()
@@ -27,7 +27,7 @@ class Slots:
     def __init__(self, redis: Redis, lease_s: float) -> None:
         self._redis = redis
         self._lease_ms = int(lease_s * 1000)
-        self._acquire = AsyncScript(redis, _ACQUIRE.read_text())
+        self._scripts = Scripts(redis, {"acquire": _ACQUIRE.read_text()})
         self._held: dict[str, int] = {}
         self._leaving: list[tuple[int, str]] = []
         self._writer: asyncio.Task[None] | None = None
@@ -59,7 +59,7 @@ class Slots:
         arguments: list[str | int] = [token, self._lease_ms, "least" if least else "first"]
         for provider_id, limit in candidates:
             arguments += [provider_id, "" if limit is None else limit]
-        taken = cast(bytes, await self._acquire(args=arguments))
+        taken = cast(bytes, await self._scripts.run("acquire", arguments))
         if not taken:
             return None
         self._held[token] = int(taken)

@@ -1,13 +1,13 @@
 """Responses: jobs in the background and incomplete ones; providers with a responses route of their own.
 
-Revision: 0008, after 0005
+Revision: 0008, after 0007
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0008"
-down_revision = "0005"
+down_revision = "0007"
 
 
 def upgrade() -> None:

@@ -22,8 +22,11 @@ class _Request(Struct):
 
 async def complete_ocr(call: ProviderCall) -> ProviderReply:
     """Return the page; raises `ProviderError`."""
+    body = call.body
+    if call.file is not None and call.file.placeholder is not None:
+        body = body.replace(call.file.placeholder, await call.file.read())
     try:
-        request = json.decode(call.body, type=_Request, strict=False)
+        request = json.decode(body, type=_Request, strict=False)
     except (msgspec.DecodeError, RecursionError) as error:
         raise ProviderError(
             f"simulator: {error}", blame="request", reason="http_400", status=400, param="simulator"

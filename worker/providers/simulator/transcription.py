@@ -34,7 +34,7 @@ async def complete_transcription(call: ProviderCall) -> ProviderReply:
             f"simulator: {error}", blame="request", reason="http_400", status=400, param="simulator"
         ) from error
     fails = await begin(script, call.attempt)
-    data = b"" if call.file is None else call.file.data
+    data = b"" if call.file is None else await call.file.read()
     words = script.text.split(" ") if script.text is not None else _words(data, script)
     await asyncio.sleep(script.chunk_delay_ms * len(words) / 1000)
     if fails == "cut":

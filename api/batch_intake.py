@@ -1,0 +1,224 @@
+"""Batches on their way in: read the input, make a job of each line, let the jobs into the queue.
+
+    validating    `_read_in`: each line is checked as on its own route and becomes a job that is held back; one bad line
+                  and the batch has failed, without anything having run
+    in_progress   `api.batch_feed`: the held jobs are admitted, as fast as the limits of their owner allow
+
+A batch is worked on by one api process, under a lease in the database.  If that process dies, another one goes on; the
+id of a job follows from the number of its line, so a line that is read again is not accepted twice.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Final
+
+import structlog
+from msgspec import json
+from redis.exceptions import RedisError
+from sqlalchemy import delete
+from sqlalchemy.exc import SQLAlchemyError
+from sqlmodel import col
+
+from api.batch_feed import feed
+from api.batch_lines import Line, LineChecker, read_lines
+from api.batch_start import best_start
+from api.http import Endpoint
+from api.state import State
+from api.submission import Origin, new_job
+from shared.batches.items import item_id, item_span
+from shared.batches.queries import change_batch, keep_lease, lease_batches
+from shared.batches.schemas import (
+    CANCELLED,
+    CANCELLING,
+    FAILED,
+    LOW_CARBON,
+    RUNNING,
+    VALIDATING,
+    BatchError,
+    BatchErrors,
+)
+from shared.batches.statements import insert_item
+from shared.batches.tables import BatchRow
+from shared.clock import now_ms
+from shared.errors import ApiError
+from shared.files.queries import set_file_status
+from shared.files.store import FileGoneError, FileStoreError
+from shared.group_commit.units import CommitError, Statement, StoreUnavailableError, WriterBusyError
+from shared.ids import new_ulid
+from shared.jobs.messages import BAND_NUMBERS
+from shared.jobs.schemas import BATCH
+from shared.jobs.tables import JobRow
+from shared.tasks import end_tasks
+
+log = structlog.get_logger()
+_LOOK_S: Final = 1.0
+_LEASE_S: Final = 10.0
+_AT_ONCE: Final = 8
+_PAGE: Final = 100
+"""Lines stored together."""
+_PAUSE_S: Final = 0.05
+_BREATH: Final = 10
+"""Lines between two chances of other requests."""
+_AWAY: Final = (SQLAlchemyError, CommitError, FileStoreError, RedisError, OSError, ApiError)
+
+
+class BatchIntake:
+    """Works on batches that nobody else works on; one per api process."""
+
+    def __init__(self, state: State, endpoints: Mapping[str, Endpoint]) -> None:
+        """`endpoints` are those that make a job of a JSON body, by path."""
+        self._owner = new_ulid()
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._task = asyncio.get_running_loop().create_task(self._follow(state, endpoints))
+
+    async def close(self) -> None:
+        """Stop; what is left is taken over when the leases end."""
+        await end_tasks(self._task, *self._running.values())
+
+    async def _follow(self, state: State, endpoints: Mapping[str, Endpoint]) -> None:
+        while True:
+            state.has_new_batch.clear()
+            try:
+                free = _AT_ONCE - len(self._running)
+                async with state.database.transaction() as session:
+                    rows = await lease_batches(session, self._owner, now_ms(), int(_LEASE_S * 1000), free)
+            except (SQLAlchemyError, OSError) as error:
+                log.warning("batches_not_looked_at", error=repr(error))
+                rows = []
+            for row in rows:
+                self._begin(state, endpoints[row.endpoint], row)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_S):
+                    await state.has_new_batch.wait()
+
+    def _begin(self, state: State, endpoint: Endpoint, row: BatchRow) -> None:
+        task = asyncio.get_running_loop().create_task(self._take(state, endpoint, row))
+        self._running[row.id] = task
+        task.add_done_callback(lambda _: self._running.pop(row.id, None))
+
+    async def _take(self, state: State, endpoint: Endpoint, row: BatchRow) -> None:
+        """Work on one batch as long as it is ours."""
+        work = asyncio.get_running_loop().create_task(_work(state, endpoint, row))
+        try:
+            while not work.done():
+                await asyncio.wait({work}, timeout=_LEASE_S / 3)
+                async with state.database.transaction() as session:
+                    until_ms = now_ms() + int(_LEASE_S * 1000)
+                    if await keep_lease(session, row.id, self._owner, until_ms) is None:
+                        break
+            if work.done():
+                work.result()
+        except _AWAY as error:
+            log.warning("batch_waits", batch_id=row.id, error=repr(error))
+            await self._let_go(state, row)
+        except Exception:  # a bug must not be retried ten times a second
+            log.exception("batch_intake_failed", batch_id=row.id)
+        finally:
+            await end_tasks(work)
+
+    async def _let_go(self, state: State, row: BatchRow) -> None:
+        """Have the batch worked on again soon, by whoever comes first."""
+        with suppress(SQLAlchemyError, OSError):
+            async with state.database.transaction() as session:
+                await keep_lease(session, row.id, self._owner, now_ms() + int(_LOOK_S * 1000))
+
+
+async def _work(state: State, endpoint: Endpoint, row: BatchRow) -> None:
+    if row.total is None and not await _read_in(state, endpoint, row):
+        return
+    await feed(state, endpoint, row)
+
+
+async def _read_in(state: State, endpoint: Endpoint, row: BatchRow) -> bool:
+    """Make a job of each line; returns False if the batch has ended because of what is in it."""
+    caller = await state.keys.find_owner(row.user_id, row.key_id)
+    if caller is None:
+        error = BatchError(code="invalid_api_key", message="The key of the batch has ended.", param=None, line=None)
+        return await _refuse(state, row, [error])
+    checker = LineChecker(state, caller, endpoint)
+    try:
+        await _store_lines(state, row, checker)
+    except FileGoneError:
+        message = "The input file is gone."
+        return await _refuse(state, row, [BatchError(code="file_not_found", message=message, param=None, line=None)])
+    checker.finish()
+    if checker.errors:
+        return await _refuse(state, row, checker.errors)
+    now = now_ms()
+    values = {
+        "total": checker.count,
+        "model": next(iter(checker.models)) if len(checker.models) == 1 else None,
+        "start_ms": best_start(state, row, checker) if row.start == LOW_CARBON else None,
+    }
+    async with state.database.transaction() as session:
+        await change_batch(session, row.id, (VALIDATING, CANCELLING), **values)
+        await change_batch(session, row.id, (VALIDATING,), status=RUNNING, in_progress_ms=now)
+        await set_file_status(session, row.input_file_id or "", "processed", None)
+    log.info("batch_accepted", batch_id=row.id, lines=checker.count, took_ms=now - row.created_ms)
+    return True
+
+
+async def _store_lines(state: State, row: BatchRow, checker: LineChecker) -> None:
+    origin = json.decode(row.origin or "{}", type=Origin)
+    chunks = (await state.uploads.open(row.input_file_id or "")).chunks
+    page: list[Statement] = []
+    writing: asyncio.Task[None] | None = None
+    async for number, raw in read_lines(chunks, state.settings.max_body_bytes):
+        line = await checker.check(number, raw)
+        if checker.is_hopeless:
+            break
+        if number % _BREATH == 0:
+            await asyncio.sleep(0)
+        if line is None or checker.errors:
+            continue
+        page.append(_insert(row, origin, line, number))
+        if len(page) >= _PAGE:
+            await _ended(writing)
+            writing = asyncio.get_running_loop().create_task(_write(state, page))
+            page = []
+    await _ended(writing)
+    if page:
+        await _write(state, page)
+
+
+async def _ended(writing: "asyncio.Task[None] | None") -> None:
+    if writing is not None:
+        await writing
+
+
+async def _write(state: State, page: Sequence[Statement]) -> None:
+    """Store a page, however long the database is away; a loss of power is no matter: the batch is read again then."""
+    while True:
+        try:
+            await state.writer.execute_many(page, durable=False)
+        except (StoreUnavailableError, WriterBusyError):
+            await asyncio.sleep(_PAUSE_S)
+        else:
+            return
+
+
+def _insert(row: BatchRow, origin: Origin, line: Line, number: int) -> Statement:
+    job = new_job(line.draft, origin, line.submission, item_id(row.id, number), None, BAND_NUMBERS[BATCH])
+    job.batch_id, job.custom_id, job.held = row.id, line.custom_id, True
+    job.expires_ms = row.expires_ms
+    job.result_ttl_s = line.draft.state.settings.result_ttl_s  # `store: false` must not take it from the output file
+    return insert_item(job)
+
+
+async def _refuse(state: State, row: BatchRow, errors: list[BatchError]) -> bool:
+    """End a batch whose input cannot be used; what was made of it is removed.  Returns False."""
+    low, high = item_span(row.id)
+    now, text = now_ms(), json.encode(BatchErrors(data=errors)).decode()
+    async with state.database.transaction() as session:
+        await session.exec(delete(JobRow).where(col(JobRow.id).between(low, high), col(JobRow.batch_id) == row.id))
+        ended = {
+            "total": 0, "is_fed": True, "errors": text, "finished_ms": now, "output_file_id": None,
+            "error_file_id": None,
+        }  # fmt: skip
+        await change_batch(session, row.id, (VALIDATING,), status=FAILED, failed_ms=now, **ended)
+        await change_batch(session, row.id, (CANCELLING,), status=CANCELLED, cancelled_ms=now, **ended)
+        message = errors[0].message if errors[0].line is None else f"Line {errors[0].line}: {errors[0].message}"
+        await set_file_status(session, row.input_file_id or "", "error", message)
+    log.info("batch_refused", batch_id=row.id, errors=len(errors), first=errors[0].code)
+    return False

@@ -1,0 +1,27 @@
+"""When a batch that can wait begins: in the hours of its window in which electricity is cleanest."""
+
+from typing import Final
+
+from api.batch_lines import LineChecker
+from api.state import State
+from shared.batches.tables import BatchRow
+from shared.carbon.intensity import Intensities
+from shared.clock import now_ms
+
+_SHARE_KEPT: Final = 0.25
+"""Of the window, kept for the work whatever the estimate says."""
+
+
+def best_start(state: State, row: BatchRow, checker: LineChecker) -> int | None:
+    """Return the instant to begin, in ms; None to begin at once.
+
+    It leaves twice the time that the work is expected to take, and a quarter of the window at least.
+    """
+    intensities = Intensities(state.settings.intensity_file)
+    intensities.refresh()
+    takes_ms = int(checker.count / state.settings.batch_lines_per_s * 1000)
+    kept_ms = max(2 * takes_ms, int((row.expires_ms - row.created_ms) * _SHARE_KEPT))
+    zones = {provider.profile.used.code for router in checker.routers.values() for provider in router.providers}
+    now = now_ms()
+    start = intensities.best_start(zones, now, row.expires_ms - kept_ms, takes_ms)
+    return start if start is not None and start > now else None

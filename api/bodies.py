@@ -1,0 +1,61 @@
+"""Read a JSON body, and tell what no decoder should be given."""
+
+import re
+from typing import Final
+
+import msgspec
+from aiohttp import web
+from aiohttp.http_exceptions import ContentEncodingError
+from msgspec import json
+
+from api.state import STATE
+from shared.errors import BodyTooLargeError, InvalidJsonError
+
+_MAX_DEPTH: Final = 256
+_MAX_CONTAINERS: Final = 1_000_000
+_TEXT: Final = re.compile(rb'"[^"]*"')
+_NOT_STRUCTURE: Final = bytes(character for character in range(256) if character not in b'[]{}"')
+
+
+async def read_body(request: web.Request) -> bytes:
+    """Return the body as received; raises `BodyTooLargeError` and `InvalidJsonError`."""
+    try:
+        return await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        limit = request.app[STATE].settings.max_body_bytes
+        raise BodyTooLargeError(f"Request body is larger than {limit} bytes.") from None
+    except (web.RequestPayloadError, ContentEncodingError) as error:
+        raise InvalidJsonError from error
+
+
+def is_huge(body: bytes) -> bool:
+    """Return whether the document has more lists and objects than anybody needs; they cost far more than their text."""
+    return len(body) > _MAX_CONTAINERS and body.count(b"[") + body.count(b"{") > _MAX_CONTAINERS
+
+
+def is_deep(body: bytes) -> bool:
+    """Return whether the document is nested so deeply that reading or rewriting it again may fail.
+
+    Works on whole documents at the speed of C: what is not a bracket is removed, then the innermost pairs, level by
+    level.
+    """
+    if body.count(b"[") + body.count(b"{") <= _MAX_DEPTH:
+        return False
+    plain = body.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, delete=_NOT_STRUCTURE)
+    brackets = _TEXT.sub(b"", plain.replace(b'""', b""))
+    for _ in range(_MAX_DEPTH):
+        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        if not brackets:
+            return False
+    return True
+
+
+def is_json(body: bytes) -> bool:
+    """Return whether the body is well-formed as a whole; a decoder stops at the first member that does not fit."""
+    try:
+        json.decode(body)
+    except (msgspec.ValidationError, RecursionError):
+        return True
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return True

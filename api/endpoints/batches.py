@@ -1,0 +1,246 @@
+"""/v1/batches: create, list, get, cancel, retry; their items and results."""
+
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+from msgspec import Raw, json
+
+from api.batch_errors import (
+    BatchInputError,
+    BatchNotFinishedError,
+    InvalidCompletionWindowError,
+    InvalidInputFileError,
+    NothingToRetryError,
+    UnsupportedEndpointError,
+)
+from api.batch_inputs import store_input
+from api.batch_lines import LineChecker
+from api.batch_results import list_matching, result_lines, to_item
+from api.call import Call
+from api.http import REQUESTS, ByteStream, Routes
+from api.own_batches import BatchNotFoundError, find_own_batch, to_batch
+from api.own_files import find_own_file
+from api.submission import origin_of
+from shared.batches.items import item_id, item_span
+from shared.batches.queries import change_batch, list_items
+from shared.batches.queries import list_batches as query_batches
+from shared.batches.schemas import (
+    BATCH_PREFIX,
+    CANCELLING,
+    ENDPOINTS,
+    ITEM_PREFIX,
+    RUNNING,
+    VALIDATING,
+    Batch,
+    BatchErrors,
+    BatchItemPage,
+    BatchPage,
+    BatchResultsQuery,
+    CreateBatchRequest,
+    ListBatchesQuery,
+    ListItemsQuery,
+    RetryBatchRequest,
+)
+from shared.batches.tables import BatchRow
+from shared.clock import now_ms
+from shared.errors import (
+    InvalidCursorError,
+    InvalidFieldError,
+    OverloadedError,
+    StorageUnavailableError,
+    UnprocessableEntityError,
+)
+from shared.files.errors import UploadGoneError, UploadNotFoundError
+from shared.files.schemas import BATCH_PURPOSE
+from shared.files.tables import FileRow
+from shared.ids import new_ulid, parse_id
+from shared.jobs.schemas import CANCELLED, EXPIRED, FAILED
+
+routes = Routes("Batches")
+PATH: Final = "/v1/batches"
+NDJSON: Final = "application/x-ndjson"
+_ALWAYS: Final = "24h"
+_OUTPUT_TTL_S: Final = 30 * 86_400
+_SECONDS_OF: Final = {"m": 60, "h": 3600, "d": 86_400}
+
+
+@routes.post(
+    PATH,
+    raises=(
+        UnsupportedEndpointError, InvalidCompletionWindowError, InvalidInputFileError, BatchInputError,
+        UploadNotFoundError, UploadGoneError, OverloadedError, StorageUnavailableError,
+    ),
+)  # fmt: skip
+async def create_batch(call: Call, body: CreateBatchRequest) -> Batch:
+    """Send the requests of a file, or of `requests`, as one batch; each line becomes a job.
+
+    The lines are checked before any of them runs: one that cannot be used and the batch has failed, with its `errors`.
+    """
+    window_s = _check(call, body)
+    file = await _file_of(call, body)
+    row = _new_batch(call, body.endpoint, body.completion_window, window_s, file.id)
+    row.metadata_ = json.encode(body.metadata).decode() if body.metadata else None
+    row.start, row.item_events = body.start, body.item_events
+    if body.output_expires_after is not None:
+        row.output_ttl_s = body.output_expires_after.seconds
+    return await _store(call, row, file if body.requests is not None else None)
+
+
+def _check(call: Call, body: CreateBatchRequest) -> int:
+    """Return the seconds of the window; raises what is wrong with the request itself."""
+    if body.endpoint not in ENDPOINTS or body.endpoint not in call.request.app[REQUESTS]:
+        raise UnsupportedEndpointError(body.endpoint)
+    windows = {_ALWAYS, *call.state.settings.batch_windows.split(",")}
+    if body.completion_window not in windows:
+        raise InvalidCompletionWindowError(windows)
+    if (body.input_file_id is None) == (body.requests is None):
+        raise InvalidFieldError(["body", "input_file_id"], "Expected either `input_file_id` or `requests`")
+    if call.state.load.is_full:
+        raise OverloadedError
+    return int(body.completion_window[:-1]) * _SECONDS_OF[body.completion_window[-1]]
+
+
+async def _file_of(call: Call, body: CreateBatchRequest) -> FileRow:
+    if body.requests is not None:
+        await _check_inline(call, body.endpoint, body.requests)
+        return await store_input(call, "requests.jsonl", _each(body.requests))
+    file = await find_own_file(call, body.input_file_id or "")
+    if file.purpose != BATCH_PURPOSE:
+        raise InvalidInputFileError("The file has another purpose than `batch`.")
+    return file
+
+
+async def _each(lines: list[Raw]) -> AsyncIterator[bytes]:
+    for line in lines:
+        yield bytes(line).replace(b"\n", b" ").replace(b"\r", b" ")  # white space between members, nothing else
+
+
+async def _check_inline(call: Call, endpoint: str, lines: list[Raw]) -> None:
+    """Raise `BatchInputError` if a line cannot be used."""
+    checker = LineChecker(call.state, call.caller, call.request.app[REQUESTS][endpoint])
+    for number, line in enumerate(lines, 1):
+        await checker.check(number, bytes(line))
+    checker.finish()
+    if checker.errors:
+        raise BatchInputError(BatchErrors(data=checker.errors))
+
+
+def _new_batch(call: Call, endpoint: str, window: str, window_s: int, file_id: str) -> BatchRow:
+    now = now_ms()
+    return BatchRow(
+        id=new_ulid(),
+        user_id=call.caller.user_id,
+        organization_id=call.caller.organization_id,
+        key_id=call.caller.key_id,
+        status=VALIDATING,
+        endpoint=endpoint,
+        input_file_id=file_id,
+        completion_window=window,
+        request_id=call.request_id,
+        origin=json.encode(origin_of(call)).decode(),
+        output_ttl_s=_OUTPUT_TTL_S,
+        output_file_id=new_ulid(),
+        error_file_id=new_ulid(),
+        created_ms=now,
+        expires_ms=now + window_s * 1000,
+    )
+
+
+async def _store(call: Call, row: BatchRow, file: FileRow | None) -> Batch:
+    async with call.state.database.transaction() as session:
+        session.add(row)
+        if file is not None:
+            session.add(file)
+    call.upload_id = None
+    call.state.has_new_batch.set()
+    async with call.state.database.read() as session:
+        return await to_batch(session, row)
+
+
+@routes.get(PATH, raises=(InvalidCursorError,))
+async def list_batches(call: Call, query: ListBatchesQuery) -> BatchPage:
+    """List the caller's batches, newest first."""
+    after = None
+    if query.after is not None and (after := parse_id(query.after, BATCH_PREFIX)) is None:
+        raise InvalidCursorError(f"`{query.after}` is not the id of a batch.", param="after")
+    async with call.state.database.read() as session:
+        rows, has_more = await query_batches(session, call.caller.user_id, after, query.limit)
+        data = [await to_batch(session, row) for row in rows]
+    return BatchPage(
+        data=data, first_id=data[0].id if data else None, last_id=data[-1].id if data else None, has_more=has_more
+    )
+
+
+@routes.get(PATH + "/{batch_id}", raises=(BatchNotFoundError,))
+async def get_batch(call: Call, batch_id: str) -> Batch:
+    """Get a batch; its counts move while it runs."""
+    async with call.state.database.read() as session:
+        row = await find_own_batch(call, session, batch_id)
+        batch = await to_batch(session, row)
+    if row.finished_ms is None:
+        call.headers["openai-poll-after-ms"] = str(min(max((now_ms() - row.created_ms) // 10, 500), 30_000))
+    return batch
+
+
+@routes.post(PATH + "/{batch_id}/cancel", raises=(BatchNotFoundError,))
+async def cancel_batch(call: Call, batch_id: str) -> Batch:
+    """Cancel a batch: what has not begun does not begin, what runs is stopped, what is done stays."""
+    async with call.state.database.transaction() as session:
+        row = await find_own_batch(call, session, batch_id)
+        await change_batch(session, row.id, (VALIDATING, RUNNING), status=CANCELLING, cancelling_ms=now_ms())
+        await session.refresh(row)
+        return await to_batch(session, row)
+
+
+@routes.get(PATH + "/{batch_id}/requests", raises=(BatchNotFoundError, InvalidCursorError))
+async def list_batch_requests(call: Call, batch_id: str, query: ListItemsQuery) -> BatchItemPage:
+    """List the lines of a batch and their jobs, in the order of the input."""
+    after = None
+    if query.after is not None and (after := parse_id(query.after, ITEM_PREFIX, "job_")) is None:
+        raise InvalidCursorError(f"`{query.after}` is not the id of an item.", param="after")
+    async with call.state.database.read() as session:
+        row = await find_own_batch(call, session, batch_id)
+        start = after or item_span(row.id)[0]
+        rows = await list_items(session, row.id, start, query.limit + 1, query.status)
+    data = [to_item(item) for item in rows[: query.limit]]
+    return BatchItemPage(
+        data=data, first_id=data[0].id if data else None, last_id=data[-1].id if data else None,
+        has_more=len(rows) > query.limit,
+    )  # fmt: skip
+
+
+@routes.get(PATH + "/{batch_id}/results", raises=(BatchNotFoundError,), media_type=NDJSON)
+async def list_batch_results(call: Call, batch_id: str, query: BatchResultsQuery) -> ByteStream:
+    """Read the results there are in the order of the input, also while the batch runs.
+
+    `X-Incomplete` tells whether lines are missing that are still to come, `X-Last-Line` which line is the last.
+    """
+    async with call.state.database.read() as session:
+        row = await find_own_batch(call, session, batch_id)
+    start = item_id(row.id, query.starting_line - 1)
+    pieces = result_lines(call, row, start, with_input="input" in query.include, follow_retries=query.follow_retries)
+    return ByteStream(pieces=pieces, content_type=NDJSON)
+
+
+@routes.post(
+    PATH + "/{batch_id}/retry",
+    raises=(BatchNotFoundError, BatchNotFinishedError, NothingToRetryError, StorageUnavailableError),
+)
+async def retry_batch(call: Call, batch_id: str, body: RetryBatchRequest) -> Batch:
+    """Send the lines that did not succeed again, as a new batch; the old one stays as it is."""
+    if (body.statuses is None) == (body.custom_ids is None):
+        raise UnprocessableEntityError(["body", "statuses"], "Expected either `statuses` or `custom_ids`")
+    async with call.state.database.read() as session:
+        old = await find_own_batch(call, session, batch_id)
+    if old.finished_ms is None:
+        raise BatchNotFinishedError(batch_id)
+    statuses: tuple[Any, ...] = tuple(body.statuses or (FAILED, CANCELLED, EXPIRED))
+    lines = list_matching(call, old, statuses, None if body.custom_ids is None else frozenset(body.custom_ids))
+    file = await store_input(call, f"{BATCH_PREFIX}{old.id}_retry.jsonl", lines)
+    if not file.lines:
+        raise NothingToRetryError
+    window_s = (old.expires_ms - old.created_ms) // 1000
+    row = _new_batch(call, old.endpoint, old.completion_window, window_s, file.id)
+    row.retry_of, row.metadata_, row.output_ttl_s, row.start = old.id, old.metadata_, old.output_ttl_s, old.start
+    row.item_events = old.item_events
+    return await _store(call, row, file)

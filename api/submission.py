@@ -1,0 +1,151 @@
+"""From an inference request to the job that is made of it."""
+
+from typing import Final
+
+from aiohttp import web
+from msgspec import Struct, json
+
+from api.access import check_access
+from api.call import Call, Draft
+from api.limits import Estimate
+from api.refusals import retry_count
+from api.state import State
+from shared.admission.records import Admission
+from shared.clock import now_ms
+from shared.directory import Router
+from shared.errors import ModelNotFoundError, WrongModelTypeError
+from shared.jobs.schemas import QUEUED
+from shared.jobs.statements import NewJob
+from shared.request_logs.redaction import clean, redact_headers
+
+MAX_ATTEMPTS: Final = 3
+_TOKENS_PER_TURN: Final = 1000
+_MAX_TURNS: Final = 1000.0
+"""No job uses up more of its tenant's share at once, whatever it asks for."""
+_TRACEPARENT_PARTS: Final = 4
+
+
+class Submission(Struct, frozen=True, kw_only=True):
+    """What an inference route knows of the job it wants; the rest is the same for all of them."""
+
+    kind: str
+    endpoint: str
+    router: Router
+    model: str
+    """As called."""
+    stream: bool = False
+    store: bool | None = None
+    metadata: dict[str, str] | None = None
+    end_user: str | None = None
+    estimate: Estimate
+    """What it may use."""
+    is_flex: bool = False
+    """The caller waits, but is not in a hurry."""
+    background: bool = False
+    """It runs to its end, whether anybody reads it or not, and may be followed meanwhile."""
+
+
+class Origin(Struct, frozen=True, kw_only=True):
+    """Where a request came from, as its jobs keep it."""
+
+    client_request_id: str | None
+    traceparent: str | None
+    client_address: str | None
+    user_agent: str | None
+    retry_count: int
+    request_headers: str | None
+
+    @property
+    def trace_id(self) -> str | None:
+        """Return the trace id of the W3C traceparent."""
+        parts = self.traceparent.split("-") if self.traceparent else []
+        return parts[1] if len(parts) >= _TRACEPARENT_PARTS and len(parts[1]) == 32 else None
+
+
+def origin_of(call: Call) -> Origin:
+    """Return where a call comes from."""
+    request = call.request
+    return Origin(
+        client_request_id=_header(request, "x-client-request-id"),
+        traceparent=_header(request, "traceparent"),
+        client_address=request.remote,
+        user_agent=_header(request, "User-Agent"),
+        retry_count=retry_count(call),
+        request_headers=redact_headers(request.headers.items()),
+    )
+
+
+def _header(request: web.Request, name: str) -> str | None:
+    value = request.headers.get(name)
+    return None if value is None else clean(value)
+
+
+async def find_router(draft: Draft, model: str, types: frozenset[str]) -> Router:
+    """Return the router the caller asks for; raises the errors of a model he may not use."""
+    draft.model = model
+    directory = draft.state.directory
+    router = directory.peek(model)
+    if router is None or not router.providers:
+        router = await directory.find_router(model)
+    if router is None or not router.providers:
+        raise ModelNotFoundError
+    check_access(draft.caller, router.id)
+    if router.type not in types:
+        raise WrongModelTypeError
+    return router
+
+
+def new_job(
+    draft: Draft, origin: Origin, submission: Submission, job_id: str, admission: Admission | None, band: int
+) -> NewJob:
+    """Return the job of a submission, with what is usual for what nobody asked for."""
+    settings, caller, now = draft.state.settings, draft.caller, now_ms()
+    ttl_s = settings.unstored_result_ttl_s if submission.store is False else settings.result_ttl_s
+    tokens = submission.estimate.prompt_tokens + submission.estimate.output_tokens
+    return NewJob(
+        id=job_id,
+        kind=submission.kind,
+        endpoint=submission.endpoint,
+        status=QUEUED,
+        band=band,
+        stream=submission.stream,
+        store=submission.store,
+        background=submission.background,
+        user_id=caller.user_id,
+        organization_id=caller.organization_id,
+        key_id=caller.key_id,
+        router_id=submission.router.id,
+        router_name=submission.router.name,
+        model=submission.model,
+        price_prompt=str(submission.router.price_prompt),
+        price_completion=str(submission.router.price_completion),
+        priority=min(caller.priority, settings.routing_max_priority),
+        cost_estimate=min(max(tokens / _TOKENS_PER_TURN, 0.01), _MAX_TURNS),
+        metadata=json.encode(submission.metadata).decode() if submission.metadata else None,
+        end_user=submission.end_user,
+        created_ms=now,
+        not_before_ms=None,
+        expires_ms=now + settings.start_timeout_s * 1000,
+        timeout_s=settings.job_timeout_s,
+        result_ttl_s=ttl_s,
+        max_attempts=_most_attempts(draft.state, submission.router),
+        on_worker_lost="retry",
+        cancel_when_unread=False,
+        request_id=draft.request_id,
+        client_request_id=origin.client_request_id,
+        trace_id=origin.trace_id,
+        traceparent=origin.traceparent,
+        client_address=origin.client_address,
+        user_agent=origin.user_agent,
+        retry_count=origin.retry_count,
+        request_headers=origin.request_headers,
+        inbox=None,
+        admission=None if admission is None else admission.encode(),
+        request=draft.body,
+    )
+
+
+def _most_attempts(state: State, router: Router) -> int:
+    """Return enough attempts that each provider gets one, those of the fallback router, too."""
+    fallback = None if router.fallback_id is None else state.directory.peek_by_id(router.fallback_id)
+    return max(MAX_ATTEMPTS, len(router.providers) + (0 if fallback is None else len(fallback.providers)))

@@ -1,0 +1,1 @@
+"""Batches: thousands of requests in one file, each of them a job."""

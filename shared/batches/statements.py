@@ -1,0 +1,22 @@
+"""Hot writes on the items of batches, for the group-commit writer."""
+
+from msgspec.structs import astuple
+
+from shared.group_commit.units import Statement, insert_sql
+from shared.jobs.statements import NewJob
+
+_INSERT_ITEM = insert_sql("jobs", NewJob.__struct_fields__) + " ON CONFLICT (id) DO NOTHING"
+_ADMIT = """
+UPDATE jobs SET held = false, admission = $2, version = version + 1 WHERE id = $1 AND held AND finished_ms IS NULL
+RETURNING id
+"""
+
+
+def insert_item(job: NewJob) -> Statement:
+    """Accept one line; nothing happens if it was accepted before."""
+    return Statement(_INSERT_ITEM, astuple(job))
+
+
+def admit_item(job_id: str, admission: str | None) -> Statement:
+    """Let an item run; returns (id), nothing if it has been admitted, or cancelled, already."""
+    return Statement(_ADMIT, (job_id, admission))

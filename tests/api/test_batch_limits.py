@@ -1,0 +1,161 @@
+"""Batches of callers with limits and budgets; when batches begin; what is kept of them."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import update
+from sqlmodel import col
+
+from shared.batches.tables import BatchRow
+from shared.clock import now_ms
+from shared.files.tables import FileRow
+from shared.jobs.tables import JobRow
+from shared.usage.tables import ChargeRow
+from tests.api.test_retention import DAY_MS, sweep
+from tests.batches import chat_line, ended, get_batch, lines_of, make_batch
+from tests.conftest import make_settings
+from tests.installation import Installation, open_installation
+from tests.people import add_user, key_of
+from tests.servers import RedisServer
+from tests.waiting import eventually
+
+HOUR_S = 3600
+
+
+async def test_a_batch_keeps_to_the_limits_of_its_owner(both: Installation) -> None:
+    await both.grant(1, rpm=3)
+    user = await add_user(both)
+    me = await key_of(both, user["id"])
+
+    batch = await make_batch(both, *(chat_line(f"r{n}") for n in range(5)), headers=me)
+    await eventually(lambda: _completed(both, batch["id"], 3))
+    plain = await both.chat(headers=me)
+
+    counts = (await get_batch(both, batch["id"]))["sluice"]["counts"]
+    assert (counts["completed"], counts["queued"]) == (3, 2)
+    assert plain.status == 429
+
+
+async def _completed(installation: Installation, batch_id: str, count: int) -> bool:
+    counts = (await get_batch(installation, batch_id))["sluice"]["counts"]
+    return bool(counts["completed"] >= count)
+
+
+async def test_a_batch_spends_at_most_the_budget(both: Installation) -> None:
+    await both.add_model("paid", prices=(0, 1_000_000))  # a unit per token
+    user = await add_user(both, budget=25)
+    me = await key_of(both, user["id"])
+    body = {"model": "paid", "max_tokens": 10, "simulator": {"tokens": 10}}
+
+    batch = await make_batch(both, *(chat_line(f"r{n}", body=body) for n in range(6)), headers=me)
+    done = await ended(both, batch["id"])
+
+    charged = sum(charge.amount_micros for charge in await both.rows(ChargeRow))
+    assert charged <= 25_000_000
+    assert (done["status"], done["sluice"]["cost"]) == ("completed", charged / 10**6)
+    assert done["request_counts"]["completed"] >= 2
+    errors = await lines_of(both, done["error_file_id"])
+    assert {line["response"]["body"]["error"]["code"] for line in errors} == {"insufficient_budget"}
+    assert len(errors) + done["request_counts"]["completed"] == 6
+
+
+async def test_a_batch_ends_when_its_key_does(idle: Installation) -> None:
+    user = await add_user(idle)
+    me = await key_of(idle, user["id"])
+    await idle.grant(1, rpm=1)
+    batch = await make_batch(idle, chat_line("a"), chat_line("b"), headers=me)
+    await eventually(lambda: _is(idle, batch["id"], "in_progress"))
+
+    (key,) = (await (await idle.client.get("/v1/me/keys", headers=me)).json())["data"]
+    assert (await idle.client.delete(f"/v1/me/keys/{key['id']}", headers=me)).status == 204
+
+    await eventually(lambda: _failed(idle), within_s=20)
+
+
+async def _is(installation: Installation, batch_id: str, status: str) -> bool:
+    return bool((await get_batch(installation, batch_id))["status"] == status)
+
+
+async def _failed(installation: Installation) -> bool:
+    return any("key" in (row.error or "") for row in await installation.rows(JobRow, JobRow.status == "failed"))
+
+
+def intensities(path: Path, *grams: int) -> str:
+    """Write a file that says how clean each hour from now on is; returns its path."""
+    hour = now_ms() // 1000 // HOUR_S * HOUR_S
+    starts = [datetime.fromtimestamp(hour + n * HOUR_S, UTC).isoformat() for n in range(len(grams))]
+    rows = [f"WOR,{start},{value},forecast,test\n" for start, value in zip(starts, grams, strict=True)]
+    path.write_text("zone,start_utc,g_per_kwh,kind,source\n" + "".join(rows))
+    return str(path)
+
+
+async def test_a_batch_waits_for_the_cleanest_hour(tmp_path: Path, redis_server: RedisServer) -> None:
+    path = intensities(tmp_path / "grid.csv", *(500 - 20 * n for n in range(15)))
+    async with open_installation(make_settings(tmp_path, redis_server, intensity_file=path)) as sluice:
+        batch = await make_batch(sluice, chat_line("a"), start="low_carbon")
+        await eventually(lambda: _is(sluice, batch["id"], "in_progress"))
+        waiting = await get_batch(sluice, batch["id"])
+
+        await _change(sluice, batch["id"], start_ms=now_ms())
+        done = await ended(sluice, batch["id"])
+
+    assert waiting["sluice"]["counts"]["queued"] == 1
+    assert 12 * HOUR_S <= waiting["sluice"]["starts_at"] - waiting["created_at"] <= 15 * HOUR_S
+    assert done["status"] == "completed"
+
+
+async def test_a_batch_reports_what_it_emitted(tmp_path: Path, redis_server: RedisServer) -> None:
+    path = intensities(tmp_path / "grid.csv", 300, 300)
+    async with open_installation(make_settings(tmp_path, redis_server, intensity_file=path)) as sluice:
+        await sluice.add_model("known", model_total_params=70, model_active_params=70)
+        batch = await make_batch(sluice, chat_line("a", body={"model": "known"}), start="low_carbon")
+
+        done = await ended(sluice, batch["id"])
+
+    assert done["sluice"]["starts_at"] is None  # all hours are alike
+    carbon = done["sluice"]["carbon"]
+    assert carbon["actual_gco2eq"] == carbon["baseline_gco2eq"] > 0
+
+
+async def test_without_a_file_a_batch_begins_at_once(sluice: Installation) -> None:
+    batch = await make_batch(sluice, chat_line("a"), start="low_carbon")
+
+    done = await ended(sluice, batch["id"])
+
+    assert (done["sluice"]["starts_at"], done["sluice"]["carbon"]) == (None, None)
+
+
+async def _change(installation: Installation, batch_id: str, **values: Any) -> None:
+    async with installation.state.database.transaction() as session:
+        await session.exec(update(BatchRow).where(col(BatchRow.id) == batch_id.removeprefix("batch_")).values(**values))
+
+
+async def test_files_and_batches_are_removed_when_their_time_is_over(both: Installation) -> None:
+    batch = await make_batch(both, chat_line("a"))
+    done = await ended(both, batch["id"])
+    async with both.state.database.transaction() as session:
+        await session.exec(update(FileRow).values(expires_ms=now_ms()))
+    await sweep(both)
+
+    gone = await both.get(f"/v1/files/{done['output_file_id']}")
+    assert (gone.status, (await gone.json())["tombstone"]["reason"]) == (410, "expired")
+    assert list((both.state.settings.data_path / "files" / "uploads").glob("*")) == []
+    assert (await get_batch(both, batch["id"])) == done
+
+    await _change(both, batch["id"], finished_ms=now_ms() - 121 * DAY_MS)
+    await sweep(both)
+
+    assert (await both.get(f"/v1/batches/{batch['id']}")).status == 404
+
+
+async def test_counts_and_costs_of_an_ended_batch_outlive_its_items(sluice: Installation) -> None:
+    batch = await make_batch(sluice, chat_line("a"), chat_line("b"))
+    done = await ended(sluice, batch["id"])
+    async with sluice.state.database.transaction() as session:
+        await session.exec(update(JobRow).values(result_expires_ms=now_ms()))
+    await sweep(sluice)
+
+    assert await get_batch(sluice, batch["id"]) == done
+    gone = await sluice.get(f"/v1/jobs?batch_id={batch['id']}")
+    assert (await gone.json())["data"] == []

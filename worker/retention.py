@@ -1,0 +1,93 @@
+"""Remove what has been kept long enough: a cron job of the platform lane."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from sqlalchemy import delete
+from sqlmodel import col, select
+
+from shared.batches.tables import BatchRow
+from shared.clock import now_ms
+from shared.database import Database
+from shared.files.queries import list_expired_files, remove_files
+from shared.files.tables import FileRow
+from shared.idempotency.queries import delete_idempotency_keys
+from shared.ids import oldest_ulid
+from shared.jobs.queries import remove_bodies
+from shared.jobs.schemas import IN_PROGRESS
+from shared.jobs.tables import JobEventRow, JobRow
+from shared.request_logs.tables import RequestLogRow
+from worker.context import Runtime
+from worker.file_sweep import sweep_files, sweep_uploads
+from worker.reconciler import Reconciler, alone
+
+_PAGE: Final = 500
+
+
+async def retain(ctx: dict[str, Any]) -> None:
+    """Remove requests, results and logs that have been kept long enough; ledger rows stay for ever.
+
+    Page by page, so that nobody who writes has to wait; ids sort by time, so no index is needed for age.
+    """
+    reconciler: Reconciler = ctx["reconciler"]
+    async with alone(reconciler, "retain") as is_alone:
+        if is_alone:
+            await _remove_old(reconciler)
+
+
+async def _remove_old(reconciler: Reconciler) -> None:
+    database, settings, now = reconciler.runtime.database, reconciler.runtime.settings, now_ms()
+    while await _remove_page(reconciler.runtime, now):
+        pass
+    while await _forget_keys(database, now):
+        pass
+    while await _expire_uploads(reconciler.runtime, now):
+        pass
+    for table, removed in ((FileRow, FileRow.removed_ms), (BatchRow, BatchRow.finished_ms)):
+        oldest = now - (settings.tombstone_ttl_s + (settings.result_ttl_s if table is BatchRow else 0)) * 1000
+        while await _delete_page(database, select(table.id).where(col(removed) < oldest), ((table, table.id),)):
+            pass
+    tombstones = select(JobRow.id).where(col(JobRow.removed_ms) < now - settings.tombstone_ttl_s * 1000)
+    while await _delete_page(database, tombstones, ((JobEventRow, JobEventRow.job_id), (JobRow, JobRow.id))):
+        pass
+    logs = select(RequestLogRow.id).where(
+        RequestLogRow.id < oldest_ulid(now - settings.request_log_ttl_s * 1000), RequestLogRow.status != IN_PROGRESS
+    )
+    while await _delete_page(database, logs, ((RequestLogRow, RequestLogRow.id),)):
+        pass
+    await sweep_files(reconciler.runtime)
+    await sweep_uploads(reconciler.runtime)
+
+
+async def _remove_page(runtime: Runtime, now: int) -> bool:
+    """Turn some finished jobs whose time is over into tombstones; returns whether there may be more."""
+    async with runtime.database.transaction() as session:
+        expired = (col(JobRow.result_expires_ms) <= now, col(JobRow.removed_ms).is_(None))
+        jobs = (await session.exec(select(JobRow.id, JobRow.kind).where(*expired).limit(_PAGE))).all()
+        await remove_bodies(session, [job_id for job_id, _ in jobs], now, "expired")
+    await runtime.files.delete_with_jobs(jobs)
+    return len(jobs) == _PAGE
+
+
+async def _expire_uploads(runtime: Runtime, now: int) -> bool:
+    """Turn some files whose time is over into tombstones; returns whether there may be more."""
+    async with runtime.database.transaction() as session:
+        ids = await list_expired_files(session, now, _PAGE)
+        await remove_files(session, ids, now, "expired")
+    await runtime.uploads.delete(ids)
+    return len(ids) == _PAGE
+
+
+async def _forget_keys(database: Database, now: int) -> bool:
+    """Forget some idempotency keys whose time is over; returns whether there may be more."""
+    async with database.transaction() as session:
+        return await delete_idempotency_keys(session, now, _PAGE) == _PAGE
+
+
+async def _delete_page(database: Database, selection: Any, tables: Sequence[tuple[Any, Any]]) -> bool:
+    """Delete some of the selected ids from these tables; returns whether there may be more."""
+    async with database.transaction() as session:
+        ids = list((await session.exec(selection.limit(_PAGE))).all())
+        for table, column in tables:
+            await session.exec(delete(table).where(col(column).in_(ids)))
+    return len(ids) == _PAGE

@@ -1,0 +1,26 @@
+"""End many jobs that have not begun, without looking at each of them alone."""
+
+import asyncio
+from collections.abc import Sequence
+
+from shared.errors import StoredError
+from shared.jobs.messages import message_of
+from shared.jobs.tables import JobRow
+from shared.queue.job_queue import JobQueue
+from worker.context import Runtime, TokenCount
+from worker.metering import meter, to_usage
+from worker.settle import JobEnd, finish
+
+
+async def end_waiting(
+    runtime: Runtime, queue: JobQueue, rows: Sequence[JobRow], status: str, error: StoredError
+) -> None:
+    """End queued jobs nobody waits for; one that has begun meanwhile is left alone.  They share commits."""
+    await asyncio.gather(*(_end(runtime, row, status, error) for row in rows))
+    await asyncio.gather(*(queue.abort(row.id) for row in rows if not row.held))
+
+
+async def _end(runtime: Runtime, row: JobRow, status: str, error: StoredError) -> None:
+    message = message_of(row)
+    usage = to_usage(meter(message, None, TokenCount(), None), 0, requests=row.attempt)
+    await finish(runtime, message, row.attempt, JobEnd(status=status, usage=usage, charge_micros=0, error=error), None)
