@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Protocol, TypeVar
 
 import structlog
 import uvloop
@@ -28,6 +29,7 @@ from api.passwords import Passwords
 from api.patience import Patience
 from api.readers import Readers
 from api.state import State
+from api.versions import Versions
 from api.waiting_jobs import give_up
 from api.withdrawals import Withdrawals
 from shared.admission.gate import Gate
@@ -47,6 +49,13 @@ from shared.secrets import SecretBox
 from shared.settings import Settings, SettingsError, load_settings
 
 log = structlog.get_logger()
+
+
+class _Closable(Protocol):
+    async def close(self) -> None: ...
+
+
+P = TypeVar("P", bound=_Closable)
 _MAX_HEADER_BYTES = 16 * 1024
 
 
@@ -54,45 +63,38 @@ _MAX_HEADER_BYTES = 16 * 1024
 async def open_state(settings: Settings) -> AsyncIterator[State]:
     """Yield what the endpoints of this process use, and close it afterwards."""
     async with AsyncExitStack() as stack:
+
+        def closing(part: P) -> P:
+            stack.push_async_callback(part.close)
+            return part
+
         url = settings.effective_database_url()
-        database = Database(url)
-        writer = open_impatient_writer(url, patience_s=settings.accept_patience_s)
-        stack.push_async_callback(database.close)
-        stack.push_async_callback(writer.close)
+        database = closing(Database(url))
+        writer = closing(open_impatient_writer(url, patience_s=settings.accept_patience_s))
         pool = open_pool(settings.effective_redis_url())
         stack.push_async_callback(pool.disconnect)
         redis = open_lane(pool, INFERENCE)
-        queue = JobQueue(redis)
-        stack.push_async_callback(queue.close)
-        load = QueueLoad(queue, settings.max_queued)
-        load.start()
-        stack.push_async_callback(load.close)
-        admissions = Admissions(Gate(redis, settings.rate_limiting_strategy), database, settings.accept_patience_s)
-        stack.push_async_callback(admissions.close)
-        withdrawals = Withdrawals(writer, admissions)
-        stack.push_async_callback(withdrawals.close)
-        directory = Directory(database)
-        await directory.start()
-        stack.push_async_callback(directory.close)
-        last_used = LastUsed(database)
-        last_used.start()
-        stack.push_async_callback(last_used.close)
-        inbox = Inbox(redis, lambda job_ids: deliver_from_database(database, inbox, job_ids))
-        await inbox.start()
-        stack.push_async_callback(inbox.close)
-        reader, readers = ReplyReader(redis), Readers(redis, settings.stream_grace_s)
-        readers.start()
-        stack.push_async_callback(reader.close)
-        stack.push_async_callback(readers.close)
+        queue = closing(JobQueue(redis))
+        load = closing(QueueLoad(queue, settings.max_queued))
+        gate = Gate(redis, settings.rate_limiting_strategy)
+        admissions = closing(Admissions(gate, database, settings.accept_patience_s))
+        withdrawals = closing(Withdrawals(writer, admissions))
+        directory = closing(Directory(database))
+        last_used = closing(LastUsed(database))
+        inbox = closing(Inbox(redis, lambda job_ids: deliver_from_database(database, inbox, job_ids)))
+        reader, readers = closing(ReplyReader(redis)), closing(Readers(redis, settings.stream_grace_s))
+        versions, done = closing(Versions(database)), closing(DoneWatch(redis, INFERENCE))
         http = await stack.enter_async_context(ClientSession(cookie_jar=DummyCookieJar()))
-        patience, done = Patience(settings.routing_wait_s), DoneWatch(redis, INFERENCE)
-        stack.push_async_callback(patience.close)
-        stack.push_async_callback(done.close)
+        patience = closing(Patience(settings.routing_wait_s))
+        await directory.start()
+        await inbox.start()
+        for part in (load, last_used, readers):
+            part.start()
         state = State(
             settings=settings, database=database, files=open_file_store(settings),
             uploads=open_file_store(settings, UPLOADS), writer=writer, redis=redis, queue=queue, load=load,
             admissions=admissions, withdrawals=withdrawals, inbox=inbox, reader=reader, readers=readers, done=done,
-            directory=directory, has_new_batch=asyncio.Event(),
+            versions=versions, directory=directory, has_new_batch=asyncio.Event(),
             keys=KeyRing(database, directory, admin_key(settings), last_used), last_used=last_used,
             passwords=Passwords(redis), box=SecretBox(encryption_secret(settings)),
             patience=patience, http=http,

@@ -4,6 +4,7 @@ from typing import Any
 
 from msgspec import json
 
+from api.versions import JobVersion
 from api.waiting_times import NOT_WAITING, Waiting
 from shared.batches.schemas import BATCH_PREFIX, ITEM_PREFIX
 from shared.clock import now_ms, to_iso, to_seconds
@@ -109,7 +110,7 @@ def gone(row: JobRow) -> GoneError:
     return GoneError(message, tombstone=tombstone)
 
 
-def polling_headers(row: JobRow) -> dict[str, str]:
+def polling_headers(row: JobRow | JobVersion) -> dict[str, str]:
     """Return how to poll the job, and how long its representation may be kept."""
     if row.status in TERMINAL:
         return {"Cache-Control": "private, max-age=60"}

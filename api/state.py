@@ -14,6 +14,7 @@ from api.load import QueueLoad
 from api.passwords import Passwords
 from api.patience import Patience
 from api.readers import Readers
+from api.versions import Versions
 from api.withdrawals import Withdrawals
 from shared.database import Database
 from shared.directory import Directory
@@ -45,6 +46,7 @@ class State(Struct, frozen=True, kw_only=True):
     patience: Patience
     reader: ReplyReader
     readers: Readers
+    versions: Versions
     done: DoneWatch
     has_new_batch: Event
     """Set by whoever stored one."""

@@ -106,7 +106,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Rows of the request log are kept this long."""
     batch_max_lines: Annotated[int, Meta(ge=1, le=1_000_000)] = 50_000
     """Most requests of one batch."""
-    batch_windows: Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,4}[mhd](,[1-9][0-9]{0,4}[mhd])*$")] = "1h,24h,72h,168h"
+    batch_windows: Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,4}[mhd](,[1-9][0-9]{0,4}[mhd])*$")] = (
+        "15m,1h,24h,72h,168h"
+    )
     """Values of `completion_window`, in minutes, hours or days; `24h` is always one."""
     batch_lines_per_s: Positive = 10.0
     """Lines per second a batch with `start: low_carbon` can count on: decides its latest start."""

@@ -30,6 +30,7 @@ from shared.tasks import end_tasks
 from worker.context import Runtime
 from worker.failures import job_cancelled, job_expired
 from worker.takeover import end_without_attempt
+from worker.waiting_jobs import end_waiting
 
 log = structlog.get_logger()
 
@@ -174,11 +175,16 @@ async def _repeat_cancels(reconciler: Reconciler) -> None:
         return
     async with reconciler.runtime.database.read() as session:
         rows = (await session.exec(select(JobRow).where(col(JobRow.id).in_(ids)).options(*LIGHT))).all()
+    unheard = {True: list[JobRow](), False: list[JobRow]()}
     for row in rows:
+        is_cancelled = row.cancel_requested_ms is not None
         if row.status == IN_PROGRESS:
             await reconciler.queue.signal(row.id)
+        elif row.inbox is None and row.attempt == 0:
+            unheard[is_cancelled].append(row)
         else:
             await reconciler.queue.abort(row.id)
-            is_cancelled = row.cancel_requested_ms is not None
             status, error = (CANCELLED, job_cancelled()) if is_cancelled else (EXPIRED, job_expired())
             await end_without_attempt(reconciler.runtime, message_of(row), status, error)
+    await end_waiting(reconciler.runtime, reconciler.queue, unheard[True], CANCELLED, job_cancelled())
+    await end_waiting(reconciler.runtime, reconciler.queue, unheard[False], EXPIRED, job_expired())

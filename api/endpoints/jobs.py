@@ -14,6 +14,7 @@ from api.own_jobs import cancel, find_own_job, read_result, remove, wait_until_o
 from api.render import polling_headers, to_attempt, to_job
 from api.respond import ANY_ROUTE
 from api.retry import JobNotRetryableError, retry
+from api.versions import JobVersion
 from api.waiting_times import waiting_of
 from shared.errors import (
     GoneError,
@@ -69,8 +70,10 @@ async def get_job(call: Call, job_id: str, query: WaitQuery) -> Reply[Job]:
 
     `wait=n` returns as soon as it is over, at the latest after n seconds; with `If-None-Match` as soon as it changes.
     """
-    row = await find_own_job(call, job_id)
     known = call.request.headers.get("If-None-Match")
+    if known is not None and not query.wait and await _is_known(call, job_id, known):
+        return Reply(body=b"", status=304)
+    row = await find_own_job(call, job_id)
     if query.wait:
         row = await wait_until_over(call, row, query.wait, row.version if known == _etag(row) else None)
     call.headers |= polling_headers(row) | {"ETag": _etag(row)}
@@ -80,7 +83,19 @@ async def get_job(call: Call, job_id: str, query: WaitQuery) -> Reply[Job]:
     return Reply(body=json.encode(job))
 
 
-def _etag(row: JobRow) -> str:
+async def _is_known(call: Call, job_id: str, known: str) -> bool:
+    """Return whether the caller has the job as it is; if so, the answer needs nothing else."""
+    ulid = parse_id(job_id, *JOB_PREFIXES)
+    found = None if ulid is None else await call.state.versions.get(ulid)
+    if found is None or found.removed_ms is not None or known != _etag(found):
+        return False
+    if not call.caller.is_admin and found.user_id != call.caller.user_id:
+        return False
+    call.headers |= polling_headers(found) | {"ETag": known, "x-job-id": public_id(found.id)}
+    return True
+
+
+def _etag(row: JobRow | JobVersion) -> str:
     return f'W/"{row.version}"'
 
 

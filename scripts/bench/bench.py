@@ -11,6 +11,8 @@ the rounds.  CPU seconds per 1,000 requests hardly depend on what else the machi
   accept-64          202 per second with `Prefer: respond-async`, with a worker beside and without one
   drain              queued jobs, then a worker: how fast they are done
   batches            one batch: accepted, run, and its files written; memory
+  polling            a job that is looked at again and again, unchanged (304) and whole
+  cancel             from the request to cancel a running job to the end of the provider's call
   backlog            the queue alone: cost of a job with few and with very many waiting
   waiting            callers who wait for slow answers: memory and connections
   idle               start to first answer, memory
@@ -34,6 +36,7 @@ import machine
 from accept import run_accept, run_drain
 from backlog import run_backlog
 from batches import run_batches
+from cancel import run_cancel
 from chat import LOADS, run_chats, run_cores
 from installation import POSTGRESQL, SQLITE
 from kinds import run_kinds
@@ -41,6 +44,7 @@ from load import has_wrk
 from machine import ALL_CORES, LOAD_CORES, ROOT, BenchError
 from measure import Effort, Row, Setup
 from peers import run_peers
+from polling import run_polling
 from postgres import serve_postgres
 from report import ratios, tables
 from routing import run_choices, run_failover, run_slots
@@ -48,7 +52,20 @@ from startup import run_idle
 from upstream import serve_upstream
 from waiting import run_waiting
 
-NAMES = (*LOADS, "kinds", "routing", "accept-64", "drain", "batches", "backlog", "waiting", "idle", "cores")
+NAMES = (
+    *LOADS,
+    "kinds",
+    "routing",
+    "accept-64",
+    "drain",
+    "batches",
+    "polling",
+    "cancel",
+    "backlog",
+    "waiting",
+    "idle",
+    "cores",
+)
 
 
 def main() -> int:
@@ -122,6 +139,8 @@ def steps(options: argparse.Namespace, setup: Setup) -> Iterator[Step]:
             "accept-64": partial(run_accept, database, setup),
             "drain": partial(run_drain, database, setup, options.jobs),
             "batches": partial(run_batches, database, setup, options.lines),
+            "polling": partial(run_polling, database, setup),
+            "cancel": partial(run_cancel, database, setup),
             "waiting": partial(run_waiting, database, setup, options.clients),
             "idle": partial(run_idle, database, setup),
             "cores": partial(run_cores, database, setup),

@@ -29,6 +29,7 @@ class Load:
     is_stream: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
     path: str = "/chat/completions"
+    method: str = "POST"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,13 +65,24 @@ def _run_wrk(load: Load, url: str, headers: Mapping[str, str], seconds: float) -
     with tempfile.NamedTemporaryFile() as body:
         body.write(load.body)
         body.flush()
-        command = ["wrk", *options, *lines, "-s", str(script), url + load.path, "--", body.name, load.expected]
+        command = [
+            "wrk",
+            *options,
+            *lines,
+            "-s",
+            str(script),
+            url + load.path,
+            "--",
+            body.name,
+            load.expected,
+            load.method,
+        ]
         output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=seconds + 60).stdout
     return Result(**json.loads(output.splitlines()[-1]))
 
 
 async def _run(load: Load, url: str, headers: Mapping[str, str], seconds: float) -> Result:
-    request = encode("POST", url + load.path, {"Content-Type": "application/json", **headers}, load.body)
+    request = encode(load.method, url + load.path, {"Content-Type": "application/json", **headers}, load.body)
     right: list[Response] = []
     errors, stop_at = 0, time.perf_counter() + seconds
 
@@ -110,7 +122,12 @@ async def _run(load: Load, url: str, headers: Mapping[str, str], seconds: float)
 def is_right(load: Load, response: Response) -> bool:
     """Return whether this is the answer that was asked for."""
     is_whole = not load.is_stream or b"[DONE]" in response.body
-    return 200 <= response.status < 300 and is_whole and response.body.count(load.expected.encode()) == load.times
+    is_right_status = 200 <= response.status < 300 or (response.status == 304 and not load.expected)
+    return (
+        is_right_status
+        and is_whole
+        and (not load.expected or response.body.count(load.expected.encode()) == load.times)
+    )
 
 
 def percentile(ordered: list[float], percent: float) -> float:

@@ -13,7 +13,7 @@ from shared.files.tables import FileRow
 from shared.jobs.tables import JobRow
 from shared.usage.tables import ChargeRow
 from tests.api.test_retention import DAY_MS, sweep
-from tests.batches import chat_line, ended, get_batch, lines_of, make_batch
+from tests.batches import add_input, chat_line, ended, get_batch, lines_of, make_batch, to_jsonl
 from tests.conftest import make_settings
 from tests.installation import Installation, open_installation
 from tests.people import add_user, key_of
@@ -58,6 +58,28 @@ async def test_a_batch_spends_at_most_the_budget(both: Installation) -> None:
     errors = await lines_of(both, done["error_file_id"])
     assert {line["response"]["body"]["error"]["code"] for line in errors} == {"insufficient_budget"}
     assert len(errors) + done["request_counts"]["completed"] == 6
+
+
+async def test_a_batch_has_a_largest_number_of_lines(tmp_path: Path, redis_server: RedisServer) -> None:
+    async with open_installation(make_settings(tmp_path, redis_server, batch_max_lines=3)) as sluice:
+        fits = await make_batch(sluice, *(chat_line(f"r{n}") for n in range(3)))
+        is_too_long = await make_batch(sluice, *(chat_line(f"r{n}") for n in range(4)))
+
+        done, failed = await ended(sluice, fits["id"]), await ended(sluice, is_too_long["id"])
+
+    assert (done["status"], failed["status"]) == ("completed", "failed")
+    assert [(error["code"], error["line"]) for error in failed["errors"]["data"]] == [("too_many_tasks", None)]
+
+
+async def test_an_input_whose_bytes_are_lost_fails_the_batch(idle: Installation) -> None:
+    file_id = await add_input(idle, to_jsonl(chat_line("a")))
+    await idle.state.uploads.delete([file_id.removeprefix("file-")])
+
+    body = {"input_file_id": file_id, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+    batch = await (await idle.post("/v1/batches", body)).json()
+    failed = await ended(idle, batch["id"])
+
+    assert [error["code"] for error in failed["errors"]["data"]] == ["file_not_found"]
 
 
 async def test_a_batch_ends_when_its_key_does(idle: Installation) -> None:
