@@ -148,7 +148,7 @@ async def _admit(feeding: _Feed, caller: Caller | None, row: JobRow) -> _Admitte
     body = row.request or b"{}"
     try:
         request = json.decode(body, type=endpoint.body, strict=False)
-        submission, draft = await prepare(state, caller, endpoint, body, request)
+        submission, draft = await prepare(state, caller, endpoint, body, request, is_stored=True)
     except LineError as error:  # what he may use has changed since the batch was checked
         await _fail(state, row, _stored(error))
         return None

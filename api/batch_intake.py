@@ -26,6 +26,7 @@ from api.batch_start import best_start
 from api.http import Endpoint
 from api.state import State
 from api.submission import Origin, new_job
+from shared.batches.events import tell_end
 from shared.batches.items import item_id, item_span
 from shared.batches.queries import change_batch, keep_lease, lease_batches
 from shared.batches.schemas import (
@@ -50,6 +51,8 @@ from shared.jobs.messages import BAND_NUMBERS
 from shared.jobs.schemas import BATCH
 from shared.jobs.tables import JobRow
 from shared.tasks import end_tasks
+from shared.webhooks.queue import enqueue_deliveries
+from shared.webhooks.statements import Delivery
 
 log = structlog.get_logger()
 _LOOK_S: Final = 1.0
@@ -201,7 +204,7 @@ async def _write(state: State, page: Sequence[Statement]) -> None:
 def _insert(row: BatchRow, origin: Origin, line: Line, number: int) -> Statement:
     job = new_job(line.draft, origin, line.submission, item_id(row.id, number), None, BAND_NUMBERS[BATCH])
     job.batch_id, job.custom_id, job.held = row.id, line.custom_id, True
-    job.expires_ms = row.expires_ms
+    job.expires_ms, job.notify = row.expires_ms, row.notify if row.item_events else None
     job.result_ttl_s = line.draft.state.settings.result_ttl_s  # `store: false` must not take it from the output file
     return insert_item(job)
 
@@ -216,9 +219,12 @@ async def _refuse(state: State, row: BatchRow, errors: list[BatchError]) -> bool
             "total": 0, "is_fed": True, "errors": text, "finished_ms": now, "output_file_id": None,
             "error_file_id": None,
         }  # fmt: skip
-        await change_batch(session, row.id, (VALIDATING,), status=FAILED, failed_ms=now, **ended)
-        await change_batch(session, row.id, (CANCELLING,), status=CANCELLED, cancelled_ms=now, **ended)
+        deliveries: list[Delivery] = []
+        for before, after in ((VALIDATING, FAILED), (CANCELLING, CANCELLED)):
+            if await change_batch(session, row.id, (before,), status=after, **{f"{after}_ms": now}, **ended):
+                deliveries += await tell_end(session, row, after, now)
         message = errors[0].message if errors[0].line is None else f"Line {errors[0].line}: {errors[0].message}"
         await set_file_status(session, row.input_file_id or "", "error", message)
+    enqueue_deliveries(state.platform, deliveries)
     log.info("batch_refused", batch_id=row.id, errors=len(errors), first=errors[0].code)
     return False

@@ -156,12 +156,12 @@ _LINE: Final = json.Decoder(BatchLine)
 
 
 async def prepare(
-    state: State, caller: Caller, endpoint: Endpoint, body: bytes, request: Any
+    state: State, caller: Caller, endpoint: Endpoint, body: bytes, request: Any, *, is_stored: bool = False
 ) -> tuple[Submission, Draft]:
     """Return what a stored request asks for and its draft; raises `LineError`."""
     if endpoint.prepare is None:
         raise TypeError(f"{endpoint.path} makes no jobs")
-    draft = Draft(caller=caller, state=state, request_id=new_id("req_"), body=body, headers={})
+    draft = Draft(caller=caller, state=state, request_id=new_id("req_"), body=body, headers={}, is_stored=is_stored)
     try:
         submission = await endpoint.prepare(draft, request)
     except (ModelNotFoundError, ModelNotAllowedError) as error:

@@ -27,6 +27,8 @@ class Draft(Struct, kw_only=True):
     """Sent with the answer, also with an error: `x-job-id`, .."""
     model: str | None = None
     """As called; for the request log."""
+    is_stored: bool = False
+    """`body` is that of a job which was made before, in the form in which jobs keep it."""
 
 
 class Call(Draft, kw_only=True):

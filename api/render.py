@@ -52,7 +52,7 @@ def to_job(row: JobRow | NewJob, progress: JobProgress | None = None, waiting: W
         progress=progress or JobProgress(output_tokens=0, events=0),
         usage=usage_of(row),
         error=error_of(row),
-        incomplete_details=None,
+        incomplete_details=_incomplete_details(row),
         cancel_requested_at=to_seconds(row.cancel_requested_ms),
         idempotency_key=row.idempotency_key,
         request_id=row.request_id,
@@ -67,6 +67,12 @@ def to_job(row: JobRow | NewJob, progress: JobProgress | None = None, waiting: W
             cancel=f"/v1/jobs/{job_id}/cancel",
         ),
     )
+
+
+def _incomplete_details(row: JobRow | NewJob) -> dict[str, str] | None:
+    if isinstance(row, NewJob) or row.incomplete_reason is None:
+        return None
+    return {"reason": row.incomplete_reason}
 
 
 def _aliases(row: JobRow | NewJob) -> list[str]:

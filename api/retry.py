@@ -81,7 +81,7 @@ def _options(row: JobRow) -> CreateJobRequest:
 async def _read(call: Call, row: JobRow, endpoint: Endpoint) -> Any:
     """Return the request as its route takes it, whatever was kept apart of it put back."""
     async with call.state.database.read() as session:
-        call.body = await get_request(session, row.id)
+        call.body, call.is_stored = await get_request(session, row.id), True
     try:
         if row.kind == OCR:
             await _put_document_back(call, row)

@@ -41,6 +41,8 @@ class Submission(Struct, frozen=True, kw_only=True):
     """What it may use."""
     is_flex: bool = False
     """The caller waits, but is not in a hurry."""
+    background: bool = False
+    """It runs to its end, whether anybody reads it or not, and may be followed meanwhile."""
 
 
 class Origin(Struct, frozen=True, kw_only=True):
@@ -109,6 +111,7 @@ def new_job(
         band=band,
         stream=submission.stream,
         store=submission.store,
+        background=submission.background,
         user_id=caller.user_id,
         organization_id=caller.organization_id,
         key_id=caller.key_id,

@@ -160,11 +160,13 @@ async def _admit(call: Call, submission: Submission, job_id: str, *, waits: bool
 def _new_job(
     call: Call, submission: Submission, prefer: Prefer, job_id: str, admission: Admission | None, *, has_key: bool
 ) -> NewJob:
-    is_later = prefer.respond_async or submission.is_flex
+    is_later = prefer.respond_async or submission.is_flex or submission.background
     band = BAND_NUMBERS[BACKGROUND if is_later else INTERACTIVE]
     job = new_job(call, origin_of(call), submission, job_id, admission, band)
-    runs_unread = prefer.respond_async or submission.store is True or has_key  # the stream can be had later
+    has_to_end = submission.store is True or submission.background
+    runs_unread = prefer.respond_async or has_to_end or has_key  # the stream can be had later
     job.cancel_when_unread = submission.stream and not runs_unread
+    job.stream = submission.stream or submission.background
     if call.options is not None:
         _apply(job, call.options, call.state.settings)
     return job

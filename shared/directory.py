@@ -44,6 +44,8 @@ class Provider(Struct, frozen=True, kw_only=True):
     """Share of the attempts with the strategy `weighted`."""
     qos_metric: str | None
     qos_limit: float | None
+    native_responses: bool
+    """Whether it has a responses route of its own."""
 
     @property
     def most_attempts(self) -> int | None:
@@ -234,4 +236,5 @@ def _provider(row: ProviderRow, box: SecretBox | None) -> Provider:
         weight=row.weight,
         qos_metric=row.qos_metric,
         qos_limit=row.qos_limit,
+        native_responses=row.native_responses,
     )

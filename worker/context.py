@@ -74,6 +74,8 @@ class Produced(Struct, kw_only=True):
     provider_request_id: str | None = None
     content_type: str = "application/json"
     """Of the body."""
+    incomplete_reason: str | None = None
+    """Why the answer was cut, of a kind that calls it incomplete then."""
 
 
 class JobContext(Struct, kw_only=True):

@@ -21,7 +21,7 @@ from shared.errors import ModelNotFoundError, ProviderUnavailableError, StoredEr
 from shared.group_commit.units import StaleError, StoreUnavailableError, WriterBusyError
 from shared.ids import new_ulid
 from shared.jobs.messages import JobMessage
-from shared.jobs.schemas import CANCELLED, COMPLETED, FAILED, JobFrame, public_id
+from shared.jobs.schemas import CANCELLED, COMPLETED, FAILED, INCOMPLETE, JobFrame, public_id
 from shared.jobs.statements import start_attempt
 from shared.replies.entries import Ending, ReplySupersededError
 from shared.replies.frames import encode_frames
@@ -227,8 +227,9 @@ async def _end_completed(ctx: JobContext, produced: Produced) -> float | None:
     if produced.render_last_chunk is not None:
         last_chunk = ctx.reply.prepare(produced.render_last_chunk(usage))
     end = JobEnd(
-        status=COMPLETED, usage=usage, charge_micros=charge, content_type=produced.content_type, body=body,
-        frames=_frames(ctx),
+        status=COMPLETED if produced.incomplete_reason is None else INCOMPLETE, usage=usage, charge_micros=charge,
+        content_type=produced.content_type, body=body, frames=_frames(ctx),
+        incomplete_reason=produced.incomplete_reason,
     )  # fmt: skip
     if not is_hit:
         await ctx.runtime.routing.succeeded(ctx.provider, _sample(attempt))
@@ -238,7 +239,7 @@ async def _end_completed(ctx: JobContext, produced: Produced) -> float | None:
     fault_points.reach(ctx.runtime.settings, "after_finish")
     if last_chunk is not None:
         ctx.reply.send(last_chunk)
-    await ctx.reply.end(Ending(COMPLETED, 200, end.content_type, body))
+    await ctx.reply.end(Ending(end.status, 200, end.content_type, body))
     return None
 
 
@@ -310,7 +311,7 @@ def _sample(attempt: AttemptEnd) -> Sample:
 
 
 def _frames(ctx: JobContext) -> bytes | None:
-    return encode_frames(ctx.reply.entries) if ctx.message.stream else None
+    return encode_frames(ctx.reply.entries) if ctx.reply.entries or ctx.message.stream else None
 
 
 def _retry_frame(ctx: JobContext, error: StoredError, next_ms: int) -> bytes:

@@ -85,6 +85,7 @@ class JobEnd(Struct, kw_only=True):
     content_type: str = "application/json"
     body: bytes = b""
     frames: bytes | None = None
+    incomplete_reason: str | None = None
 
 
 def job_end_unit(
@@ -101,6 +102,7 @@ def job_end_unit(
         result_expires_ms=now + message.result_ttl_s * 1000,
         error=error,
         usage=json.encode(end.usage).decode(),
+        incomplete_reason=end.incomplete_reason,
     )
     event = NewJobEvent(job_id=message.job_id, id=f"evt_{event_id}", type=f"job.{end.status}", created_ms=now)
     statements = [finish_job(finished)]

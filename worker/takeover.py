@@ -97,7 +97,7 @@ async def _send_again(runtime: Runtime, message: JobMessage, row: JobRow) -> Non
     async with runtime.database.read() as session:
         result = await session.get(JobResultRow, row.id)
     reply = runtime.replies.open(row.id, attempt=max(row.attempt, 1), inbox=message.inbox, is_stream=message.stream)
-    if result is not None and result.frames is not None:
+    if message.stream and result is not None and result.frames is not None:
         for entry in decode_frames(result.frames):
             if entry.attempt == reply.attempt:
                 reply.repeat(entry)

@@ -13,7 +13,7 @@ from shared.batches.schemas import OutputTokensDetails as OutputDetails
 from shared.batches.tables import BatchRow
 from shared.ids import parse_id
 from shared.jobs.queries import LIGHT
-from shared.jobs.schemas import QUEUED
+from shared.jobs.schemas import COMPLETED, INCOMPLETE, QUEUED
 from shared.jobs.tables import JobResultRow, JobRow
 from shared.usage.tables import ChargeRow, UsageRecordRow
 
@@ -77,9 +77,12 @@ async def list_open_batches(session: AsyncSession) -> Sequence[BatchRow]:
 
 
 async def count_items(session: AsyncSession, batch_id: str) -> ItemCounts:
-    """Return the items by state, counted."""
+    """Return the items by state, counted; an incomplete one has a result, as a completed one has."""
     statement = select(JobRow.status, func.count()).where(JobRow.batch_id == batch_id).group_by(JobRow.status)
-    return ItemCounts(**dict((await session.exec(statement)).all()))
+    counts = dict((await session.exec(statement)).all())
+    if incomplete := counts.pop(INCOMPLETE, 0):
+        counts[COMPLETED] = counts.get(COMPLETED, 0) + incomplete
+    return ItemCounts(**counts)
 
 
 async def has_open_items(session: AsyncSession, batch_id: str) -> bool:

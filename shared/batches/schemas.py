@@ -4,7 +4,7 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from shared.jobs.schemas import JobStatus, Metadata
+from shared.jobs.schemas import JobStatus, JobWebhook, Metadata, WebhookRequest
 
 VALIDATING: Final = "validating"
 RUNNING: Final = "in_progress"
@@ -45,6 +45,9 @@ class CreateBatchRequest(Struct, kw_only=True):
     output_expires_after: OutputExpiry | None = None
     start: Literal["asap", "low_carbon"] = "asap"
     item_events: bool = False
+    """Tell of each line, too."""
+    webhook: WebhookRequest | None = None
+    webhook_endpoint_ids: list[str] = []
 
 
 class BatchLine(Struct, kw_only=True):
@@ -140,6 +143,8 @@ class BatchExtras(Struct, kw_only=True):
     cost: float
     carbon: BatchCarbon | None
     retry_of: str | None
+    webhook: JobWebhook | UnsetType = UNSET
+    """In the answer to its creation only."""
 
 
 class Batch(Struct, kw_only=True):

@@ -46,6 +46,8 @@ class JobMessage(Struct, array_like=True, frozen=True, kw_only=True):
     batch_id: str | None = None
     custom_id: str | None = None
     metadata: str | None = None
+    background: bool = False
+    """A response that was asked for in the background."""
 
     def __repr__(self) -> str:
         """Return a short form: arq prints the arguments of jobs, and a prompt has no place in a log."""
@@ -79,6 +81,7 @@ def message_of(row: JobRow | NewJob, request: bytes | None = None) -> JobMessage
         admission=decode_admission(row.admission),
         request=None if request is None or len(request) > INLINE_BYTES_OF_BAND[row.band] else request,
         notify=row.notify,
+        background=row.background,
         batch_id=row.batch_id if told else None,
         custom_id=row.custom_id if told else None,
         metadata=(row.metadata if isinstance(row, NewJob) else row.metadata_) if told else None,

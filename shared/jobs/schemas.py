@@ -27,12 +27,13 @@ CHAT_COMPLETION: Final = "chat.completion"
 COMPLETION: Final = "completion"
 EMBEDDING: Final = "embedding"
 RERANK: Final = "rerank"
+RESPONSE: Final = "response"
 AUDIO_TRANSCRIPTION: Final = "audio.transcription"
 AUDIO_SPEECH: Final = "audio.speech"
 OCR: Final = "ocr"
 KINDS_WITH_FILES: Final = frozenset({AUDIO_TRANSCRIPTION, OCR})
 """A job of these may have a file, see `shared.files.store`."""
-ALIAS_PREFIX: Final = {CHAT_COMPLETION: "chatcmpl-", COMPLETION: "cmpl-", EMBEDDING: "embd-"}
+ALIAS_PREFIX: Final = {CHAT_COMPLETION: "chatcmpl-", COMPLETION: "cmpl-", EMBEDDING: "embd-", RESPONSE: "resp_"}
 """Kind → prefix of the id that its own route gives out."""
 
 UnixSeconds = Annotated[int, Meta(ge=0, le=2**40)]

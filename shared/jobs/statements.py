@@ -50,6 +50,7 @@ class NewJob(Struct, kw_only=True):
     inbox: str | None
     admission: str | None
     request: bytes
+    background: bool = False
     batch_id: str | None = None
     custom_id: str | None = None
     held: bool = False
@@ -81,6 +82,7 @@ class FinishedJob(Struct, kw_only=True):
     result_expires_ms: int
     error: str | None
     usage: str
+    incomplete_reason: str | None = None
 
 
 class NewResult(Struct, kw_only=True):
@@ -120,7 +122,7 @@ RETURNING attempt, max_attempts, started_ms
 """
 _FINISH = """
 UPDATE jobs SET status = $3, finished_ms = $4, result_expires_ms = $5, error = $6, usage = $7,
-    next_attempt_ms = NULL, version = version + 1
+    incomplete_reason = $8, next_attempt_ms = NULL, version = version + 1
 WHERE id = $1 AND attempt = $2 AND finished_ms IS NULL
 """
 _FINISH_QUEUED = _FINISH.rstrip() + " AND status = 'queued'\n"
@@ -156,6 +158,7 @@ def finish_job(job: FinishedJob, *, only_queued: bool = False) -> Statement:
     """End a job; with `only_queued`, refused if it has begun."""
     parameters = (
         job.id, job.attempt, job.status, job.finished_ms, job.result_expires_ms, job.error, job.usage,
+        job.incomplete_reason,
     )  # fmt: skip
     return Statement(_FINISH_QUEUED if only_queued else _FINISH, parameters, expects=1)
 

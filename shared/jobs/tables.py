@@ -55,6 +55,8 @@ class JobRow(SQLModel, table=True):
     band: int
     stream: bool
     store: bool | None = None
+    background: bool = False
+    """Of a response: made to be read later, whoever is there."""
     user_id: int = bigint()
     organization_id: int | None = bigint(default=None)
     key_id: int | None = bigint(default=None)
@@ -106,6 +108,7 @@ class JobRow(SQLModel, table=True):
     removed_reason: str | None = None
     error: str | None = None
     usage: str | None = None
+    incomplete_reason: str | None = None
     vote: str | None = None
     version: int = 1
     request: bytes | None = None
@@ -121,7 +124,7 @@ class JobResultRow(SQLModel, table=True):
     content_type: str
     body: bytes
     frames: bytes | None = None
-    """The streamed frames, see `shared.replies.frames`; None unless the job ran as a stream."""
+    """The streamed frames, see `shared.replies.frames`; None unless the job ran as a stream or its kind keeps a log."""
 
 
 class JobEventRow(SQLModel, table=True):

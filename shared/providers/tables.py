@@ -33,6 +33,7 @@ class ProviderRow(SQLModel, table=True):
     qos_metric: str | None = None
     qos_limit: float | None = None
     weight: float = 1.0
+    native_responses: bool = False
     max_context_length: int | None = None
     vector_size: int | None = None
     created_ms: int = bigint()

@@ -43,7 +43,7 @@ class Reply:
         self.inbox = inbox
         self.error: Exception | None = None
         self.entries: list[Entry] = []
-        """All written so far, but the END: the log of the reply.  Empty unless it is a stream."""
+        """All written so far, but the END: the log of the reply.  Unless it is a stream, only what was prepared."""
         self.for_stream: list[Entry] = []
         self.for_inbox: list[Entry] = []
         """Taken by the writer when its turn comes."""

@@ -5,7 +5,7 @@ from typing import Final
 from msgspec import Struct
 
 from shared.errors import BadRequestError
-from shared.jobs.schemas import BACKGROUND, CANCELLED, COMPLETED, EXPIRED, FAILED, INCOMPLETE
+from shared.jobs.schemas import CANCELLED, COMPLETED, EXPIRED, FAILED, INCOMPLETE
 
 JOB_STARTED: Final = "job.started"
 JOB_RETRY_SCHEDULED: Final = "job.retry_scheduled"
@@ -37,8 +37,6 @@ RESPONSE_OF: Final = {
     EXPIRED: ResponseView("response.failed", "failed"),
 }
 """Status of a job → its response."""
-RESPONSE_KINDS: Final = frozenset({("response", BACKGROUND)})
-"""Kind and band of the jobs that are background responses."""
 
 
 class UnknownEventTypeError(BadRequestError):

@@ -4,12 +4,13 @@ from typing import Any, Final
 
 from msgspec import json
 
+from shared.batches.schemas import BATCH_PREFIX
 from shared.clock import now_ms, to_seconds
 from shared.group_commit.units import Statement
 from shared.ids import new_ulid
 from shared.jobs.messages import JobMessage
-from shared.jobs.schemas import BANDS, IN_PROGRESS, QUEUED, public_id
-from shared.webhooks.events import JOB_RETRY_SCHEDULED, JOB_STARTED, RESPONSE_KINDS, RESPONSE_OF
+from shared.jobs.schemas import IN_PROGRESS, QUEUED, public_id
+from shared.webhooks.events import JOB_RETRY_SCHEDULED, JOB_STARTED, RESPONSE_OF
 from shared.webhooks.statements import NewEvent, deliver_event
 
 _RESPONSE_PREFIX: Final = "resp_"
@@ -26,7 +27,7 @@ def tell_end(message: JobMessage, event_id: str, status: str, finished_ms: int, 
     expires_at = to_seconds(finished_ms + message.result_ttl_s * 1000)
     data = _job_data(message, status, public_url, expires_at)
     statements = deliver_event(_event(message, event_id, f"job.{status}", data, finished_ms), message.notify)
-    if (message.kind, BANDS[message.band]) in RESPONSE_KINDS:
+    if message.background:
         view = RESPONSE_OF[status]
         data = {
             "id": _RESPONSE_PREFIX + message.job_id, "status": view.status, "model": message.model,
@@ -54,7 +55,8 @@ def _event(message: JobMessage, event_id: str, event_type: str, data: dict[str, 
 def _job_data(message: JobMessage, status: str, public_url: str, result_expires_at: int | None) -> dict[str, Any]:
     job_id = public_id(message.job_id)
     return {
-        "id": job_id, "status": status, "kind": message.kind, "model": message.model, "batch_id": message.batch_id,
+        "id": job_id, "status": status, "kind": message.kind, "model": message.model,
+        "batch_id": None if message.batch_id is None else BATCH_PREFIX + message.batch_id,
         "custom_id": message.custom_id, "metadata": _metadata(message),
         "result_url": f"{public_url}/v1/jobs/{job_id}/result", "result_expires_at": result_expires_at,
     }  # fmt: skip

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from shared.clock import now_ms
 from shared.ids import new_ulid
-from shared.jobs.messages import BAND_NUMBERS, JobMessage, message_of
+from shared.jobs.messages import JobMessage, message_of
 from shared.jobs.statements import NewJob, insert_job
 from shared.jobs.tables import JobRow
 from shared.webhooks.job_events import tell_change, tell_end
@@ -68,7 +68,7 @@ async def test_an_event_may_be_part_of_a_session(told: Installation, receiver: R
 
 async def test_a_background_response_is_told_beside_its_job(idle_told: Installation, receiver: Receiver) -> None:
     await add_endpoint(idle_told, receiver, "job.expired", "response.failed")
-    message = await accepted(idle_told, kind="response", band=BAND_NUMBERS["background"])
+    message = await accepted(idle_told, kind="response", background=True)
 
     await idle_told.state.writer.execute_many(tell_end(message, new_ulid(), "expired", now_ms(), URL))
 
@@ -83,7 +83,7 @@ async def test_a_background_response_is_told_beside_its_job(idle_told: Installat
 
 async def test_other_responses_are_jobs_only(idle_told: Installation, receiver: Receiver) -> None:
     await add_endpoint(idle_told, receiver, "job.completed", "response.completed")
-    message = await accepted(idle_told, kind="response", band=BAND_NUMBERS["interactive"])
+    message = await accepted(idle_told, kind="response")
 
     await idle_told.state.writer.execute_many(tell_end(message, new_ulid(), "completed", now_ms(), URL))
 

@@ -13,11 +13,14 @@ import structlog
 from msgspec import json
 from sqlalchemy.exc import SQLAlchemyError
 
+from shared.batches.events import tell_end
 from shared.batches.queries import change_batch, count_items, has_open_items, list_open_batches, sum_usage
 from shared.batches.schemas import CANCELLED, CANCELLING, COMPLETED, EXPIRED, FINALIZING, RUNNING
 from shared.batches.tables import BatchRow
 from shared.clock import now_ms
 from shared.files.store import FileStoreError
+from shared.webhooks.queue import enqueue_deliveries
+from shared.webhooks.statements import Delivery
 from worker.batches.carbon import batch_carbon
 from worker.batches.ending import end_open_items
 from worker.batches.outputs import write_files
@@ -86,9 +89,12 @@ async def _finish(reconciler: Reconciler, row: BatchRow) -> None:
         "output_file_id": None if files.output is None else files.output.id,
         "error_file_id": None if files.error is None else files.error.id,
     }  # fmt: skip
+    deliveries: list[Delivery] = []
     async with runtime.database.transaction() as session:
         if await change_batch(session, row.id, _BEFORE[status], **values):
             session.add_all([file for file in (files.output, files.error) if file is not None])
+            deliveries = await tell_end(session, row, status, now)
+    enqueue_deliveries(runtime.platform, deliveries)
     log.info("batch_ended", batch_id=row.id, status=status, completed=counts.completed, failed=counts.unsuccessful)
 
 

@@ -10,6 +10,7 @@ from shared.jobs.schemas import (
     EMBEDDING,
     OCR,
     RERANK,
+    RESPONSE,
 )
 from worker.context import JobContext, Produced
 from worker.jobs.chat import run_chat
@@ -17,6 +18,7 @@ from worker.jobs.completion import run_completion
 from worker.jobs.embedding import run_embedding
 from worker.jobs.ocr import run_ocr
 from worker.jobs.rerank import run_rerank
+from worker.jobs.response import run_response
 from worker.jobs.speech import run_speech
 from worker.jobs.transcription import run_transcription
 
@@ -25,6 +27,7 @@ KINDS: dict[str, Callable[[JobContext], Awaitable[Produced]]] = {
     COMPLETION: run_completion,
     EMBEDDING: run_embedding,
     RERANK: run_rerank,
+    RESPONSE: run_response,
     AUDIO_TRANSCRIPTION: run_transcription,
     AUDIO_SPEECH: run_speech,
     OCR: run_ocr,

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from shared.directory import Provider
 
-Operation = Literal["chat", "completion", "embedding", "rerank", "ocr", "transcription", "speech"]
+Operation = Literal["chat", "completion", "response", "embedding", "rerank", "ocr", "transcription", "speech"]
 """What a provider is asked for."""
 Blame = Literal["request", "operator", "provider", "sluice"]
 """Who has to act: the caller, since the request is at fault; the operator, since key or model name are; nobody but the

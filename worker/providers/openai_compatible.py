@@ -32,6 +32,7 @@ _ABOUT_THE_ACCOUNT: Final = frozenset({401, 402, 403, 404, 405})
 PATHS: Final[dict[Operation, str]] = {
     "chat": "v1/chat/completions",
     "completion": "v1/completions",
+    "response": "v1/responses",
     "embedding": "v1/embeddings",
     "transcription": "v1/audio/transcriptions",
     "speech": "v1/audio/speech",
