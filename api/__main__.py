@@ -39,6 +39,7 @@ from shared.files.store import UPLOADS, open_file_store
 from shared.group_commit import open_impatient_writer
 from shared.installation import admin_key, encryption_secret
 from shared.log import configure_logging
+from shared.metrics import Metrics
 from shared.process import tune_collector
 from shared.queue.connections import open_pool
 from shared.queue.job_queue import JobQueue
@@ -89,7 +90,9 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         patience = closing(Patience(settings.routing_wait_s))
         await directory.start()
         await inbox.start()
-        for part in (load, last_used, readers):
+        metrics = closing(Metrics(redis, "api"))
+        writer.on_commit = metrics.note_commit
+        for part in (load, last_used, readers, metrics):
             part.start()
         state = State(
             settings=settings, database=database, files=open_file_store(settings),
@@ -99,6 +102,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
             versions=versions, directory=directory, has_new_batch=asyncio.Event(),
             keys=KeyRing(database, directory, admin_key(settings), last_used), last_used=last_used,
             passwords=Passwords(redis), box=SecretBox(encryption_secret(settings)), patience=patience, http=http,
+            metrics=metrics,
             webhooks=await stack.enter_async_context(open_webhook_session(settings)),
         )  # fmt: skip
         patience.start(lambda job_ids: give_up(state, job_ids))

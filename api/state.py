@@ -20,6 +20,7 @@ from shared.database import Database
 from shared.directory import Directory
 from shared.files.store import FileStore
 from shared.group_commit.writer import GroupCommit
+from shared.metrics import Metrics
 from shared.queue.job_queue import JobQueue
 from shared.replies.inbox import Inbox
 from shared.replies.reader import ReplyReader
@@ -57,6 +58,7 @@ class State(Struct, frozen=True, kw_only=True):
     last_used: LastUsed
     passwords: Passwords
     box: SecretBox
+    metrics: Metrics
     http: ClientSession
     """For questions to providers; jobs have workers."""
     webhooks: ClientSession

@@ -24,6 +24,7 @@ from shared.files.store import UPLOADS, open_file_store
 from shared.group_commit import open_writer
 from shared.installation import encryption_secret
 from shared.log import configure_logging
+from shared.metrics import Metrics
 from shared.process import tune_collector
 from shared.queue.connections import open_pool
 from shared.queue.job_queue import JobQueue
@@ -72,8 +73,9 @@ async def open_runtime(settings: Settings, redis: Any, name: str) -> AsyncIterat
         replies = ReplyWriter(redis)
         stack.push_async_callback(replies.close)
         routing = Routing(directory, Health(redis), Slots(redis, settings.lease_s), JobQueue(redis))
-        pace = Pace(redis)
-        for part in (routing, pace):
+        pace, metrics = Pace(redis), Metrics(redis, "worker")
+        writer.on_commit = metrics.note_commit
+        for part in (routing, pace, metrics):
             part.start()
             stack.push_async_callback(part.close)
         yield Runtime(
@@ -81,7 +83,7 @@ async def open_runtime(settings: Settings, redis: Any, name: str) -> AsyncIterat
             uploads=open_file_store(settings, UPLOADS), writer=writer, replies=replies, redis=redis,
             platform=platform, webhooks=webhooks, box=box,
             gate=Gate(redis, settings.rate_limiting_strategy), directory=directory, routing=routing,
-            adapters=build_adapters(http), pace=pace,
+            adapters=build_adapters(http), pace=pace, metrics=metrics,
         )  # fmt: skip
 
 

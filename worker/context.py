@@ -12,6 +12,7 @@ from shared.directory import Directory, Provider, Router
 from shared.files.store import FileStore
 from shared.group_commit.writer import GroupCommit
 from shared.jobs.messages import JobMessage
+from shared.metrics import Metrics
 from shared.queue.job_queue import JobQueue
 from shared.queue.pace import Pace
 from shared.replies.writer import Reply, ReplyWriter
@@ -47,6 +48,7 @@ class Runtime(Struct, frozen=True, kw_only=True):
     directory: Directory
     adapters: dict[str, Adapter]
     pace: Pace
+    metrics: Metrics
 
 
 class TokenCount(Struct, kw_only=True):

@@ -51,6 +51,7 @@ from shared.webhooks.job_events import tell_change, tell_end
 from shared.webhooks.queue import enqueue_deliveries
 from shared.webhooks.statements import deliveries_of
 from worker.context import Runtime
+from worker.figures import note_attempt, note_job
 from worker.metering import Meter
 
 log = structlog.get_logger()
@@ -224,6 +225,9 @@ async def finish(runtime: Runtime, message: JobMessage, number: int, end: JobEnd
     results = await commit(runtime.writer, unit)
     if results is None:
         return False
+    note_job(runtime.metrics, message, end.status, end.charge_micros)
+    if attempt is not None:
+        _note(runtime, message, attempt)
     enqueue_deliveries(runtime.platform, deliveries_of(unit, results))
     fault_points.reach(runtime.settings, "before_release")
     if message.admission is not None:
@@ -243,6 +247,7 @@ async def retry(
     results = await commit(runtime.writer, unit)
     if results is None:
         return False
+    _note(runtime, message, attempt)
     enqueue_deliveries(runtime.platform, deliveries_of(unit, results))
     if message.admission is not None and (accounts := _changed_accounts(message.admission, None, attempt)):
         try:
@@ -250,6 +255,10 @@ async def retry(
         except (RedisError, OSError) as error:
             log.warning("emissions_known_later", job_id=message.job_id, error=repr(error))
     return True
+
+
+def _note(runtime: Runtime, message: JobMessage, attempt: AttemptEnd) -> None:
+    note_attempt(runtime.metrics, message, attempt.status, attempt.provider_id, attempt.ttft_ms, attempt.meter)
 
 
 def _changed_accounts(admission: Admission, end: JobEnd | None, attempt: AttemptEnd | None) -> list[str]:

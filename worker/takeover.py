@@ -11,6 +11,7 @@ from shared.errors import StoredError
 from shared.jobs.messages import JobMessage, message_of
 from shared.jobs.schemas import CANCELLED, EXPIRED, FAILED, IN_PROGRESS, TERMINAL, WITH_RESULT
 from shared.jobs.tables import JobResultRow, JobRow
+from shared.metrics import TAKEOVERS
 from shared.replies.entries import Ending, Kind
 from shared.replies.frames import decode_frames, encode_frames
 from shared.request_logs.statements import lose_attempts
@@ -43,7 +44,9 @@ async def lose_earlier_attempts(runtime: Runtime, message: JobMessage, attempt: 
         insert_lost_records(message.job_id, attempt, now, METHOD, FACTORS_VERSION),
         lose_attempts(message.job_id, attempt, now),
     )
-    await commit(runtime.writer, unit)
+    results = await commit(runtime.writer, unit)
+    if results is not None and results[-1].rowcount > 0:
+        runtime.metrics.count(TAKEOVERS, by=results[-1].rowcount)
 
 
 async def end_without_attempt(runtime: Runtime, message: JobMessage, status: str, error: StoredError) -> None:

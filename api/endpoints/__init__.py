@@ -21,6 +21,7 @@ from api.endpoints import (
     me,
     me_keys,
     me_usage,
+    metrics,
     models,
     ocr,
     queue,
@@ -68,5 +69,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *me.routes.endpoints,
     *me_keys.routes.endpoints,
     *me_usage.routes.endpoints,
+    *metrics.routes.endpoints,
     *health.routes.endpoints,
 )

@@ -22,6 +22,7 @@ from shared import fault_points
 from shared.clock import now_ms
 from shared.group_commit.units import CommitError, Result, StaleError, Statement
 from shared.ids import new_ulid
+from shared.metrics import WEBHOOK_TRIES
 from shared.webhooks.bodies import render_delivery
 from shared.webhooks.endpoint_events import disable_endpoint
 from shared.webhooks.events import DELIVERY_EXHAUSTED, OPERATIONAL
@@ -187,6 +188,7 @@ async def _record(runtime: Runtime, claimed: _Claimed, tries: list[Try]) -> None
     ]  # fmt: skip
     if tried.status == "exhausted" and row.event_type not in OPERATIONAL:
         statements += deliver_event(_exhausted(row, now), EVERYBODY, but=row.endpoint_id)
+    runtime.metrics.count(WEBHOOK_TRIES, "delivered" if last.is_delivered else last.error_class or "failed")
     statements.append(succeed(row.endpoint_id) if last.is_delivered else fail(row.endpoint_id, now))
     # an outcome that a loss of power forgets is a try that is made again, which receivers must expect anyway
     results = await commit(runtime.writer, tuple(statements), durable=False)
