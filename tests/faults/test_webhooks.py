@@ -2,44 +2,21 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import Any
 
-import pytest_asyncio
 from aiohttp import ClientSession
 from sqlmodel import col, update
 
 from shared.clock import now_ms
 from shared.jobs.tables import JobEventRow
 from shared.webhooks.tables import WebhookAttemptRow, WebhookDeliveryRow
-from tests.faults.conftest import new_folder
 from tests.faults.invariants import check_ledger
 from tests.faults.processes import Processes, rows, submit, until_all_over
 from tests.receivers import EVENTS, Received, Receiver, hang, says
 from tests.waiting import eventually
 
-ALLOWED = {
-    "webhook_allow_http": "true", "webhook_allow_literals": "true", "webhook_allow_networks": "127.0.0.1/32",
-}  # fmt: skip
 
-
-@pytest_asyncio.fixture
-async def telling(tmp_path: Path, database_url: str) -> AsyncIterator[Processes]:
-    """A running installation that may send webhooks to this machine; with PostgreSQL it has two workers."""
-    options: dict[str, Any] = {"lease_s": 2, "accept_patience_s": 5} | ALLOWED
-    if database_url.startswith("postgresql"):
-        options |= {"database_url": database_url, "workers": 2, "api_processes": 2}
-    running = Processes(new_folder(tmp_path), **options)
-    try:
-        await running.start()
-        yield running
-    finally:
-        await running.close()
-
-
-async def add_endpoint(processes: Processes, receiver: Receiver) -> str:
-    body = {"name": "n", "url": receiver.url, "event_types": EVENTS}
+async def add_endpoint(processes: Processes, receiver: Receiver, *events: str) -> str:
+    body = {"name": "n", "url": receiver.url, "event_types": list(events) or EVENTS}
     async with (
         ClientSession(processes.url, headers=processes.headers) as http,
         http.post("/v1/webhook_endpoints", json=body) as answer,
