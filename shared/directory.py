@@ -10,7 +10,7 @@ from typing import Final
 
 import structlog
 from cryptography.exceptions import InvalidTag
-from msgspec import Struct
+from msgspec import Struct, json
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -20,6 +20,7 @@ from shared.database import Database
 from shared.organizations.tables import OrganizationRow
 from shared.providers.tables import ProviderRow
 from shared.revision import get_revision
+from shared.routers.schemas import RouterVoice
 from shared.routers.tables import RouterNameRow, RouterRow
 from shared.secrets import SecretBox
 from shared.tasks import end_tasks
@@ -68,6 +69,8 @@ class Router(Struct, frozen=True, kw_only=True):
     price_prompt: Decimal
     price_completion: Decimal
     max_context_length: int | None
+    voices: tuple[RouterVoice, ...] | None
+    """Of a router that speaks; None if nobody told."""
     created_ms: int
     providers: tuple[Provider, ...]
 
@@ -187,6 +190,7 @@ async def _load(session: AsyncSession, box: SecretBox | None) -> dict[int, Route
             price_prompt=Decimal(router.price_prompt),
             price_completion=Decimal(router.price_completion),
             max_context_length=router.max_context_length,
+            voices=None if router.voices is None else json.decode(router.voices, type=tuple[RouterVoice, ...]),
             created_ms=router.created_ms,
             providers=tuple(providers.get(router_id, ())),
         )

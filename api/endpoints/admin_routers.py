@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Any, Final
 
-from msgspec import UNSET
+from msgspec import UNSET, json
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.audit import audit
@@ -15,12 +15,12 @@ from shared.clock import now_ms
 from shared.errors import ConflictError, InvalidFieldError, NotFoundError, ProviderTypeError, QueueUnavailableError
 from shared.lists import ListPage, ListQuery, RowId
 from shared.models.health import RouterHealth
-from shared.models.schemas import PROVIDER_TYPES_OF
+from shared.models.schemas import PROVIDER_TYPES_OF, SPEECH_TYPES
 from shared.routers.queries import count_providers, get_router, insert_router, list_aliases, list_provider_types
 from shared.routers.queries import delete_router as remove_router
 from shared.routers.queries import list_routers as query_routers
 from shared.routers.queries import update_router as change_router
-from shared.routers.schemas import CreateRouterRequest, Router, UpdateRouterRequest
+from shared.routers.schemas import CreateRouterRequest, Router, RouterVoice, UpdateRouterRequest
 from shared.routers.tables import RouterRow
 
 routes = Routes("Admin: routers")
@@ -40,11 +40,13 @@ async def create_router(call: Call, body: CreateRouterRequest) -> Router:
         fallback_id=body.fallback,
         cache_ttl_s=body.cache_ttl,
         cache_charge=body.cache_charge,
+        voices=_voices(body.voices),
         price_prompt=_price(body.cost_prompt_tokens, "cost_prompt_tokens"),
         price_completion=_price(body.cost_completion_tokens, "cost_completion_tokens"),
         created_ms=now,
         updated_ms=now,
     )
+    _check_voices(row)
     aliases = _aliases(body.aliases)
     async with call.state.database.transaction() as session:
         await _check_fallback(session, None, row.type, row.fallback_id)
@@ -57,6 +59,20 @@ async def create_router(call: Call, body: CreateRouterRequest) -> Router:
 
 def _aliases(aliases: list[str]) -> list[str]:
     return list(dict.fromkeys(trimmed(alias, "aliases") for alias in aliases))
+
+
+def _voices(voices: list[RouterVoice] | None) -> str | None:
+    """Return the voices as they are stored; raises `InvalidFieldError` if one is there twice."""
+    if voices is None:
+        return None
+    if len({voice.id for voice in voices}) < len(voices):
+        raise InvalidFieldError(["body", "voices"], "The ids of voices must differ")
+    return json.encode(voices).decode()
+
+
+def _check_voices(row: RouterRow) -> None:
+    if row.voices is not None and row.type not in SPEECH_TYPES:
+        raise InvalidFieldError(["body", "voices"], f"A {row.type} router has no voices")
 
 
 def _price(price: Decimal, name: str) -> str:
@@ -110,6 +126,7 @@ async def update_router(call: Call, router_id: RowId, body: UpdateRouterRequest)
         )
         for name, value in changes.items():
             setattr(row, name, value)
+        _check_voices(row)
         await change_router(session, row, before.aliases if aliases is None else aliases)
         after = (await _to_routers(session, [row]))[0]
         audit(session, call, "router.update", "router", router_id, before, after)
@@ -138,6 +155,8 @@ def _changes(body: UpdateRouterRequest) -> dict[str, Any]:
         changes["fallback_id"] = body.fallback
     if body.cache_ttl is not UNSET:
         changes["cache_ttl_s"] = body.cache_ttl
+    if body.voices is not UNSET:
+        changes["voices"] = _voices(body.voices)
     if body.cache_charge is not None:
         changes["cache_charge"] = body.cache_charge
     if body.cost_prompt_tokens is not None:
@@ -176,6 +195,7 @@ def _to_router(row: RouterRow, aliases: list[str], providers: int) -> Router:
         fallback=row.fallback_id,
         cache_ttl=row.cache_ttl_s,
         cache_charge=row.cache_charge,  # type: ignore[arg-type]
+        voices=None if row.voices is None else json.decode(row.voices, type=list[RouterVoice]),
         vector_size=row.vector_size,
         max_context_length=row.max_context_length,
         cost_prompt_tokens=float(row.price_prompt),

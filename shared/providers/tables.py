@@ -33,6 +33,8 @@ class ProviderRow(SQLModel, table=True):
     qos_metric: str | None = None
     qos_limit: float | None = None
     weight: float = 1.0
+    max_batch: int | None = None
+    """Inputs of one call of an embedding or a reranking; null: it is found out."""
     max_context_length: int | None = None
     vector_size: int | None = None
     created_ms: int = bigint()
