@@ -45,6 +45,8 @@ class Provider(Struct, frozen=True, kw_only=True):
     """Share of the attempts with the strategy `weighted`."""
     qos_metric: str | None
     qos_limit: float | None
+    max_batch: int | None
+    """Inputs of one call; None if nobody told."""
 
     @property
     def most_attempts(self) -> int | None:
@@ -238,4 +240,5 @@ def _provider(row: ProviderRow, box: SecretBox | None) -> Provider:
         weight=row.weight,
         qos_metric=row.qos_metric,
         qos_limit=row.qos_limit,
+        max_batch=row.max_batch,
     )
