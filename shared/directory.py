@@ -73,6 +73,9 @@ class Router(Struct, frozen=True, kw_only=True):
     max_context_length: int | None
     voices: tuple[RouterVoice, ...] | None
     """Of a router that speaks; None if nobody told."""
+    accepts_token_ids: bool
+    token_encoding: str | None
+    """Vocabulary of the ids; None if nobody told."""
     created_ms: int
     providers: tuple[Provider, ...]
 
@@ -193,6 +196,8 @@ async def _load(session: AsyncSession, box: SecretBox | None) -> dict[int, Route
             price_completion=Decimal(router.price_completion),
             max_context_length=router.max_context_length,
             voices=None if router.voices is None else json.decode(router.voices, type=tuple[RouterVoice, ...]),
+            accepts_token_ids=router.accepts_token_ids,
+            token_encoding=router.token_encoding,
             created_ms=router.created_ms,
             providers=tuple(providers.get(router_id, ())),
         )

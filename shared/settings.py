@@ -104,6 +104,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A removed job answers 410 for this long, then 404."""
     request_log_ttl_s: Annotated[int, Meta(ge=60)] = 30 * DAY_S
     """Rows of the request log are kept this long."""
+    vocabulary_dir: str | None = None
+    """Folder of vocabularies `<name>.tiktoken`; unset: `data_dir/vocabularies`."""
     batch_max_lines: Annotated[int, Meta(ge=1, le=1_000_000)] = 50_000
     """Most requests of one batch."""
     batch_windows: Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,4}[mhd](,[1-9][0-9]{0,4}[mhd])*$")] = "1h,24h,72h,168h"
@@ -130,6 +132,11 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def redis_socket(self) -> Path:
         """Return the socket of the embedded Redis."""
         return self.data_path / "redis.sock"
+
+    @property
+    def vocabulary_path(self) -> Path:
+        """Return the folder of the operator's vocabularies, absolute."""
+        return self.data_path / "vocabularies" if self.vocabulary_dir is None else Path(self.vocabulary_dir).absolute()
 
     def effective_database_url(self) -> str:
         """Return the URL of the database in use."""

@@ -29,7 +29,7 @@ async def test_a_router_is_created_read_listed_and_deleted(both: Installation) -
     assert created == {
         "object": "router", "id": router_id, "name": "public", "user_id": 0, "type": "text-generation",
         "aliases": ["a", "b"], "load_balancing_strategy": "shuffle", "fallback": None, "cache_ttl": None,
-        "voices": None,
+        "voices": None, "accepts_token_ids": True, "token_encoding": None,
         "cache_charge": "free", "vector_size": None, "max_context_length": None,
         "cost_prompt_tokens": 0, "cost_completion_tokens": 0, "providers": 0, "created": created["created"],
         "updated": created["created"],

@@ -11,6 +11,7 @@ from shared.tokens import count_input_tokens, count_tokens
 from shared.usage.schemas import Usage
 from worker.context import JobContext, Produced, TokenCount
 from worker.jobs.streams import StreamedAnswer, run_stream
+from worker.jobs.token_ids import with_texts
 from worker.jobs.upstream import (
     MALFORMED,
     MEMBERS,
@@ -38,7 +39,9 @@ _ASKED = json.Decoder(_Asked, strict=False)
 
 async def run_completion(ctx: JobContext) -> Produced:
     """Run one attempt; raises `ProviderError`."""
-    body = to_upstream(ctx.request, ctx.provider.model_name, "completion", is_stream=ctx.message.stream)
+    prompts = to_inputs(_ASKED.decode(ctx.request).prompt, "prompt")
+    request = await with_texts(ctx, "prompt", prompts)
+    body = to_upstream(request, ctx.provider.model_name, "completion", is_stream=ctx.message.stream)
     if ctx.message.stream:
         return await run_stream(ctx, call_of(ctx, "completion", body), _StreamedCompletion(), _render)
     reply = await call_provider(ctx, "completion", body)

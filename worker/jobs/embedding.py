@@ -18,6 +18,7 @@ from shared.tokens import count_input_tokens
 from shared.usage.schemas import Usage
 from worker.context import JobContext, Produced
 from worker.jobs.batches import call_in_batches, count_batches
+from worker.jobs.token_ids import with_texts
 from worker.jobs.upstream import (
     MALFORMED,
     UpstreamUsage,
@@ -67,7 +68,10 @@ async def run_embedding(ctx: JobContext) -> Produced:
     """Run one attempt; raises `ProviderError`."""
     asked = _ASKED.decode(ctx.request)
     inputs = to_inputs(asked.input, "input")
-    members = to_members(ctx.request, ctx.provider.model_name, "embedding")
+    request = await with_texts(ctx, "input", inputs)
+    if request is not ctx.request:
+        inputs = to_inputs(_ASKED.decode(request).input, "input")
+    members = to_members(request, ctx.provider.model_name, "embedding")
     members.pop("encoding_format", None)
 
     async def embed(_start: int, batch: Sequence[Input]) -> _Batch:

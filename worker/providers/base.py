@@ -104,6 +104,8 @@ class Adapter(Protocol):
 
     max_inputs: int
     """Texts that are tried in one call; if a server refuses so many, halves follow."""
+    takes_token_ids: bool
+    """Whether the format has ids in the place of a text."""
 
     async def complete(self, call: ProviderCall) -> ProviderReply:
         """Return the whole answer; raises `ProviderError`."""

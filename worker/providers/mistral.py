@@ -33,6 +33,7 @@ class Mistral:
     """Sends of a chat what Mistral takes, everything else as it is."""
 
     max_inputs = MAX_INPUTS
+    takes_token_ids = False
 
     def __init__(self, http: ClientSession) -> None:
         self._server = OpenAICompatible(http, _PATHS)

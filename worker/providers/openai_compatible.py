@@ -44,6 +44,7 @@ class OpenAICompatible:
     """Sends the request as it is and returns the answer as it is."""
 
     max_inputs = MAX_INPUTS
+    takes_token_ids = True
 
     def __init__(self, http: ClientSession, paths: Mapping[Operation, str] = PATHS) -> None:
         self._http = http

@@ -33,6 +33,7 @@ class TextEmbeddingsInference:
     """Embeds and reranks; it does not generate."""
 
     max_inputs = _MAX_INPUTS
+    takes_token_ids = True
 
     def __init__(self, http: ClientSession) -> None:
         self._server = OpenAICompatible(http, _PATHS)

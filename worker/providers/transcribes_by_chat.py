@@ -44,6 +44,7 @@ class TranscribesByChat:
     def __init__(self, inner: Adapter) -> None:
         self._inner = inner
         self.max_inputs = inner.max_inputs
+        self.takes_token_ids = inner.takes_token_ids
 
     async def complete(self, call: ProviderCall) -> ProviderReply:
         """Return the whole answer; raises `ProviderError`."""

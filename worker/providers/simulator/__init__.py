@@ -35,6 +35,7 @@ class Simulator:
     """Serves every operation."""
 
     max_inputs = MAX_INPUTS
+    takes_token_ids = True
 
     async def complete(self, call: ProviderCall) -> ProviderReply:
         """Return the answer; raises `ProviderError`."""
