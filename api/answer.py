@@ -12,7 +12,8 @@ from sqlmodel import col, select
 from api.call import Call
 from api.http import EventStream, Reply
 from api.keyless import has_left, note_unanswered
-from api.render import to_job
+from api.prefer import STRICT
+from api.render import dropped_of, error_of, to_job
 from api.submit import Submitted
 from shared.errors import ErrorBody, ReplayedError, StoredError, WaitExceededError
 from shared.jobs.queries import LIGHT, get_light
@@ -30,6 +31,7 @@ _LOOK_UP_PAGE: Final = 500
 _FROM_DATABASE: Final = (0, 2)
 """Position of an END that the database told; it follows nothing, so the log is read from there, too."""
 RETRY_AFTER_S: Final = 2
+DROPPED: Final = "x-sluice-dropped-params"
 
 
 async def answer(call: Call, submitted: Submitted) -> Reply[Any]:
@@ -42,7 +44,7 @@ async def answer(call: Call, submitted: Submitted) -> Reply[Any]:
     """
     job, prefer, waiter = submitted.job, submitted.prefer, submitted.waiter
     if waiter is None:
-        call.headers["Preference-Applied"] = "respond-async"
+        call.headers["Preference-Applied"] = prefer.deferred
         return _accepted(call, job)
     if prefer.applied:
         call.headers["Preference-Applied"] = prefer.applied
@@ -53,12 +55,14 @@ async def answer(call: Call, submitted: Submitted) -> Reply[Any]:
     if ending is None:
         call.headers["Location"] = f"/v1/jobs/{public_id(job.id)}"
         if prefer.respond_async:
-            call.headers["Preference-Applied"] = "respond-async"
+            call.headers["Preference-Applied"] = prefer.deferred
             async with call.state.database.read() as session:
                 return _accepted(call, await get_light(session, job.id))
         raise WaitExceededError(f"The job did not finish within {prefer.wait_s:.0f} s; it goes on.")
     if has_left(call):
         await note_unanswered(call, job.endpoint, job.id)
+    if ending.dropped:
+        call.headers[DROPPED] = ", ".join(ending.dropped)
     body = ending.body if ending.body is not None else await _read_body(call, job.id)
     if ending.http_status >= 400:
         raise replayed(json.decode(body, type=StoredError))
@@ -105,6 +109,8 @@ def answer_stream(call: Call, submitted: Submitted) -> EventStream[Any]:
     """Return the answer as server-sent events: chunks, then `[DONE]`."""
     if submitted.waiter is None:
         raise TypeError("a caller who does not wait gets a 202")
+    if submitted.prefer.is_strict:
+        call.headers["Preference-Applied"] = STRICT
     return EventStream(_events(call, submitted.job, submitted.waiter))
 
 
@@ -172,6 +178,8 @@ async def _follow(call: Call, job: NewJob, waiter: Waiter) -> AsyncIterator[byte
             continue
         silent_s, events = 0.0, b""
         while entry is not None and entry.kind is not Kind.END:
+            if entry.kind is Kind.STARTED and entry.data:
+                call.headers[DROPPED] = entry.data.decode()  # sent with the first event
             events += sent.take(entry)
             entry = waiter.entries.popleft() if waiter.entries else None
         if events:
@@ -236,12 +244,13 @@ async def deliver_from_database(database: Any, inbox: Inbox, job_ids: list[str])
         for start in range(0, len(job_ids), _LOOK_UP_PAGE):
             page = job_ids[start : start + _LOOK_UP_PAGE]
             async with database.read() as session:
-                statement = select(JobRow.id, JobRow.status, JobRow.error, JobResultRow.content_type)
+                statement = select(JobRow, JobResultRow.content_type).options(*LIGHT)
                 joined = statement.join(JobResultRow, col(JobResultRow.job_id) == JobRow.id, isouter=True)
                 found = await session.exec(joined.where(col(JobRow.id).in_(page), col(JobRow.status).in_(TERMINAL)))
-                for job_id, status, error, content_type in found.all():
-                    http_status = json.decode(error, type=StoredError).status if error else 200
-                    ending = Ending(status, http_status, content_type or "application/json", None)
-                    inbox.deliver(job_id, Entry(*_FROM_DATABASE, Kind.END, encode_ending(ending, with_body=False)))
+                for row, content_type in found.all():
+                    error, names = error_of(row), dropped_of(row)
+                    http_status = 200 if error is None else error.status
+                    ending = Ending(row.status, http_status, content_type or "application/json", None, names)
+                    inbox.deliver(row.id, Entry(*_FROM_DATABASE, Kind.END, encode_ending(ending, with_body=False)))
     except (SQLAlchemyError, OSError) as error:
         log.warning("replies_not_looked_up", error=repr(error))

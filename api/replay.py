@@ -7,13 +7,13 @@ from typing import Any, Final
 from msgspec import json
 from sqlmodel import select
 
-from api.answer import error_event, to_event
+from api.answer import DROPPED, error_event, to_event
 from api.call import Call
 from api.http import EventStream, Reply
 from api.idempotency import ASYNC, ASYNC_WAIT, REPLAYED, Earlier, IdempotencyInFlightError
 from api.own_jobs import read_result, wait_until_over
 from api.prefer import Prefer
-from api.render import error_of, gone, polling_headers, to_job
+from api.render import dropped_of, error_of, gone, polling_headers, to_job
 from shared.errors import ReplayedError, WaitExceededError
 from shared.jobs.schemas import TERMINAL, WITH_RESULT, public_id
 from shared.jobs.tables import JobResultRow, JobRow
@@ -36,6 +36,8 @@ async def replay(call: Call, earlier: Earlier, prefer: Prefer) -> Reply[Any] | E
     """
     row = earlier.row
     call.headers |= {"x-job-id": public_id(row.id), REPLAYED: "true", "Vary": "Prefer"}
+    if dropped := dropped_of(row):
+        call.headers[DROPPED] = ", ".join(dropped)
     if row.removed_ms is not None:
         raise gone(row)
     is_async = earlier.prefers == ASYNC

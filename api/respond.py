@@ -54,7 +54,6 @@ async def respond_or_stream(call: Call, submission: Submission) -> Reply[Any] | 
 
 
 def _preference(call: Call) -> Prefer:
-    if call.options is not None:
-        return Prefer(respond_async=True)
     header = call.request.headers.getall("Prefer", None)
-    return NO_PREFERENCE if header is None else parse_prefer(header)
+    prefer = NO_PREFERENCE if header is None else parse_prefer(header)
+    return prefer if call.options is None else Prefer(respond_async=True, is_strict=prefer.is_strict)

@@ -156,6 +156,7 @@ def _new_job(
     job = new_job(call, origin_of(call), submission, job_id, admission, band)
     runs_unread = prefer.respond_async or submission.store is True or has_key  # the stream can be had later
     job.cancel_when_unread = submission.stream and not runs_unread
+    job.strict = prefer.is_strict
     if call.options is not None:
         _apply(job, call.options, call.state.settings)
     return job

@@ -9,6 +9,7 @@ Each unit begins with a compare-and-set on the attempt, so a run that was overta
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, Final
 
 import structlog
@@ -81,6 +82,8 @@ class JobEnd(Struct, kw_only=True):
     content_type: str = "application/json"
     body: bytes = b""
     frames: bytes | None = None
+    dropped: Sequence[str] = ()
+    """Parameters that the provider did not get."""
 
 
 def job_end_unit(message: JobMessage, attempt_number: int, end: JobEnd, attempt: AttemptEnd | None) -> Unit:
@@ -97,6 +100,7 @@ def job_end_unit(message: JobMessage, attempt_number: int, end: JobEnd, attempt:
                 result_expires_ms=now + message.result_ttl_s * 1000,
                 error=error,
                 usage=json.encode(end.usage).decode(),
+                dropped_params=json.encode(end.dropped).decode() if end.dropped else None,
             )
         )
     ]

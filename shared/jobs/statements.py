@@ -53,6 +53,8 @@ class NewJob(Struct, kw_only=True):
     batch_id: str | None = None
     custom_id: str | None = None
     held: bool = False
+    strict: bool = False
+    dropped_params: str | None = None
     idempotency_key: str | None = None
     retry_of: str | None = None
     retried_by: str | None = None
@@ -79,6 +81,7 @@ class FinishedJob(Struct, kw_only=True):
     result_expires_ms: int
     error: str | None
     usage: str
+    dropped_params: str | None = None
 
 
 class NewResult(Struct, kw_only=True):
@@ -111,7 +114,7 @@ WHERE id = $1 AND finished_ms IS NULL AND cancel_requested_ms IS NULL AND attemp
 RETURNING attempt, max_attempts, started_ms
 """
 _FINISH = """
-UPDATE jobs SET status = $3, finished_ms = $4, result_expires_ms = $5, error = $6, usage = $7,
+UPDATE jobs SET status = $3, finished_ms = $4, result_expires_ms = $5, error = $6, usage = $7, dropped_params = $8,
     next_attempt_ms = NULL, version = version + 1
 WHERE id = $1 AND attempt = $2 AND finished_ms IS NULL
 """
@@ -148,6 +151,7 @@ def finish_job(job: FinishedJob, *, only_queued: bool = False) -> Statement:
     """End a job; with `only_queued`, refused if it has begun."""
     parameters = (
         job.id, job.attempt, job.status, job.finished_ms, job.result_expires_ms, job.error, job.usage,
+        job.dropped_params,
     )  # fmt: skip
     return Statement(_FINISH_QUEUED if only_queued else _FINISH, parameters, expects=1)
 

@@ -34,6 +34,7 @@ class Mistral:
 
     max_inputs = MAX_INPUTS
     takes_token_ids = False
+    parameters: Mapping[Operation, frozenset[str]] = {"chat": _MEMBERS | frozenset(_OTHER_NAMES)}
 
     def __init__(self, http: ClientSession) -> None:
         self._server = OpenAICompatible(http, _PATHS)
