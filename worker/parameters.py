@@ -28,7 +28,7 @@ from worker.jobs.upstream import MALFORMED, MEMBERS
 from worker.providers.base import Operation
 from worker.takeover import read_request
 
-_OPERATIONS: Final[Mapping[str, Operation]] = {
+OPERATIONS: Final[Mapping[str, Operation]] = {
     CHAT_COMPLETION: "chat", COMPLETION: "completion", EMBEDDING: "embedding", RERANK: "rerank",
     AUDIO_TRANSCRIPTION: "transcription", AUDIO_SPEECH: "speech", OCR: "ocr",
 }  # fmt: skip
@@ -50,14 +50,14 @@ _MOST_SHOWN: Final = 50
 
 def dropped_params(runtime: Runtime, kind: str, provider_type: str, request: bytes) -> list[str]:
     """Return the parameters of a request that a provider of this type does not get, as far as they can be shown."""
-    lacking = _lacking(runtime, _OPERATIONS[kind], provider_type, request)
+    lacking = _lacking(runtime, OPERATIONS[kind], provider_type, request)
     return [name for name in lacking if _SHOWN.fullmatch(name)][:_MOST_SHOWN]
 
 
 async def unfit_providers(runtime: Runtime, message: JobMessage) -> dict[int, str]:
     """Return the providers by id that lack a parameter which must not be dropped, each with its name."""
     router = await runtime.directory.find_router_by_id(message.router_id)
-    operation = _OPERATIONS[message.kind]
+    operation = OPERATIONS[message.kind]
     left = [] if router is None else runtime.routing.candidates(router, set())
     left = [one for one in left if operation in runtime.adapters[one.type].parameters]
     if not left:

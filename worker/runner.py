@@ -39,6 +39,7 @@ from worker.failures import (
     too_deep,
 )
 from worker.jobs import KINDS
+from worker.kept_answers import find_answer
 from worker.metering import charge_micros, cost_micros, meter, to_usage
 from worker.parameters import dropped_params, unfit_providers, unsupported_parameter
 from worker.providers.base import ProviderError
@@ -103,6 +104,8 @@ async def _run_attempt(
     if router is None:
         await end_without_attempt(runtime, message, FAILED, ModelNotFoundError().stored())
         return None
+    if (kept := await find_answer(runtime, message, router)) is not None:
+        return await _run_at(runtime, message, router, Choice(router.providers[0], kept=kept), tried, cancel_reason)
     choice = await runtime.routing.choose(router, tried, is_stream=message.stream)
     if not isinstance(choice, Choice):
         return await _wait_for_provider(runtime, message, choice)
@@ -141,6 +144,7 @@ async def _run_at(  # all there is about an attempt
     elif message.admission is not None and not message.admission.is_counted:
         await count_unseen(runtime, message, message.admission)
     ctx = await _open_context(runtime, message, router, provider, start)
+    ctx.kept = choice.kept
     return await _run_and_settle(ctx, start, tried, cancel_reason)
 
 

@@ -81,6 +81,8 @@ async def call_in_batches(
 
 async def _most_inputs(ctx: JobContext, wanted: int) -> int:
     """Return how many inputs to try in one call."""
+    if ctx.kept is not None:
+        return wanted
     if ctx.provider.max_batch is not None:
         return ctx.provider.max_batch
     usual = ctx.runtime.adapters[ctx.provider.type].max_inputs
