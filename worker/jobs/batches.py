@@ -1,8 +1,8 @@
 """Many inputs in as few calls of a provider as it takes.
 
 How many inputs a provider takes was told by its operator, was found out an hour ago at most, or is found out by the
-first call; the others are sent a few at a time.  What the calls of an
-attempt consumed is recorded even if one of them fails.
+first call; the others are sent a few at a time.  What the calls of an attempt consumed is recorded even if one of them
+fails.
 """
 
 import asyncio

@@ -12,7 +12,7 @@ from worker.jobs.upstream import MEMBERS
 from worker.providers.base import ProviderError
 
 
-async def with_texts(  # a request and where it goes
+async def with_texts(  # a request, and where it goes
     runtime: Runtime, router: Router, provider: Provider, request: bytes, name: str, inputs: Sequence[Input]
 ) -> bytes:
     """Return the request for this provider: ids in member `name` are texts if it does not take them.
