@@ -51,6 +51,7 @@ def to_job(row: JobRow | NewJob, progress: JobProgress | None = None, waiting: W
         estimated_start_at=waiting.starts_at,
         progress=progress or JobProgress(output_tokens=0, events=0),
         usage=usage_of(row),
+        dropped_params=dropped_of(row),
         error=error_of(row),
         incomplete_details=_incomplete_details(row),
         cancel_requested_at=to_seconds(row.cancel_requested_ms),
@@ -91,6 +92,11 @@ def metadata_of(row: Any) -> dict[str, str]:
 def usage_of(row: JobRow | NewJob) -> Usage | None:
     """Return the usage of a finished job."""
     return json.decode(row.usage, type=Usage) if row.usage else None
+
+
+def dropped_of(row: JobRow | NewJob) -> list[str]:
+    """Return the parameters that the provider did not get."""
+    return json.decode(row.dropped_params, type=list[str]) if row.dropped_params else []
 
 
 def error_of(row: JobRow | NewJob) -> StoredError | None:

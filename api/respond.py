@@ -71,7 +71,6 @@ async def submit_once(call: Call, submission: Submission, prefer: Prefer) -> Sub
 
 def preference_of(call: Call) -> Prefer:
     """Return how the caller wants to be answered."""
-    if call.options is not None:
-        return Prefer(respond_async=True)
     header = call.request.headers.getall("Prefer", None)
-    return NO_PREFERENCE if header is None else parse_prefer(header)
+    prefer = NO_PREFERENCE if header is None else parse_prefer(header)
+    return prefer if call.options is None else Prefer(respond_async=True, is_strict=prefer.is_strict)

@@ -57,7 +57,7 @@ async def retry(call: Call, row: JobRow) -> Reply[Any]:
         raise TypeError(f"{endpoint.path} makes no jobs")
     submission = await endpoint.prepare(call, request)
     try:
-        submitted = await submit(call, submission, Prefer(respond_async=True), None, retry_of=row)
+        submitted = await submit(call, submission, Prefer(respond_async=True, is_strict=row.strict), None, retry_of=row)
     except StaleError:  # another request was first
         return await _earlier(call, await find_own_job(call, public_id(row.id)))
     return await answer(call, submitted)

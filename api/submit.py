@@ -167,6 +167,7 @@ def _new_job(
     runs_unread = prefer.respond_async or has_to_end or has_key  # the stream can be had later
     job.cancel_when_unread = submission.stream and not runs_unread
     job.stream = submission.stream or submission.background
+    job.strict = prefer.is_strict
     if call.options is not None:
         _apply(job, call.options, call.state.settings)
     return job

@@ -10,7 +10,7 @@ from typing import Final
 
 import structlog
 from cryptography.exceptions import InvalidTag
-from msgspec import Struct
+from msgspec import Struct, json
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -20,6 +20,7 @@ from shared.database import Database
 from shared.organizations.tables import OrganizationRow
 from shared.providers.tables import ProviderRow
 from shared.revision import get_revision
+from shared.routers.schemas import RouterVoice
 from shared.routers.tables import RouterNameRow, RouterRow
 from shared.secrets import SecretBox
 from shared.tasks import end_tasks
@@ -46,6 +47,8 @@ class Provider(Struct, frozen=True, kw_only=True):
     qos_limit: float | None
     native_responses: bool
     """Whether it has a responses route of its own."""
+    max_batch: int | None
+    """Inputs of one call; None if nobody told."""
 
     @property
     def most_attempts(self) -> int | None:
@@ -70,6 +73,11 @@ class Router(Struct, frozen=True, kw_only=True):
     price_prompt: Decimal
     price_completion: Decimal
     max_context_length: int | None
+    voices: tuple[RouterVoice, ...] | None
+    """Of a router that speaks; None if nobody told."""
+    accepts_token_ids: bool
+    token_encoding: str | None
+    """Vocabulary of the ids; None if nobody told."""
     created_ms: int
     providers: tuple[Provider, ...]
 
@@ -189,6 +197,9 @@ async def _load(session: AsyncSession, box: SecretBox | None) -> dict[int, Route
             price_prompt=Decimal(router.price_prompt),
             price_completion=Decimal(router.price_completion),
             max_context_length=router.max_context_length,
+            voices=None if router.voices is None else json.decode(router.voices, type=tuple[RouterVoice, ...]),
+            accepts_token_ids=router.accepts_token_ids,
+            token_encoding=router.token_encoding,
             created_ms=router.created_ms,
             providers=tuple(providers.get(router_id, ())),
         )
@@ -237,4 +248,5 @@ def _provider(row: ProviderRow, box: SecretBox | None) -> Provider:
         qos_metric=row.qos_metric,
         qos_limit=row.qos_limit,
         native_responses=row.native_responses,
+        max_batch=row.max_batch,
     )

@@ -116,6 +116,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The log of deliveries is kept this long."""
     public_url: str | None = None
     """Where callers reach the api, for URLs in webhooks; unset: `http://host:port`."""
+    vocabulary_dir: str | None = None
+    """Folder of vocabularies `<name>.tiktoken`; unset: `data_dir/vocabularies`."""
     batch_max_lines: Annotated[int, Meta(ge=1, le=1_000_000)] = 50_000
     """Most requests of one batch."""
     batch_windows: Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,4}[mhd](,[1-9][0-9]{0,4}[mhd])*$")] = (
@@ -151,6 +153,11 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def redis_socket(self) -> Path:
         """Return the socket of the embedded Redis."""
         return self.data_path / "redis.sock"
+
+    @property
+    def vocabulary_path(self) -> Path:
+        """Return the folder of the operator's vocabularies, absolute."""
+        return self.data_path / "vocabularies" if self.vocabulary_dir is None else Path(self.vocabulary_dir).absolute()
 
     def effective_database_url(self) -> str:
         """Return the URL of the database in use."""

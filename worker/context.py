@@ -93,6 +93,10 @@ class JobContext(Struct, kw_only=True):
     begun_ms: int
     """When this attempt began."""
     reply: Reply
+    dropped: list[str] = []
+    """Parameters that the provider does not get."""
+    kept: CacheLook | None = None
+    """The answer, if the router has kept it: no provider is called."""
     looks: list[CacheLook] = []
     """What was looked up in the cache of answers."""
     first_token_ms: int | None = None

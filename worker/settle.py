@@ -9,6 +9,7 @@ Each unit begins with a compare-and-set on the attempt, so a run that was overta
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, Final
 
 import structlog
@@ -87,6 +88,8 @@ class JobEnd(Struct, kw_only=True):
     body: bytes = b""
     frames: bytes | None = None
     incomplete_reason: str | None = None
+    dropped: Sequence[str] = ()
+    """Parameters that the provider did not get."""
 
 
 def job_end_unit(
@@ -104,6 +107,7 @@ def job_end_unit(
         error=error,
         usage=json.encode(end.usage).decode(),
         incomplete_reason=end.incomplete_reason,
+        dropped_params=json.encode(end.dropped).decode() if end.dropped else None,
     )
     event = NewJobEvent(job_id=message.job_id, id=f"evt_{event_id}", type=f"job.{end.status}", created_ms=now)
     statements = [finish_job(finished)]

@@ -104,9 +104,10 @@ async def _send_again(runtime: Runtime, message: JobMessage, row: JobRow) -> Non
         for entry in decode_frames(result.frames):
             if entry.attempt == reply.attempt:
                 reply.repeat(entry)
+    dropped = json.decode(row.dropped_params, type=list[str]) if row.dropped_params else []
     if row.status in WITH_RESULT and result is not None:
-        ending = Ending(row.status, 200, result.content_type, result.body)
+        ending = Ending(row.status, 200, result.content_type, result.body, dropped)
     else:
         error = json.decode(row.error, type=StoredError) if row.error else job_interrupted()
-        ending = Ending(row.status, error.status, "application/json", json.encode(error))
+        ending = Ending(row.status, error.status, "application/json", json.encode(error), dropped)
     await reply.end(ending)

@@ -85,7 +85,7 @@ async def _probe(call: Call, row: ProviderRow, router: RouterRow) -> None:
 _KEPT = (
     "type", "model_hosting_zone", "model_total_params", "model_active_params", "quantization_bits",
     "gpu_count", "gpu_memory_gb", "batch_size", "pue", "wue", "joules_per_output_token", "qos_metric", "qos_limit",
-    "weight", "native_responses",
+    "weight", "native_responses", "max_batch",
 )  # fmt: skip
 """Members that are columns of the same name."""
 
@@ -203,6 +203,8 @@ def _changes(call: Call, row: ProviderRow, body: UpdateProviderRequest) -> dict[
         key = None if body.key is None else trimmed(body.key, "key")
         changes["key_sealed"] = None if key is None else call.state.box.seal(key)
         changes["key_masked"] = None if key is None else mask(key)
+    if body.max_batch is not UNSET:
+        changes["max_batch"] = body.max_batch
     if body.qos_limit is not UNSET:
         changes["qos_limit"] = body.qos_limit
     if body.qos_metric is not UNSET:
@@ -249,6 +251,7 @@ def _to_provider(row: ProviderRow) -> Provider:
         qos_limit=row.qos_limit,
         weight=_number(row.weight),
         native_responses=row.native_responses,
+        max_batch=row.max_batch,
         created=row.created_ms // 1000,
         updated=row.updated_ms // 1000,
     )

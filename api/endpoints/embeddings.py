@@ -7,6 +7,7 @@ from api.http import Reply, Routes
 from api.limits import Estimate
 from api.respond import ERRORS, respond
 from api.submission import Submission, find_router
+from api.token_ids import check_token_ids
 from shared.directory import Router
 from shared.embeddings.schemas import EmbeddingRequest, Embeddings
 from shared.errors import ContextLengthError
@@ -23,6 +24,7 @@ async def prepare_embedding(draft: Draft, body: EmbeddingRequest) -> Submission:
     inputs = body.check()
     router = await find_router(draft, body.model, EMBEDDING_TYPES)
     _check_lengths(router, inputs)
+    await check_token_ids(draft, router, "input", inputs)
     return Submission(
         kind=EMBEDDING,
         endpoint=PATH,

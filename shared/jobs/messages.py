@@ -48,6 +48,7 @@ class JobMessage(Struct, array_like=True, frozen=True, kw_only=True):
     metadata: str | None = None
     background: bool = False
     """A response that was asked for in the background."""
+    strict: bool = False
 
     def __repr__(self) -> str:
         """Return a short form: arq prints the arguments of jobs, and a prompt has no place in a log."""
@@ -79,6 +80,7 @@ def message_of(row: JobRow | NewJob, request: bytes | None = None) -> JobMessage
         on_worker_lost=row.on_worker_lost,
         inbox=row.inbox,
         admission=decode_admission(row.admission),
+        strict=row.strict,
         request=None if request is None or len(request) > INLINE_BYTES_OF_BAND[row.band] else request,
         notify=row.notify,
         background=row.background,

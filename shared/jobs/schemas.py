@@ -125,6 +125,7 @@ class Job(Struct, kw_only=True):
     estimated_start_at: int | None
     progress: JobProgress
     usage: Usage | None
+    dropped_params: list[str]
     error: StoredError | None
     incomplete_details: dict[str, str] | None
     cancel_requested_at: int | None

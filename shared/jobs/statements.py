@@ -54,6 +54,8 @@ class NewJob(Struct, kw_only=True):
     batch_id: str | None = None
     custom_id: str | None = None
     held: bool = False
+    strict: bool = False
+    dropped_params: str | None = None
     idempotency_key: str | None = None
     retry_of: str | None = None
     retried_by: str | None = None
@@ -83,6 +85,7 @@ class FinishedJob(Struct, kw_only=True):
     error: str | None
     usage: str
     incomplete_reason: str | None = None
+    dropped_params: str | None = None
 
 
 class NewResult(Struct, kw_only=True):
@@ -122,7 +125,7 @@ RETURNING attempt, max_attempts, started_ms
 """
 _FINISH = """
 UPDATE jobs SET status = $3, finished_ms = $4, result_expires_ms = $5, error = $6, usage = $7,
-    incomplete_reason = $8, next_attempt_ms = NULL, version = version + 1
+    incomplete_reason = $8, dropped_params = $9, next_attempt_ms = NULL, version = version + 1
 WHERE id = $1 AND attempt = $2 AND finished_ms IS NULL
 """
 _FINISH_QUEUED = _FINISH.rstrip() + " AND status = 'queued'\n"
@@ -159,6 +162,7 @@ def finish_job(job: FinishedJob, *, only_queued: bool = False) -> Statement:
     parameters = (
         job.id, job.attempt, job.status, job.finished_ms, job.result_expires_ms, job.error, job.usage,
         job.incomplete_reason,
+        job.dropped_params,
     )  # fmt: skip
     return Statement(_FINISH_QUEUED if only_queued else _FINISH, parameters, expects=1)
 

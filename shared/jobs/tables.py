@@ -85,6 +85,8 @@ class JobRow(SQLModel, table=True):
     max_attempts: int
     on_worker_lost: str = "retry"
     cancel_when_unread: bool = False
+    strict: bool = False
+    """Parameters that a provider cannot take are refused instead of dropped."""
     request_id: str
     client_request_id: str | None = None
     trace_id: str | None = None
@@ -110,6 +112,8 @@ class JobRow(SQLModel, table=True):
     usage: str | None = None
     incomplete_reason: str | None = None
     vote: str | None = None
+    dropped_params: str | None = None
+    """JSON list of the parameters that the provider of the last attempt could not take."""
     version: int = 1
     request: bytes | None = None
     """The body as received; `queries.LIGHT` leaves it out where it is not needed."""

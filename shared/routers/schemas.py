@@ -16,6 +16,24 @@ CacheCharge = Literal["free", "full"]
 Alias = Annotated[str, Meta(min_length=1, max_length=64)]
 
 
+class RouterVoice(Struct, frozen=True, kw_only=True):
+    """A voice of a model that speaks; without a name it is called by its id."""
+
+    id: Annotated[str, Meta(min_length=1, max_length=255)]
+    name: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
+    language: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+
+
+Voices = Annotated[
+    list[RouterVoice], Meta(min_length=1, max_length=1000, description="Of a text-to-speech router; null: not known.")
+]
+
+
+TokenEncoding = Annotated[
+    str, Meta(min_length=1, max_length=64, description="Vocabulary of token ids: cl100k_base, o200k_base, or a file.")
+]
+
+
 class CreateRouterRequest(Struct, kw_only=True):
     """A new public model; prices are money per million tokens; `fallback` is asked when all its providers are out."""
 
@@ -26,12 +44,18 @@ class CreateRouterRequest(Struct, kw_only=True):
     fallback: RowId | None = None
     cache_ttl: CacheTtl | None = None
     cache_charge: CacheCharge = "free"
+    voices: Voices | None = None
+    accepts_token_ids: Annotated[
+        bool | None,
+        Meta(description="Token ids go to the providers unchanged, not as text; null: unless the model embeds."),
+    ] = None
+    token_encoding: TokenEncoding | None = None
     cost_prompt_tokens: Price = Decimal(0)
     cost_completion_tokens: Price = Decimal(0)
 
 
 class UpdateRouterRequest(Struct, kw_only=True):
-    """What is absent or null stays, but null removes fallback and cache; `aliases` are replaced as a whole."""
+    """What is absent or null stays, but null removes what may be null; `aliases` are replaced as a whole."""
 
     name: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
     type: ModelType | None = None
@@ -40,6 +64,9 @@ class UpdateRouterRequest(Struct, kw_only=True):
     fallback: RowId | UnsetType | None = UNSET
     cache_ttl: CacheTtl | UnsetType | None = UNSET
     cache_charge: CacheCharge | None = None
+    voices: Voices | UnsetType | None = UNSET
+    accepts_token_ids: bool | None = None
+    token_encoding: TokenEncoding | UnsetType | None = UNSET
     cost_prompt_tokens: Price | None = None
     cost_completion_tokens: Price | None = None
 
@@ -56,6 +83,9 @@ class Router(Struct, kw_only=True):
     fallback: int | None
     cache_ttl: int | None
     cache_charge: CacheCharge
+    voices: list[RouterVoice] | None
+    accepts_token_ids: bool
+    token_encoding: str | None
     vector_size: int | None
     max_context_length: int | None
     cost_prompt_tokens: float

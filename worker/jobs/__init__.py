@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
+from shared.directory import Provider, Router
 from shared.jobs.schemas import (
     AUDIO_SPEECH,
     AUDIO_TRANSCRIPTION,
@@ -12,12 +13,12 @@ from shared.jobs.schemas import (
     RERANK,
     RESPONSE,
 )
-from worker.context import JobContext, Produced
-from worker.jobs.chat import run_chat
-from worker.jobs.completion import run_completion
-from worker.jobs.embedding import run_embedding
+from worker.context import JobContext, Produced, Runtime
+from worker.jobs.chat import run_chat, to_chat_body
+from worker.jobs.completion import run_completion, to_completion_body
+from worker.jobs.embedding import run_embedding, to_embedding_body
 from worker.jobs.ocr import run_ocr
-from worker.jobs.rerank import run_rerank
+from worker.jobs.rerank import run_rerank, to_rerank_body
 from worker.jobs.response import run_response
 from worker.jobs.speech import run_speech
 from worker.jobs.transcription import run_transcription
@@ -33,3 +34,10 @@ KINDS: dict[str, Callable[[JobContext], Awaitable[Produced]]] = {
     OCR: run_ocr,
 }
 """Kind → function that runs one attempt of it."""
+BODIES: dict[str, Callable[[Runtime, Router, Provider, bytes], Awaitable[bytes]]] = {
+    CHAT_COMPLETION: to_chat_body,
+    COMPLETION: to_completion_body,
+    EMBEDDING: to_embedding_body,
+    RERANK: to_rerank_body,
+}
+"""Kind whose answers may be kept → function that returns what the provider is sent, if one call is enough."""

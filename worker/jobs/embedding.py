@@ -13,11 +13,13 @@ from typing import Any, Final
 from msgspec import Raw, Struct, json
 from msgspec.structs import replace
 
+from shared.directory import Provider, Router
 from shared.text_input import Input, TextInput, to_inputs
 from shared.tokens import count_input_tokens
 from shared.usage.schemas import Usage
-from worker.context import JobContext, Produced
+from worker.context import JobContext, Produced, Runtime
 from worker.jobs.batches import call_in_batches, count_batches
+from worker.jobs.token_ids import with_texts
 from worker.jobs.upstream import (
     MALFORMED,
     UpstreamUsage,
@@ -65,10 +67,8 @@ _FLOATS: Final = json.Decoder(list[float])
 
 async def run_embedding(ctx: JobContext) -> Produced:
     """Run one attempt; raises `ProviderError`."""
-    asked = _ASKED.decode(ctx.request)
+    asked, members = await _read(ctx.runtime, ctx.router, ctx.provider, ctx.request)
     inputs = to_inputs(asked.input, "input")
-    members = to_members(ctx.request, ctx.provider.model_name, "embedding")
-    members.pop("encoding_format", None)
 
     async def embed(_start: int, batch: Sequence[Input]) -> _Batch:
         if len(batch) < len(inputs):
@@ -89,6 +89,22 @@ async def run_embedding(ctx: JobContext) -> Produced:
         render=lambda usage: _render(ctx, [vector for batch in batches for vector in batch.vectors], usage),
         provider_request_id=batches[-1].request_id,
     )
+
+
+async def to_embedding_body(runtime: Runtime, router: Router, provider: Provider, request: bytes) -> bytes:
+    """Return the body of the call, if one is enough; raises `ProviderError`."""
+    return json.encode((await _read(runtime, router, provider, request))[1])
+
+
+async def _read(runtime: Runtime, router: Router, provider: Provider, request: bytes) -> tuple[_Asked, dict[str, Raw]]:
+    """Return what is asked for, and the members that this provider gets."""
+    asked = _ASKED.decode(request)
+    readable = await with_texts(runtime, router, provider, request, "input", to_inputs(asked.input, "input"))
+    if readable is not request:
+        asked = _ASKED.decode(readable)
+    members = to_members(readable, provider.model_name, "embedding")
+    members.pop("encoding_format", None)
+    return asked, members
 
 
 def _in_order(data: list[_UpstreamEmbedding], expected: int) -> list[Raw]:

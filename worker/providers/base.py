@@ -4,7 +4,7 @@ An adapter knows one wire format and one transport.  It returns documents as the
 the job kinds read and rewrite them.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Final, Literal, Protocol
 
 from msgspec import Struct
@@ -97,6 +97,7 @@ def unsupported(call: ProviderCall) -> ProviderError:
 
 
 MAX_INPUTS: Final = 2048
+ANY_PARAMETERS: Final[Mapping[Operation, frozenset[str]]] = {}
 
 
 class Adapter(Protocol):
@@ -104,6 +105,10 @@ class Adapter(Protocol):
 
     max_inputs: int
     """Texts that are tried in one call; if a server refuses so many, halves follow."""
+    takes_token_ids: bool
+    """Whether the format has ids in the place of a text."""
+    parameters: Mapping[Operation, frozenset[str]]
+    """Members of a request that the format has, in OpenAI's names; of an operation that is not named it has all."""
 
     async def complete(self, call: ProviderCall) -> ProviderReply:
         """Return the whole answer; raises `ProviderError`."""

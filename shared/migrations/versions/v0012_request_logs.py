@@ -1,13 +1,13 @@
 """What the request log keeps of an organization's requests, and how long.
 
-Revision: 0012, after 0008
+Revision: 0012, after 0010
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0012"
-down_revision = "0008"
+down_revision = "0010"
 
 
 def upgrade() -> None:
