@@ -181,7 +181,7 @@ async def _read_in(state: State, endpoint: Endpoint, row: BatchRow) -> None:
     values = {
         "total": checker.count,
         "model": next(iter(checker.models)) if len(checker.models) == 1 else None,
-        "start_ms": best_start(state, row, checker) if row.start == LOW_CARBON else None,
+        "start_ms": await best_start(state, row, checker) if row.start == LOW_CARBON else None,
     }
     async with state.database.transaction() as session:
         await change_batch(session, row.id, (VALIDATING, CANCELLING), **values)
