@@ -161,6 +161,10 @@ async def _work(state: State, endpoint: Endpoint, row: BatchRow) -> None:
 
 async def _read_in(state: State, endpoint: Endpoint, row: BatchRow) -> None:
     """Make a job of each line, or end the batch because of what is in it."""
+    if now_ms() >= row.expires_ms:  # whatever kept it from being read, it must not stay so for ever
+        message = "The input could not be read before the completion window ended."
+        await _refuse(state, row, [BatchError(code="batch_expired", message=message, param=None, line=None)])
+        return
     caller = await state.keys.find_owner(row.user_id, row.key_id)
     if caller is None:
         error = BatchError(code="invalid_api_key", message="The key of the batch has ended.", param=None, line=None)

@@ -82,6 +82,20 @@ async def test_an_input_whose_bytes_are_lost_fails_the_batch(idle: Installation)
     assert [error["code"] for error in failed["errors"]["data"]] == ["file_not_found"]
 
 
+async def test_an_input_that_cannot_be_read_fails_the_batch_at_the_end_of_its_window(idle: Installation) -> None:
+    file_id = await add_input(idle, to_jsonl(chat_line("a")))
+    path = idle.state.settings.data_path / "files" / "uploads" / file_id.removeprefix("file-")
+    path.unlink()
+    path.symlink_to(path)  # cannot be opened, but is not gone either
+    body = {"input_file_id": file_id, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+    batch = await (await idle.post("/v1/batches", body)).json()
+
+    await _change(idle, batch["id"], expires_ms=now_ms())
+    failed = await ended(idle, batch["id"])
+
+    assert [error["code"] for error in failed["errors"]["data"]] == ["batch_expired"]
+
+
 async def test_a_batch_ends_when_its_key_does(idle: Installation) -> None:
     user = await add_user(idle)
     me = await key_of(idle, user["id"])
