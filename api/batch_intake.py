@@ -19,7 +19,8 @@ from msgspec import json
 from redis.exceptions import RedisError
 from sqlalchemy import delete
 from sqlalchemy.exc import SQLAlchemyError
-from sqlmodel import col
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.batch_feed import feed
 from api.batch_lines import Line, LineChecker, read_lines
@@ -64,6 +65,7 @@ _MOST_FED: Final = 64
 """Batches that one process feeds at the same time: mostly it waits for room or for limits."""
 _PAGE: Final = 100
 """Lines stored together."""
+_MOST_REMOVED: Final = 500
 _PAUSE_S: Final = 0.05
 _BREATH: Final = 10
 """Lines between two chances of other requests."""
@@ -163,23 +165,23 @@ async def _read_in(state: State, endpoint: Endpoint, row: BatchRow) -> None:
     """Make a job of each line, or end the batch because of what is in it."""
     if now_ms() >= row.expires_ms:  # whatever kept it from being read, it must not stay so for ever
         message = "The input could not be read before the completion window ended."
-        await _refuse(state, row, [BatchError(code="batch_expired", message=message, param=None, line=None)])
+        await refuse(state, row, [BatchError(code="batch_expired", message=message, param=None, line=None)])
         return
     caller = await state.keys.find_owner(row.user_id, row.key_id)
     if caller is None:
         error = BatchError(code="invalid_api_key", message="The key of the batch has ended.", param=None, line=None)
-        await _refuse(state, row, [error])
+        await refuse(state, row, [error])
         return
     checker = LineChecker(state, caller, endpoint)
     try:
         await _store_lines(state, row, checker)
     except FileGoneError:
         message = "The input file is gone."
-        await _refuse(state, row, [BatchError(code="file_not_found", message=message, param=None, line=None)])
+        await refuse(state, row, [BatchError(code="file_not_found", message=message, param=None, line=None)])
         return
     checker.finish()
     if checker.errors:
-        await _refuse(state, row, checker.errors)
+        await refuse(state, row, checker.errors)
         return
     now = now_ms()
     values = {
@@ -241,12 +243,14 @@ def _insert(row: BatchRow, origin: Origin, line: Line, number: int) -> Statement
     return insert_item(job)
 
 
-async def _refuse(state: State, row: BatchRow, errors: list[BatchError]) -> None:
-    """End a batch whose input cannot be used; what was made of it is removed."""
-    low, high = item_span(row.id)
+async def refuse(state: State, row: BatchRow, errors: list[BatchError]) -> None:
+    """End a batch whose input cannot be used, unless somebody else has it now; what was made of it is removed."""
+    while await _remove_items(state, row):
+        pass
     now, text = now_ms(), json.encode(BatchErrors(data=errors)).decode()
     async with state.database.transaction() as session:
-        await session.exec(delete(JobRow).where(col(JobRow.id).between(low, high), col(JobRow.batch_id) == row.id))
+        if not await _is_ours(session, row):
+            return
         ended = {
             "total": 0, "is_fed": True, "errors": text, "finished_ms": now, "output_file_id": None,
             "error_file_id": None,
@@ -259,3 +263,21 @@ async def _refuse(state: State, row: BatchRow, errors: list[BatchError]) -> None
         await set_file_status(session, row.input_file_id or "", "error", message)
     enqueue_deliveries(state.platform, deliveries)
     log.info("batch_refused", batch_id=row.id, errors=len(errors), first=errors[0].code)
+
+
+async def _remove_items(state: State, row: BatchRow) -> bool:
+    """Remove some of the items, so that nobody who writes has to wait; returns whether there may be more."""
+    low, high = item_span(row.id)
+    async with state.database.transaction() as session:
+        if not await _is_ours(session, row):
+            return False
+        items = (col(JobRow.id).between(low, high), col(JobRow.batch_id) == row.id)
+        ids = (await session.exec(select(JobRow.id).where(*items).limit(_MOST_REMOVED))).all()
+        await session.exec(delete(JobRow).where(col(JobRow.id).in_(ids)))
+    return len(ids) == _MOST_REMOVED
+
+
+async def _is_ours(session: AsyncSession, row: BatchRow) -> bool:
+    """Return whether the batch is still being read by whom it was leased to: after a pause, another process may be."""
+    current = await session.get(BatchRow, row.id, with_for_update=True)
+    return current is not None and current.total is None and current.lease_owner == row.lease_owner
