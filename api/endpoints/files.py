@@ -75,7 +75,7 @@ async def list_files(call: Call, query: ListFilesQuery) -> FilePage:
     if query.after is not None and (after := parse_id(query.after, FILE_PREFIX)) is None:
         raise InvalidCursorError(f"`{query.after}` is not the id of a file.", param="after")
     async with call.state.database.read() as session:
-        rows, has_more = await query_files(session, call.caller.user_id, query, after)
+        rows, has_more = await query_files(session, call.caller.user_id, query, after, now_ms())
     data = [to_file(row) for row in rows]
     return FilePage(
         data=data, first_id=data[0].id if data else None, last_id=data[-1].id if data else None, has_more=has_more

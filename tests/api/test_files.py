@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from aiohttp import FormData
 
+from shared.clock import now_ms
 from shared.files.tables import FileRow
 from tests.installation import Installation
 from tests.people import add_user, key_of
@@ -133,6 +134,15 @@ async def test_a_file_without_a_name_is_refused(sluice: Installation) -> None:
 async def stored_uploads(installation: Installation) -> Any:
     for path in (installation.state.settings.data_path / "files" / "uploads").glob("*"):
         yield path
+
+
+async def test_a_file_whose_time_is_over_is_not_listed(both: Installation) -> None:
+    file = await uploaded(both)
+    async with both.state.database.transaction() as session:
+        (await session.get_one(FileRow, file["id"].removeprefix("file-"))).expires_ms = now_ms()
+
+    assert (await (await both.get(FILES)).json())["data"] == []
+    assert (await both.get(f"{FILES}/{file['id']}")).status == 410
 
 
 async def test_a_deleted_file_leaves_a_tombstone(both: Installation) -> None:
