@@ -16,6 +16,7 @@ from shared.ids import oldest_ulid
 from shared.jobs.queries import remove_bodies
 from shared.jobs.schemas import IN_PROGRESS
 from shared.jobs.tables import JobEventRow, JobRow
+from shared.organizations.tables import OrganizationRow
 from shared.request_logs.tables import RequestLogRow
 from shared.webhooks.tables import WebhookAttemptRow, WebhookDeliveryRow, WebhookEndpointRow
 from worker.context import Runtime
@@ -52,11 +53,9 @@ async def _remove_old(reconciler: Reconciler) -> None:
     tombstones = select(JobRow.id).where(col(JobRow.removed_ms) < now - settings.tombstone_ttl_s * 1000)
     while await _delete_page(database, tombstones, ((JobEventRow, JobEventRow.job_id), (JobRow, JobRow.id))):
         pass
-    logs = select(RequestLogRow.id).where(
-        RequestLogRow.id < oldest_ulid(now - settings.request_log_ttl_s * 1000), RequestLogRow.status != IN_PROGRESS
-    )
-    while await _delete_page(database, logs, ((RequestLogRow, RequestLogRow.id),)):
-        pass
+    await _remove_logs(database, now - settings.request_log_ttl_s * 1000)
+    for organization_id, ttl_s in await _shorter_logs(database):
+        await _remove_logs(database, now - ttl_s * 1000, col(RequestLogRow.organization_id) == organization_id)
     deliveries = (WebhookAttemptRow, WebhookAttemptRow.delivery_id), (WebhookDeliveryRow, WebhookDeliveryRow.id)
     while await _delete_page(database, old_deliveries(reconciler.runtime, now), deliveries):
         pass
@@ -65,6 +64,20 @@ async def _remove_old(reconciler: Reconciler) -> None:
         pass
     await sweep_files(reconciler.runtime)
     await sweep_uploads(reconciler.runtime)
+
+
+async def _shorter_logs(database: Database) -> Sequence[tuple[int | None, int]]:
+    """Return the organizations whose logs are kept for a time of their own, in seconds."""
+    own = select(OrganizationRow.id, OrganizationRow.log_ttl_s).where(col(OrganizationRow.log_ttl_s).is_not(None))
+    async with database.read() as session:
+        return [(number, ttl_s or 0) for number, ttl_s in (await session.exec(own)).all()]
+
+
+async def _remove_logs(database: Database, before_ms: int, *conditions: Any) -> None:
+    """Remove rows of the request log that are older and have ended."""
+    old = (col(RequestLogRow.id) < oldest_ulid(before_ms), RequestLogRow.status != IN_PROGRESS, *conditions)
+    while await _delete_page(database, select(RequestLogRow.id).where(*old), ((RequestLogRow, RequestLogRow.id),)):
+        pass
 
 
 async def _remove_page(runtime: Runtime, now: int) -> bool:

@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 from pyarrow import parquet
+from sqlalchemy import update
+from sqlmodel import col
 
+from shared.clock import now_ms
+from shared.ids import oldest_ulid
+from shared.request_logs.tables import RequestLogRow
+from shared.settings import DAY_S
+from tests.api.test_retention import sweep
 from tests.conftest import make_settings
 from tests.installation import Installation, open_installation
 from tests.people import ORGANIZATIONS, add_user, create, key_of
@@ -201,3 +208,19 @@ async def test_an_empty_export_is_a_file(sluice: Installation) -> None:
     response = await sluice.get(LOGS, headers={"Accept": "application/vnd.apache.parquet"})
 
     assert parquet.read_table(io.BytesIO(await response.read())).num_rows == 0
+
+
+async def test_an_organization_may_keep_its_rows_for_a_shorter_time(both: Installation) -> None:
+    organization = await create(both, ORGANIZATIONS, name="o", log_days=1)
+    me = await key_of(both, (await add_user(both, organization=organization["id"]))["id"])
+    old = oldest_ulid(now_ms() - 2 * DAY_S * 1000)
+    for headers in (me, {}):
+        await both.chat(headers=headers)
+    async with both.state.database.transaction() as session:
+        for number, row in enumerate(await both.rows(RequestLogRow)):
+            moved = update(RequestLogRow).where(col(RequestLogRow.id) == row.id).values(id=old[:-1] + str(number))
+            await session.exec(moved)
+
+    await sweep(both)
+
+    assert [row.organization_id for row in await both.rows(RequestLogRow)] == [None]
