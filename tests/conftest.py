@@ -1,6 +1,7 @@
 """Shared fixtures: real Redis, both databases, a whole installation, and providers over real HTTP."""
 
 import tempfile
+import zlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -26,6 +27,37 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="run each fault test on both databases, and all pairs of adapters and failures",
     )
     parser.addoption("--fault-seeds", type=int, default=1, help="seeds of tests/faults/test_schedule.py, from 0 on")
+
+
+_HERE: Final = Path(__file__).parent
+_ON_ONE_ENGINE: Final = (_HERE / "api", _HERE / "clients", _HERE / "faults")
+_PAIRED: Final = frozenset({"test_a_passing_failure_is_tried_again", "test_a_refusal_arrives_readable_and_free"})
+"""Tests of adapters with so many pairs of a server and a failure that a third of them, always the same, has to do."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Unless `--all-cases` is given, leave out what would take the tests over twenty minutes.
+
+    A test that runs through the API runs on one of the two databases, by its name: half of them on each.
+    """
+    if config.getoption("--all-cases"):
+        return
+    left_out = [item for item in items if _is_on_the_other(item) or _can_wait(item)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in set(left_out)]
+
+
+def _is_on_the_other(item: pytest.Item) -> bool:
+    parameters = getattr(item, "callspec", None)
+    if parameters is None or not any(item.path.is_relative_to(folder) for folder in _ON_ONE_ENGINE):
+        return False
+    engine = parameters.params.get("database_url") or parameters.params.get("prepared_url")
+    name = getattr(item, "originalname", item.name)
+    return engine is not None and engine != ENGINES[zlib.crc32(name.encode()) % len(ENGINES)]
+
+
+def _can_wait(item: pytest.Item) -> bool:
+    return getattr(item, "originalname", "") in _PAIRED and zlib.crc32(item.name.encode()) % 3 != 0
 
 
 @pytest.fixture(scope="session")
