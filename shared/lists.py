@@ -1,6 +1,6 @@
 """Lists of the administration API: offset and limit, both spellings of order, one envelope."""
 
-from typing import Annotated, Generic, Literal, TypeVar
+from typing import Annotated, Generic, Literal, Protocol, TypeVar
 
 from msgspec import Meta, Struct
 
@@ -46,6 +46,31 @@ class ListPage(Struct, Generic[T], kw_only=True):
     offset: int
     limit: int
     object: Literal["list"] = "list"
+
+
+class CursorPage(Struct, Generic[T], kw_only=True):
+    """One page of a list that is read by cursor: `after` the last id of the page before."""
+
+    data: list[T]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+    object: Literal["list"] = "list"
+
+
+class HasId(Protocol):
+    """Has a public id."""
+
+    id: str
+
+
+Identified = TypeVar("Identified", bound=HasId)
+
+
+def cursor_page(data: list[Identified], *, has_more: bool) -> CursorPage[Identified]:
+    """Return a page of objects that have ids."""
+    first, last = (data[0].id, data[-1].id) if data else (None, None)
+    return CursorPage(data=data, first_id=first, last_id=last, has_more=has_more)
 
 
 V = TypeVar("V")

@@ -58,6 +58,7 @@ from shared.files.schemas import BATCH_PURPOSE
 from shared.files.tables import FileRow
 from shared.ids import new_ulid, parse_id
 from shared.jobs.schemas import CANCELLED, EXPIRED, FAILED
+from shared.lists import cursor_page
 from shared.webhooks.events import BATCH_ENDS, UnknownEventTypeError
 from shared.webhooks.statements import EVERYBODY, NewWebhookEndpoint
 from shared.webhooks.tables import WebhookEndpointRow
@@ -186,9 +187,7 @@ async def list_batches(call: Call, query: ListBatchesQuery) -> BatchPage:
     async with call.state.database.read() as session:
         rows, has_more = await query_batches(session, call.caller.user_id, after, query.limit)
         data = [await to_batch(session, row) for row in rows]
-    return BatchPage(
-        data=data, first_id=data[0].id if data else None, last_id=data[-1].id if data else None, has_more=has_more
-    )
+    return cursor_page(data, has_more=has_more)
 
 
 @routes.get(PATH + "/{batch_id}", raises=(BatchNotFoundError,))
@@ -223,10 +222,7 @@ async def list_batch_requests(call: Call, batch_id: str, query: ListItemsQuery) 
         start = after or item_span(row.id)[0]
         rows = await list_items(session, row.id, start, query.limit + 1, query.status)
     data = [to_item(item) for item in rows[: query.limit]]
-    return BatchItemPage(
-        data=data, first_id=data[0].id if data else None, last_id=data[-1].id if data else None,
-        has_more=len(rows) > query.limit,
-    )  # fmt: skip
+    return cursor_page(data, has_more=len(rows) > query.limit)
 
 
 @routes.get(PATH + "/{batch_id}/results", raises=(BatchNotFoundError,), media_type=NDJSON)

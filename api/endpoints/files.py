@@ -29,6 +29,7 @@ from shared.files.schemas import (
 from shared.files.store import FileGoneError, FileStoreError
 from shared.files.tables import FileRow
 from shared.ids import parse_id
+from shared.lists import cursor_page
 
 routes = Routes("Files")
 OCTETS: Final = "application/octet-stream"
@@ -77,9 +78,7 @@ async def list_files(call: Call, query: ListFilesQuery) -> FilePage:
     async with call.state.database.read() as session:
         rows, has_more = await query_files(session, call.caller.user_id, query, after, now_ms())
     data = [to_file(row) for row in rows]
-    return FilePage(
-        data=data, first_id=data[0].id if data else None, last_id=data[-1].id if data else None, has_more=has_more
-    )
+    return cursor_page(data, has_more=has_more)
 
 
 @routes.get("/v1/files/{file_id}", raises=(UploadNotFoundError, UploadGoneError))

@@ -39,6 +39,7 @@ from shared.jobs.schemas import (
     public_id,
 )
 from shared.jobs.tables import JobRow
+from shared.lists import cursor_page
 from shared.replies.entries import START, Kind, Position, id_of, position_of
 from shared.request_logs.schemas import AttemptPage
 from shared.request_logs.tables import RequestLogRow
@@ -59,9 +60,7 @@ async def list_jobs(call: Call, query: ListJobsQuery) -> JobPage:
     async with call.state.database.read() as session:
         rows, has_more = await query_jobs(session, call.caller.user_id, query, after)
     jobs = [to_job(row) for row in rows]
-    return JobPage(
-        data=jobs, first_id=jobs[0].id if jobs else None, last_id=jobs[-1].id if jobs else None, has_more=has_more
-    )
+    return cursor_page(jobs, has_more=has_more)
 
 
 @routes.get("/v1/jobs/{job_id}", raises=(NotFoundError, GoneError))
@@ -177,10 +176,7 @@ async def list_job_attempts(call: Call, job_id: str) -> AttemptPage:
         statement = joined.where(RequestLogRow.job_id == row.id).order_by(col(RequestLogRow.attempt))
         found = (await session.exec(statement)).all()
     attempts = [to_attempt(log, record) for log, record in found]
-    ids = [attempt.id for attempt in attempts]
-    return AttemptPage(
-        data=attempts, first_id=ids[0] if ids else None, last_id=ids[-1] if ids else None, has_more=False
-    )
+    return cursor_page(attempts, has_more=False)
 
 
 @routes.post("/v1/jobs/{job_id}/cancel", raises=(NotFoundError, GoneError))

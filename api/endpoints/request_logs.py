@@ -9,6 +9,7 @@ from api.http import ByteStream, Routes
 from api.log_export import FORMATS, export
 from shared.errors import InvalidCursorError, NotFoundError
 from shared.ids import parse_id
+from shared.lists import cursor_page
 from shared.request_logs.listing import (
     LOG_PREFIX,
     GetRequestLogQuery,
@@ -39,10 +40,7 @@ async def list_logs(call: Call, query: ListRequestLogsQuery) -> RequestLogPage |
     async with call.state.database.read() as session:
         rows = await list_request_logs(session, user_id, query, after, query.limit + 1)
     data = rows[: query.limit]
-    return RequestLogPage(
-        data=data, first_id=data[0].id if data else None, last_id=data[-1].id if data else None,
-        has_more=len(rows) > query.limit,
-    )  # fmt: skip
+    return cursor_page(data, has_more=len(rows) > query.limit)
 
 
 @routes.get("/v1/request_logs/{log_id}", raises=(NotFoundError,))

@@ -11,6 +11,7 @@ from api.webhooks import owner_of, to_delivery
 from shared.clock import now_ms
 from shared.errors import BadRequestError, ConflictError, InvalidCursorError, InvalidFieldError, NotFoundError
 from shared.ids import new_ulid, parse_id
+from shared.lists import cursor_page
 from shared.webhooks.bodies import render_delivery, render_event, sample_data
 from shared.webhooks.events import UnknownEventTypeError, check_event_types
 from shared.webhooks.queries import (
@@ -78,9 +79,7 @@ async def list_webhook_deliveries(
         rows, has_more = await list_deliveries(session, endpoint, query, after)
         attempts = await list_attempts(session, [row.id for row in rows])
     data = [to_delivery(row, endpoint, attempts.get(row.id, [])) for row in rows]
-    return WebhookDeliveryPage(
-        data=data, first_id=data[0].id if data else None, last_id=data[-1].id if data else None, has_more=has_more
-    )
+    return cursor_page(data, has_more=has_more)
 
 
 @routes.get("/v1/webhook_deliveries/{webhook_delivery_id}", raises=(NotFoundError,))

@@ -13,6 +13,7 @@ from shared.clock import now_ms
 from shared.errors import BadRequestError, InvalidCursorError, NotFoundError, StorageUnavailableError
 from shared.group_commit.units import CommitError, StaleError
 from shared.ids import new_ulid, parse_id
+from shared.lists import cursor_page
 from shared.webhooks.endpoint_events import disable_endpoint
 from shared.webhooks.events import UnknownEventTypeError, check_event_types
 from shared.webhooks.queries import (
@@ -97,9 +98,7 @@ async def list_webhook_endpoints(call: Call, query: ListWebhookEndpointsQuery) -
     async with call.state.database.read() as session:
         rows, has_more = await list_endpoints(session, owner_of(call), after, query.limit)
     data = [to_endpoint(row, call.state.box) for row in rows]
-    return WebhookEndpointPage(
-        data=data, first_id=data[0].id if data else None, last_id=data[-1].id if data else None, has_more=has_more
-    )
+    return cursor_page(data, has_more=has_more)
 
 
 @routes.get("/v1/webhook_endpoints/{webhook_endpoint_id}", raises=(NotFoundError,))

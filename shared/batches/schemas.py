@@ -6,6 +6,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from shared.batches.items import MAX_LINE
 from shared.jobs.schemas import JobStatus, JobWebhook, Metadata, WebhookRequest
+from shared.lists import CursorPage
 
 VALIDATING: Final = "validating"
 RUNNING: Final = "in_progress"
@@ -176,14 +177,8 @@ class Batch(Struct, kw_only=True):
     object: Literal["batch"] = "batch"
 
 
-class BatchPage(Struct, kw_only=True):
-    """One page of batches, newest first."""
-
-    data: list[Batch]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
-    object: Literal["list"] = "list"
+BatchPage = CursorPage[Batch]
+"""One page of batches, newest first."""
 
 
 class ListBatchesQuery(Struct, kw_only=True):
@@ -221,14 +216,8 @@ class BatchItem(Struct, kw_only=True):
     object: Literal["batch.request"] = "batch.request"
 
 
-class BatchItemPage(Struct, kw_only=True):
-    """One page of items, in the order of the input."""
-
-    data: list[BatchItem]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
-    object: Literal["list"] = "list"
+BatchItemPage = CursorPage[BatchItem]
+"""One page of items, in the order of the input."""
 
 
 class ListItemsQuery(Struct, kw_only=True):

@@ -10,6 +10,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from shared.errors import InvalidFieldError
 from shared.jobs.schemas import Metadata
+from shared.lists import CursorPage
 from shared.usage.schemas import Usage
 
 Role = Literal["system", "user", "assistant", "tool", "developer", "function"]
@@ -153,14 +154,8 @@ class StoredChatCompletion(ChatCompletion, kw_only=True):
     frequency_penalty: float
 
 
-class ChatCompletionPage(Struct, kw_only=True):
-    """Stored completions."""
-
-    data: list[StoredChatCompletion]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
-    object: Literal["list"] = "list"
+ChatCompletionPage = CursorPage[StoredChatCompletion]
+"""Stored completions."""
 
 
 class ListChatCompletionsQuery(Struct, kw_only=True):
@@ -198,14 +193,8 @@ class StoredMessage(Struct, kw_only=True):
     content_parts: Any
 
 
-class StoredMessagePage(Struct, kw_only=True):
-    """Messages of the request of a stored completion."""
-
-    data: list[StoredMessage]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
-    object: Literal["list"] = "list"
+StoredMessagePage = CursorPage[StoredMessage]
+"""Messages of the request of a stored completion."""
 
 
 class ListMessagesQuery(Struct, kw_only=True):

@@ -6,6 +6,7 @@ from msgspec import Meta, Struct, field
 
 from shared.errors import BadRequestError, UnprocessableEntityError
 from shared.files.uploads import UploadedFile, UploadForm
+from shared.lists import CursorPage
 
 BATCH_PURPOSE: Final = "batch"
 OUTPUT_PURPOSE: Final = "batch_output"
@@ -78,14 +79,8 @@ class File(Struct, kw_only=True):
     object: Literal["file"] = "file"
 
 
-class FilePage(Struct, kw_only=True):
-    """One page of files, newest first unless asked otherwise."""
-
-    data: list[File]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
-    object: Literal["list"] = "list"
+FilePage = CursorPage[File]
+"""One page of files, newest first unless asked otherwise."""
 
 
 class FileDeleted(Struct, kw_only=True):

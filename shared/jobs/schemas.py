@@ -6,6 +6,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from shared.errors import StoredError
 from shared.ids import JOB_PREFIXES
+from shared.lists import CursorPage
 from shared.usage.schemas import Usage
 
 QUEUED: Final = "queued"
@@ -140,14 +141,8 @@ class Job(Struct, kw_only=True):
     object: Literal["job"] = "job"
 
 
-class JobPage(Struct, kw_only=True):
-    """One page of jobs, newest first unless asked otherwise; never with result bodies."""
-
-    data: list[Job]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
-    object: Literal["list"] = "list"
+JobPage = CursorPage[Job]
+"""One page of jobs, newest first unless asked otherwise; never with result bodies."""
 
 
 class CreateJobRequest(Struct, kw_only=True):

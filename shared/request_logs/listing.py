@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from shared.jobs.schemas import UnixSeconds
-from shared.lists import RowId
+from shared.lists import CursorPage, RowId
 from shared.usage.schemas import Impacts
 
 LOG_PREFIX: Final = "rlog_"
@@ -89,14 +89,8 @@ class RequestLog(Struct, kw_only=True):
     object: Literal["request_log"] = "request_log"
 
 
-class RequestLogPage(Struct, kw_only=True):
-    """One page of the log, newest first unless asked otherwise."""
-
-    data: list[RequestLog]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
-    object: Literal["list"] = "list"
+RequestLogPage = CursorPage[RequestLog]
+"""One page of the log, newest first unless asked otherwise."""
 
 
 class GetRequestLogQuery(Struct, kw_only=True):

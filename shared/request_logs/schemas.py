@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from shared.errors import StoredError
+from shared.lists import CursorPage
 from shared.usage.schemas import FootprintRecord
 
 
@@ -42,14 +43,8 @@ class Attempt(Struct, kw_only=True):
     object: Literal["job.attempt"] = "job.attempt"
 
 
-class AttemptPage(Struct, kw_only=True):
-    """Attempts of a job, oldest first."""
-
-    data: list[Attempt]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
-    object: Literal["list"] = "list"
+AttemptPage = CursorPage[Attempt]
+"""Attempts of a job, oldest first."""
 
 
 class QueryRequestsRequest(Struct, kw_only=True):

@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from shared.lists import Seconds
+from shared.lists import CursorPage, Seconds
 
 EndpointStatus = Literal["enabled", "disabled"]
 DeliveryStatus = Literal["pending", "delivering", "delivered", "failed", "exhausted", "paused", "aborted"]
@@ -79,14 +79,8 @@ class WebhookEndpointWithSecret(WebhookEndpoint, kw_only=True):
     signing_secret: str
 
 
-class WebhookEndpointPage(Struct, kw_only=True):
-    """One page of endpoints, newest first."""
-
-    data: list[WebhookEndpoint]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
-    object: Literal["list"] = "list"
+WebhookEndpointPage = CursorPage[WebhookEndpoint]
+"""One page of endpoints, newest first."""
 
 
 class WebhookEndpointDeleted(Struct, kw_only=True):
@@ -184,14 +178,8 @@ class WebhookDelivery(Struct, kw_only=True):
     object: Literal["webhook_delivery"] = "webhook_delivery"
 
 
-class WebhookDeliveryPage(Struct, kw_only=True):
-    """One page of deliveries, newest first."""
-
-    data: list[WebhookDelivery]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
-    object: Literal["list"] = "list"
+WebhookDeliveryPage = CursorPage[WebhookDelivery]
+"""One page of deliveries, newest first."""
 
 
 class ListWebhookDeliveriesQuery(Struct, kw_only=True):
