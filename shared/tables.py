@@ -4,6 +4,9 @@ from sqlmodel import SQLModel
 
 from shared.admission.tables import CarbonAccountRow
 from shared.audit.tables import AuditEventRow
+from shared.chunks.tables import ChunkRow, VocabularyRow
+from shared.collections.tables import CollectionRow
+from shared.documents.tables import DocumentRow, ItemRow
 from shared.idempotency.tables import IdempotencyKeyRow
 from shared.jobs.tables import JobEventRow, JobResultRow, JobRow
 from shared.keys.tables import KeyRow
@@ -19,6 +22,6 @@ from shared.users.tables import UserRow
 TABLES: tuple[type[SQLModel], ...] = (
     RevisionRow, OrganizationRow, RoleRow, UserRow, KeyRow, RouterRow, RouterNameRow, ProviderRow, LimitRow,
     JobRow, JobResultRow, JobEventRow, RequestLogRow, UsageRecordRow, ChargeRow, AuditEventRow, CarbonAccountRow,
-    IdempotencyKeyRow,
+    IdempotencyKeyRow, CollectionRow, DocumentRow, ItemRow, ChunkRow, VocabularyRow,
 )  # fmt: skip
 METADATA = SQLModel.metadata
