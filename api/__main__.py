@@ -35,12 +35,14 @@ from shared.files.store import open_file_store
 from shared.group_commit import open_impatient_writer
 from shared.installation import admin_key, encryption_secret
 from shared.log import configure_logging
+from shared.parsing.pool import ParserPool, open_parsers
 from shared.process import tune_collector
 from shared.queue.connections import open_pool
 from shared.queue.job_queue import JobQueue
 from shared.queue.lanes import INFERENCE, open_lane
 from shared.replies.inbox import Inbox
 from shared.replies.reader import ReplyReader
+from shared.retrieval.index import Index
 from shared.secrets import SecretBox
 from shared.settings import Settings, SettingsError, load_settings
 
@@ -93,10 +95,17 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
             readers=readers, done=done, directory=directory,
             keys=KeyRing(database, directory, admin_key(settings), last_used), last_used=last_used,
             passwords=Passwords(redis), box=SecretBox(encryption_secret(settings)),
-            patience=patience, http=http,
+            patience=patience, http=http, parsers=_open_parsers(stack, settings),
+            index=Index(database, settings.data_path / "vectors", settings.index_language),
         )  # fmt: skip
         patience.start(lambda job_ids: give_up(state, job_ids))
         yield state
+
+
+def _open_parsers(stack: AsyncExitStack, settings: Settings) -> ParserPool:
+    parsers = open_parsers(settings)
+    stack.push_async_callback(parsers.close)
+    return parsers
 
 
 async def serve(settings: Settings) -> None:

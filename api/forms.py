@@ -8,7 +8,7 @@ the job, is the form as JSON: `{"model": "whisper", "file": {"name": ..}, "times
 import hashlib
 import re
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 from aiohttp import BodyPartReader, web
@@ -53,7 +53,12 @@ async def read_form(call: Call, kind: Any) -> Any:
     """
     if call.request.content_type != FORM:
         raise UnprocessableEntityError(["body"], f"Expected {FORM}")
-    form = _Form(call, {field.name for field in fields(kind) if field.type is UploadedFile})
+    members = fields(kind)
+    form = _Form(
+        call,
+        file_names={one.name for one in members if UploadedFile in (one.type, *get_args(one.type))},
+        list_names={one.name for one in members if one.default_factory is list},
+    )
     try:
         async for part in await call.request.multipart():
             if not isinstance(part, BodyPartReader):
@@ -71,11 +76,13 @@ async def read_form(call: Call, kind: Any) -> Any:
 class _Form:
     """What has been read so far."""
 
-    def __init__(self, call: Call, file_names: set[str]) -> None:
+    def __init__(self, call: Call, file_names: set[str], list_names: set[str]) -> None:
         self.members: dict[str, Any] = {}
         self.files: dict[str, UploadedFile] = {}
         self._call = call
         self._file_names = file_names
+        self._list_names = list_names
+        """May be repeated."""
         self._text_bytes = 0
         self._count = 0
 
@@ -92,7 +99,7 @@ class _Form:
         text = b"".join([chunk async for chunk in self._counted(part)]).decode()
         if "\x00" in name or "\x00" in text:
             raise UnprocessableEntityError(["body", name.replace("\x00", "")], "NUL characters are not allowed")
-        if name.endswith("[]"):
+        if name.endswith("[]") or name in self._list_names:
             self.members.setdefault(name, []).append(text)
         else:
             self.members[name] = text

@@ -17,9 +17,11 @@ from shared.database import Database
 from shared.directory import Directory
 from shared.files.store import FileStore
 from shared.group_commit.writer import GroupCommit
+from shared.parsing.pool import ParserPool
 from shared.queue.job_queue import JobQueue
 from shared.replies.inbox import Inbox
 from shared.replies.reader import ReplyReader
+from shared.retrieval.index import Index
 from shared.secrets import SecretBox
 from shared.settings import Settings
 
@@ -46,6 +48,8 @@ class State(Struct, frozen=True, kw_only=True):
     last_used: LastUsed
     passwords: Passwords
     box: SecretBox
+    index: Index
+    parsers: ParserPool
     http: ClientSession
     """For questions to providers; jobs have workers."""
 

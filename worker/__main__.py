@@ -24,6 +24,7 @@ from shared.files.store import open_file_store
 from shared.group_commit import open_writer
 from shared.installation import encryption_secret
 from shared.log import configure_logging
+from shared.parsing.pool import open_parsers
 from shared.process import tune_collector
 from shared.queue.connections import open_pool
 from shared.queue.job_queue import JobQueue
@@ -64,10 +65,12 @@ async def open_runtime(settings: Settings, redis: Any, name: str) -> AsyncIterat
         routing = Routing(directory, Health(redis), Slots(redis, settings.lease_s), JobQueue(redis))
         routing.start()
         stack.push_async_callback(routing.close)
+        parsers = open_parsers(settings)
+        stack.push_async_callback(parsers.close)
         yield Runtime(
             name=name, settings=settings, database=database, files=open_file_store(settings), writer=writer,
             replies=replies, redis=redis, gate=Gate(redis, settings.rate_limiting_strategy), directory=directory,
-            routing=routing, adapters=build_adapters(http),
+            routing=routing, adapters=build_adapters(http), parsers=parsers,
         )  # fmt: skip
 
 

@@ -9,8 +9,10 @@ from shared.admission.gate import Gate
 from shared.database import Database
 from shared.directory import Directory, Provider, Router
 from shared.files.store import FileStore
+from shared.group_commit.units import Unit
 from shared.group_commit.writer import GroupCommit
 from shared.jobs.messages import JobMessage
+from shared.parsing.pool import ParserPool
 from shared.replies.writer import Reply, ReplyWriter
 from shared.settings import Settings
 from shared.usage.schemas import Usage
@@ -34,6 +36,7 @@ class Runtime(Struct, frozen=True, kw_only=True):
     routing: Routing
     directory: Directory
     adapters: dict[str, Adapter]
+    parsers: ParserPool
 
 
 class TokenCount(Struct, kw_only=True):
@@ -61,6 +64,8 @@ class Produced(Struct, kw_only=True):
     provider_request_id: str | None = None
     content_type: str = "application/json"
     """Of the body."""
+    statements: Unit = ()
+    """Written in the transaction that ends the job."""
 
 
 class JobContext(Struct, kw_only=True):

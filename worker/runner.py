@@ -221,7 +221,7 @@ async def _end_completed(ctx: JobContext, produced: Produced) -> float | None:
         last_chunk = ctx.reply.prepare(produced.render_last_chunk(usage))
     end = JobEnd(
         status=COMPLETED, usage=usage, charge_micros=charge, content_type=produced.content_type, body=body,
-        frames=_frames(ctx),
+        frames=_frames(ctx), statements=produced.statements,
     )  # fmt: skip
     if not is_hit:
         await ctx.runtime.routing.succeeded(ctx.provider, _sample(attempt))

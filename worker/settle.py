@@ -22,6 +22,7 @@ from shared.admission.statements import emit, spend
 from shared.carbon.method import METHOD
 from shared.carbon.zones import FACTORS_VERSION
 from shared.clock import now_ms
+from shared.documents.statements import fail_document
 from shared.errors import StoredError
 from shared.group_commit.units import (
     Result,
@@ -34,6 +35,7 @@ from shared.group_commit.units import (
 from shared.group_commit.writer import GroupCommit
 from shared.ids import new_id, new_ulid
 from shared.jobs.messages import JobMessage
+from shared.jobs.schemas import INGESTION
 from shared.jobs.statements import (
     FinishedJob,
     NewJobEvent,
@@ -81,6 +83,8 @@ class JobEnd(Struct, kw_only=True):
     content_type: str = "application/json"
     body: bytes = b""
     frames: bytes | None = None
+    statements: Unit = ()
+    """What else is written with it."""
 
 
 def job_end_unit(message: JobMessage, attempt_number: int, end: JobEnd, attempt: AttemptEnd | None) -> Unit:
@@ -106,6 +110,9 @@ def job_end_unit(message: JobMessage, attempt_number: int, end: JobEnd, attempt:
                 NewResult(job_id=message.job_id, content_type=end.content_type, body=end.body, frames=end.frames)
             )
         )
+    statements += end.statements
+    if message.kind == INGESTION and end.error is not None:
+        statements.append(fail_document(message.job_id, end.error.message))
     if attempt is not None:
         statements += _attempt_statements(message, attempt, now)
     statements += [

@@ -11,8 +11,10 @@ from api.endpoints import (
     audio,
     auth,
     chat,
+    collections,
     completions,
     create_job,
+    documents,
     embeddings,
     health,
     jobs,
@@ -23,6 +25,7 @@ from api.endpoints import (
     ocr,
     requests,
     rerank,
+    search,
     usage,
 )
 from api.http import Endpoint
@@ -34,6 +37,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *rerank.routes.endpoints,
     *audio.routes.endpoints,
     *ocr.routes.endpoints,
+    *collections.routes.endpoints,
+    *documents.routes.endpoints,
+    *search.routes.endpoints,
     *create_job.routes.endpoints,
     *jobs.routes.endpoints,
     *models.routes.endpoints,

@@ -8,6 +8,7 @@ from shared.jobs.schemas import (
     CHAT_COMPLETION,
     COMPLETION,
     EMBEDDING,
+    INGESTION,
     OCR,
     RERANK,
 )
@@ -15,6 +16,7 @@ from worker.context import JobContext, Produced
 from worker.jobs.chat import run_chat
 from worker.jobs.completion import run_completion
 from worker.jobs.embedding import run_embedding
+from worker.jobs.ingestion import run_ingestion
 from worker.jobs.ocr import run_ocr
 from worker.jobs.rerank import run_rerank
 from worker.jobs.speech import run_speech
@@ -28,5 +30,6 @@ KINDS: dict[str, Callable[[JobContext], Awaitable[Produced]]] = {
     AUDIO_TRANSCRIPTION: run_transcription,
     AUDIO_SPEECH: run_speech,
     OCR: run_ocr,
+    INGESTION: run_ingestion,
 }
 """Kind → function that runs one attempt of it."""

@@ -1,0 +1,100 @@
+"""What routes of collections and of vector stores have in common: the embedding model, jobs that fill documents."""
+
+import hashlib
+from typing import Any, Final
+
+from msgspec import json
+
+from api.call import Call
+from api.http import Reply
+from api.limits import Estimate
+from api.respond import ERRORS, respond
+from api.submit import Submission, find_router
+from shared.clock import now_ms
+from shared.collections.errors import FeatureNotEnabledError, ParsingFailedError, VectorSizeError
+from shared.collections.tables import CollectionRow
+from shared.directory import Router
+from shared.documents.queries import FAILED, PROCESSING
+from shared.documents.removal import remove_document
+from shared.documents.schemas import IngestionRequest
+from shared.documents.tables import DocumentRow
+from shared.errors import ApiError, NotFoundError
+from shared.files.errors import UnsupportedFileTypeError
+from shared.files.uploads import UploadedFile
+from shared.ids import new_ulid
+from shared.jobs.schemas import INGESTION, public_id
+from shared.models.schemas import EMBEDDING_TYPES
+
+
+class VectorizationFailedError(ApiError):
+    """The embedding model failed."""
+
+    status, code = 503, "vectorization_failed"
+
+
+INGESTION_ERRORS: Final = (
+    *ERRORS, FeatureNotEnabledError, ParsingFailedError, VectorSizeError, VectorizationFailedError,
+    UnsupportedFileTypeError, NotFoundError,
+)  # fmt: skip
+_CHARACTERS_PER_TOKEN: Final = 4
+
+
+async def find_embedding_router(call: Call, message: str | None = None) -> Router:
+    """Return the router that makes vectors; raises `FeatureNotEnabledError` and the errors of `find_router`."""
+    name = call.state.settings.vector_store_model
+    if name is None:
+        raise FeatureNotEnabledError if message is None else FeatureNotEnabledError(message)
+    return await find_router(call, name, EMBEDDING_TYPES)
+
+
+def fingerprint_of(file: UploadedFile, name: str, request: IngestionRequest) -> str:
+    """Return what two uploads have in common if they would become the same document."""
+    how = json.encode([file.sha256, name, request.type, request.splitting, request.metadata, request.form])
+    return hashlib.sha256(how).hexdigest()
+
+
+async def open_document(call: Call, collection: CollectionRow, kind: str, name: str, **members: Any) -> DocumentRow:
+    """Insert a document; unless `status` is given it waits for its content, hidden, and its job gets the id it names.
+
+    Raises `NotFoundError` if the collection was deleted meanwhile.
+    """
+    if "status" not in members:
+        call.file_id = call.file_id or new_ulid()
+        members |= {"status": PROCESSING, "job_id": call.file_id}
+    row = DocumentRow(collection_id=collection.id or 0, kind=kind, name=name, created_ms=now_ms(), **members)
+    async with call.state.database.transaction() as session:
+        if await session.get(CollectionRow, row.collection_id) is None:
+            raise NotFoundError("Collection not found.")
+        session.add(row)
+    return row
+
+
+async def ingest(
+    call: Call, router: Router, document: DocumentRow, request: IngestionRequest, *, endpoint: str, size_bytes: int
+) -> Reply[Any]:
+    """Make the job that fills the document, and return its answer, or a 202 if the caller does not wait.
+
+    Whatever happens, no document remains that nothing will fill.
+    """
+    call.body = json.encode(request)
+    submission = Submission(
+        kind=INGESTION,
+        endpoint=endpoint,
+        router=router,
+        model=call.model or router.name,
+        estimate=Estimate(
+            prompt_tokens=max(size_bytes // _CHARACTERS_PER_TOKEN, 1), output_tokens=0, answers=0,
+            prompts=max(size_bytes // 64, 1), file_tokens=size_bytes,
+        ),
+    )  # fmt: skip
+    try:
+        return await respond(call, submission)
+    finally:
+        if call.headers.get("x-job-id") != public_id(document.job_id or "") or await _has_failed(call, document):
+            await remove_document(call.state.database, call.state.files, document.id or 0)
+
+
+async def _has_failed(call: Call, document: DocumentRow) -> bool:
+    async with call.state.database.read() as session:
+        row = await session.get(DocumentRow, document.id)
+    return row is not None and row.status == FAILED
