@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from io import BytesIO
 from typing import Any
 
 from aiohttp import FormData
@@ -42,7 +43,7 @@ class Library:
                 form.add_field(key, str(one))
         if data is not None:
             raw = data.encode() if isinstance(data, str) else data
-            form.add_field("file", raw, filename=name, content_type=content_type or "application/octet-stream")
+            form.add_field("file", BytesIO(raw), filename=name, content_type=content_type or "application/octet-stream")
         own = self.installation.headers | self.headers | (headers or {})
         return await self.installation.client.post(DOCUMENTS, data=form, headers=own)
 

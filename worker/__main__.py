@@ -37,7 +37,7 @@ from worker.engine import LeasedWorker
 from worker.job_worker import JobWorker
 from worker.leases import new_token
 from worker.providers import build_adapters
-from worker.reconciler import Reconciler, reconcile, retain
+from worker.reconciler import Reconciler, reconcile, retain, tend_documents
 from worker.routing.choice import Routing
 from worker.routing.health import Health
 from worker.routing.slots import Slots
@@ -91,6 +91,7 @@ def build_workers(settings: Settings, runtime: Runtime, redis: Any, token: str) 
             ctx={"reconciler": reconciler},
             cron_jobs=[
                 cron(reconcile, second=set(range(60)), timeout=120, max_tries=1),
+                cron(tend_documents, second={5, 25, 45}, timeout=600, max_tries=1),
                 cron(retain, minute=set(range(0, 60, 10)), second={30}, timeout=600, max_tries=1),
             ],
             **options,

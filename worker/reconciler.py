@@ -35,6 +35,7 @@ from shared.tasks import end_tasks
 from worker.context import Runtime
 from worker.failures import job_cancelled, job_expired
 from worker.file_sweep import sweep_files
+from worker.knowledge_sweep import sweep_documents
 from worker.takeover import end_without_attempt
 
 log = structlog.get_logger()
@@ -214,6 +215,14 @@ async def retain(ctx: dict[str, Any]) -> None:
     async with _alone(reconciler, "retain") as is_alone:
         if is_alone:
             await _remove_old(reconciler)
+
+
+async def tend_documents(ctx: dict[str, Any]) -> None:
+    """Remove what ingestions and deletions have left behind whose process died."""
+    reconciler: Reconciler = ctx["reconciler"]
+    async with _alone(reconciler, "documents") as is_alone:
+        if is_alone:
+            await sweep_documents(reconciler.runtime)
 
 
 async def _remove_old(reconciler: Reconciler) -> None:

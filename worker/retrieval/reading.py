@@ -1,5 +1,6 @@
 """First step: the chunks of a file, or of texts, from a parser process."""
 
+import structlog
 from msgspec import json
 
 from shared.chunks.schemas import to_text
@@ -9,6 +10,8 @@ from shared.parsing.protocol import ParsedChunk, ParseRequest
 from worker.context import JobContext
 from worker.jobs.files import read_file
 from worker.providers.base import ProviderError
+
+log = structlog.get_logger()
 
 
 async def read_chunks(ctx: JobContext, request: IngestionRequest) -> list[ParsedChunk]:
@@ -25,7 +28,9 @@ async def read_chunks(ctx: JobContext, request: IngestionRequest) -> list[Parsed
     try:
         found = await ctx.runtime.parsers.parse(question)
     except ParsingError as error:
-        raise unreadable(f"Parsing document failed: {error}.") from error
+        log.info("file_not_read", error=str(error), type=request.type)
+        reason = f": {error}." if request.form == "file" else "."  # the other routes promise the text without it
+        raise unreadable(f"Parsing document failed{reason}") from error
     if not found.chunks:
         raise unreadable("No chunks were extracted from the document.")
     return found.chunks
