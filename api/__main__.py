@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import structlog
 import uvloop
 from aiohttp import ClientSession, DummyCookieJar, web
+from redis.asyncio import BlockingConnectionPool
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -39,7 +40,7 @@ from shared.parsing.pool import ParserPool, open_parsers
 from shared.process import tune_collector
 from shared.queue.connections import open_pool
 from shared.queue.job_queue import JobQueue
-from shared.queue.lanes import INFERENCE, open_lane
+from shared.queue.lanes import INFERENCE, LANES, PLATFORM, open_lane
 from shared.replies.inbox import Inbox
 from shared.replies.reader import ReplyReader
 from shared.retrieval.index import Index
@@ -62,8 +63,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         pool = open_pool(settings.effective_redis_url())
         stack.push_async_callback(pool.disconnect)
         redis = open_lane(pool, INFERENCE)
-        queue = JobQueue(redis)
-        stack.push_async_callback(queue.close)
+        queue, platform = _open_queue(stack, pool, INFERENCE), _open_queue(stack, pool, PLATFORM)
         load = QueueLoad(queue, settings.max_queued)
         load.start()
         stack.push_async_callback(load.close)
@@ -84,15 +84,15 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         readers.start()
         stack.push_async_callback(reader.close)
         stack.push_async_callback(readers.close)
-        done = DoneWatch(redis, INFERENCE)
+        done = DoneWatch(redis, LANES)
         stack.push_async_callback(done.close)
         http = await stack.enter_async_context(ClientSession(cookie_jar=DummyCookieJar()))
         patience = Patience(settings.routing_wait_s)
         stack.push_async_callback(patience.close)
         state = State(
             settings=settings, database=database, files=open_file_store(settings), writer=writer, redis=redis,
-            queue=queue, load=load, admissions=admissions, withdrawals=withdrawals, inbox=inbox, reader=reader,
-            readers=readers, done=done, directory=directory,
+            queue=queue, platform=platform, load=load, admissions=admissions, withdrawals=withdrawals, inbox=inbox,
+            reader=reader, readers=readers, done=done, directory=directory,
             keys=KeyRing(database, directory, admin_key(settings), last_used), last_used=last_used,
             passwords=Passwords(redis), box=SecretBox(encryption_secret(settings)),
             patience=patience, http=http, parsers=_open_parsers(stack, settings),
@@ -100,6 +100,12 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         )  # fmt: skip
         patience.start(lambda job_ids: give_up(state, job_ids))
         yield state
+
+
+def _open_queue(stack: AsyncExitStack, pool: BlockingConnectionPool, lane: str) -> JobQueue:
+    queue = JobQueue(open_lane(pool, lane))
+    stack.push_async_callback(queue.close)
+    return queue
 
 
 def _open_parsers(stack: AsyncExitStack, settings: Settings) -> ParserPool:

@@ -19,6 +19,7 @@ from shared.files.store import FileStore
 from shared.group_commit.writer import GroupCommit
 from shared.parsing.pool import ParserPool
 from shared.queue.job_queue import JobQueue
+from shared.queue.lanes import PLATFORM, lane_of
 from shared.replies.inbox import Inbox
 from shared.replies.reader import ReplyReader
 from shared.retrieval.index import Index
@@ -35,6 +36,9 @@ class State(Struct, frozen=True, kw_only=True):
     writer: GroupCommit
     redis: Redis
     queue: JobQueue
+    """Of the inference lane."""
+    platform: JobQueue
+    """Of the platform lane."""
     load: QueueLoad
     admissions: Admissions
     withdrawals: Withdrawals
@@ -52,6 +56,11 @@ class State(Struct, frozen=True, kw_only=True):
     parsers: ParserPool
     http: ClientSession
     """For questions to providers; jobs have workers."""
+
+
+def queue_of(state: State, kind: str) -> JobQueue:
+    """Return the lane of a kind of jobs."""
+    return state.platform if lane_of(kind) == PLATFORM else state.queue
 
 
 STATE: web.AppKey[State] = web.AppKey("state", State)

@@ -16,6 +16,7 @@ from api.idempotency import bind
 from api.limits import REFUSALS, Estimate, admit, admit_unseen
 from api.prefer import Prefer
 from api.refusals import retry_count
+from api.state import queue_of
 from shared import fault_points
 from shared.admission.records import Admission
 from shared.clock import now_ms
@@ -143,7 +144,7 @@ async def submit(call: Call, submission: Submission, prefer: Prefer, key: NewIde
     call.headers["x-job-id"] = public_id(job.id)
     call.headers["Vary"] = "Prefer"
     fault_points.reach(state.settings, "after_accept")
-    state.queue.put(_queued(call, job))
+    queue_of(state, job.kind).put(_queued(call, job))
     if waits and job.band == BAND_NUMBERS[INTERACTIVE] and submission.router.capacity is not None:
         state.patience.add(job.id)
     return Submitted(job=job, prefer=prefer, waiter=waiter)

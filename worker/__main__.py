@@ -81,14 +81,14 @@ def build_workers(settings: Settings, runtime: Runtime, redis: Any, token: str) 
         "keep_result": 0,
     }  # fmt: skip
     inference, platform = (open_lane(open_pool(settings.effective_redis_url()), lane) for lane in (INFERENCE, PLATFORM))
-    reconciler = Reconciler(runtime=runtime, redis=redis, queue=JobQueue(redis))
+    reconciler = Reconciler(runtime=runtime, redis=redis, queue=JobQueue(redis), platform=JobQueue(platform))
     return [
         JobWorker(run_job, redis_pool=inference, max_jobs=settings.worker_slots, ctx={"runtime": runtime}, **options),
-        LeasedWorker(
-            [],
+        JobWorker(
+            run_job,
             redis_pool=platform,
             max_jobs=_PLATFORM_SLOTS,
-            ctx={"reconciler": reconciler},
+            ctx={"reconciler": reconciler, "runtime": runtime},
             cron_jobs=[
                 cron(reconcile, second=set(range(60)), timeout=120, max_tries=1),
                 cron(tend_documents, second={5, 25, 45}, timeout=600, max_tries=1),

@@ -1,4 +1,4 @@
-"""The worker of the inference lane: runs `run_job` without what arq does around a job function.
+"""The worker of a lane: runs `run_job` without what arq does around a job function, and cron jobs as arq does.
 
 The database counts attempts and keeps results, the message came with the claim, and the kind has its own time limit;
 what is left of arq's `run_job` is to start, to tell why a run was cancelled, and to report the outcome to the queue.
@@ -19,12 +19,14 @@ from worker.runner import CancelReason
 
 log = structlog.get_logger()
 _CRASH_PAUSE_MS: Final = 1000
+_CRON: Final = ":"
+"""Ids of cron jobs hold their time behind it; those of other jobs are ULIDs."""
 
 JobFunction = Callable[[dict[str, Any], JobMessage | None], Awaitable[None]]
 
 
 class JobWorker(LeasedWorker):
-    """Runs the jobs of one lane with one function."""
+    """Runs the jobs of one lane with one function, beside its cron jobs."""
 
     def __init__(self, function: JobFunction, **options: Any) -> None:
         super().__init__([function], **options)
@@ -34,6 +36,9 @@ class JobWorker(LeasedWorker):
     async def run_job(self, job_id: str, score: int) -> None:
         """Run one claimed job and report its outcome."""
         structlog.contextvars.clear_contextvars()
+        if _CRON in job_id:
+            await super().run_job(job_id, score)
+            return
         claim, task = self._leases.claim_of(job_id), asyncio.current_task()
         if claim is None or task is None:
             return

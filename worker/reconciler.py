@@ -28,7 +28,7 @@ from shared.jobs.statements import request_cancel
 from shared.jobs.tables import JobEventRow, JobRow
 from shared.queue.job_queue import JobQueue
 from shared.queue.jobs import NewJob
-from shared.queue.lanes import RUN_JOB, group_of
+from shared.queue.lanes import PLATFORM, RUN_JOB, group_of, lane_of
 from shared.readers import take_unread
 from shared.request_logs.tables import RequestLogRow
 from shared.tasks import end_tasks
@@ -50,7 +50,7 @@ _PAGE: Final = 500
 
 # looked at every second, hence as plain SQL: an ORM statement takes longer to build than to run
 _UNFINISHED: Final = text("""
-SELECT id FROM jobs WHERE status IN ('queued', 'in_progress') AND finished_ms IS NULL
+SELECT id, kind FROM jobs WHERE status IN ('queued', 'in_progress') AND finished_ms IS NULL
     AND created_ms >= :since AND created_ms <= :until AND id > :after
 ORDER BY id LIMIT :page
 """)
@@ -67,6 +67,12 @@ class Reconciler(Struct, kw_only=True):
     runtime: Runtime
     redis: Redis
     queue: JobQueue
+    """Of the inference lane."""
+    platform: JobQueue
+
+    def queue_of(self, kind: str) -> JobQueue:
+        """Return the lane of a kind of jobs."""
+        return self.platform if lane_of(kind) == PLATFORM else self.queue
 
 
 class _Progress(Struct):
@@ -145,23 +151,25 @@ async def _restore(reconciler: Reconciler, since_ms: int, until_ms: int) -> None
     while True:
         span = {"since": since_ms, "until": until_ms, "after": after, "page": _PAGE}
         async with reconciler.runtime.database.engine.connect() as connection:
-            ids = list((await connection.execute(_UNFINISHED, span)).scalars())
-        if not ids:
+            found = (await connection.execute(_UNFINISHED, span)).all()
+        if not found:
             break
-        after = ids[-1]
-        if missing := await reconciler.queue.missing(ids):
-            restored += await _enqueue(reconciler, missing)
-        if len(ids) < _PAGE:
+        after = found[-1][0]
+        for queue in (reconciler.queue, reconciler.platform):
+            ids = [job_id for job_id, kind in found if reconciler.queue_of(kind) is queue]
+            if ids and (missing := await queue.missing(ids)):
+                restored += await _enqueue(reconciler, queue, missing)
+        if len(found) < _PAGE:
             break
     if restored:
         log.warning("jobs_restored", count=restored)
 
 
-async def _enqueue(reconciler: Reconciler, job_ids: Sequence[str]) -> int:
+async def _enqueue(reconciler: Reconciler, queue: JobQueue, job_ids: Sequence[str]) -> int:
     async with reconciler.runtime.database.read() as session:
         statement = select(JobRow).where(col(JobRow.id).in_(job_ids), col(JobRow.finished_ms).is_(None)).options(*LIGHT)
         rows = (await session.exec(statement)).all()
-    await reconciler.queue.ensure([queue_entry(message_of(row), row) for row in rows])
+    await queue.ensure([queue_entry(message_of(row), row) for row in rows])
     return len(rows)
 
 
@@ -198,9 +206,9 @@ async def _repeat_cancels(reconciler: Reconciler) -> None:
         rows = (await session.exec(select(JobRow).where(col(JobRow.id).in_(ids)).options(*LIGHT))).all()
     for row in rows:
         if row.status == IN_PROGRESS:
-            await reconciler.queue.signal(row.id)
+            await reconciler.queue_of(row.kind).signal(row.id)
         else:
-            await reconciler.queue.abort(row.id)
+            await reconciler.queue_of(row.kind).abort(row.id)
             is_cancelled = row.cancel_requested_ms is not None
             status, error = (CANCELLED, job_cancelled()) if is_cancelled else (EXPIRED, job_expired())
             await end_without_attempt(reconciler.runtime, message_of(row), status, error)

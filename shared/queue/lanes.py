@@ -7,15 +7,17 @@ from msgspec import msgpack
 from redis.asyncio import BlockingConnectionPool
 
 from shared.jobs.messages import JobMessage
+from shared.jobs.schemas import INGESTION
 
 INFERENCE: Final = "sluice:inference"
 """Jobs that call a provider; bands: interactive, background, batch."""
 PLATFORM: Final = "sluice:platform"
-"""Everything else: sweeps, cron.  Own slots, so that it never waits for inference nor the other way round."""
+"""Everything else: ingestions, sweeps, cron.  Own slots, so it never waits for inference nor inference for it."""
 LANES: Final = (INFERENCE, PLATFORM)
+_PLATFORM_KINDS: Final = frozenset({INGESTION})
 
 RUN_JOB: Final = "run_job"
-"""The one arq function of the inference lane; the kind travels in the message."""
+"""The arq function of all jobs that have a row; the kind travels in the message."""
 
 
 class InferencePayload(TypedDict):
@@ -37,8 +39,13 @@ def open_lane(pool: BlockingConnectionPool, lane: str) -> ArqRedis:
     return ArqRedis(pool, job_serializer=_encode, job_deserializer=decode, default_queue_name=lane)
 
 
+def lane_of(kind: str) -> str:
+    """Return the lane of a kind of jobs."""
+    return PLATFORM if kind in _PLATFORM_KINDS else INFERENCE
+
+
 def decode_message(payload: bytes) -> JobMessage:
-    """Return the message inside a payload of the inference lane."""
+    """Return the message inside a payload of `RUN_JOB`, in either lane."""
     return _INFERENCE_DECODER.decode(payload)["a"][0]
 
 
