@@ -1,15 +1,19 @@
 """What routes of collections and of vector stores have in common: the embedding model, jobs that fill documents."""
 
 import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from msgspec import json
+from msgspec.structs import replace
 
 from api.call import Call
 from api.http import Reply
 from api.limits import Estimate
+from api.prefer import Prefer
 from api.respond import ERRORS, respond
-from api.submit import Submission, find_router
+from api.submit import Submission, find_router, submit
 from shared.clock import now_ms
 from shared.collections.errors import FeatureNotEnabledError, ParsingFailedError, VectorSizeError
 from shared.collections.tables import CollectionRow
@@ -37,6 +41,8 @@ INGESTION_ERRORS: Final = (
     UnsupportedFileTypeError, NotFoundError,
 )  # fmt: skip
 _CHARACTERS_PER_TOKEN: Final = 4
+_SMALL_CHUNK_BYTES: Final = 64
+"""No request can be for more prompts: each is held at most for the context of the model."""
 
 
 async def find_embedding_router(call: Call, message: str | None = None) -> Router:
@@ -72,23 +78,37 @@ async def open_document(call: Call, collection: CollectionRow, kind: str, name: 
 async def ingest(
     call: Call, router: Router, document: DocumentRow, request: IngestionRequest, *, endpoint: str, size_bytes: int
 ) -> Reply[Any]:
-    """Make the job that fills the document, and return its answer, or a 202 if the caller does not wait.
+    """Make the job that fills the document; return its answer as a 201, or a 202 if the caller does not wait."""
+    submission = _submission(call, router, request, endpoint, size_bytes)
+    async with _no_leftovers(call, document):
+        reply = await respond(call, submission)
+    return replace(reply, status=201) if reply.status == 200 else reply
 
-    Whatever happens, no document remains that nothing will fill.
-    """
+
+async def ingest_later(
+    call: Call, router: Router, document: DocumentRow, request: IngestionRequest, *, endpoint: str, size_bytes: int
+) -> None:
+    """Make the job that fills the document."""
+    submission = _submission(call, router, request, endpoint, size_bytes)
+    async with _no_leftovers(call, document):
+        await submit(call, submission, Prefer(respond_async=True), None)
+
+
+def _submission(call: Call, router: Router, request: IngestionRequest, endpoint: str, size_bytes: int) -> Submission:
     call.body = json.encode(request)
-    submission = Submission(
-        kind=INGESTION,
-        endpoint=endpoint,
-        router=router,
-        model=call.model or router.name,
-        estimate=Estimate(
-            prompt_tokens=max(size_bytes // _CHARACTERS_PER_TOKEN, 1), output_tokens=0, answers=0,
-            prompts=max(size_bytes // 64, 1), file_tokens=size_bytes,
-        ),
+    estimate = Estimate(
+        prompt_tokens=max(size_bytes // _CHARACTERS_PER_TOKEN, 1), output_tokens=0, answers=0,
+        prompts=max(size_bytes // _SMALL_CHUNK_BYTES, 1), file_tokens=size_bytes,
     )  # fmt: skip
+    model = call.model or router.name
+    return Submission(kind=INGESTION, endpoint=endpoint, router=router, model=model, estimate=estimate)
+
+
+@asynccontextmanager
+async def _no_leftovers(call: Call, document: DocumentRow) -> AsyncIterator[None]:
+    """Whatever happens, no document remains that nothing will fill."""
     try:
-        return await respond(call, submission)
+        yield
     finally:
         if call.headers.get("x-job-id") != public_id(document.job_id or "") or await _has_failed(call, document):
             await remove_document(call.state.database, call.state.files, document.id or 0)

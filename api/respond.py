@@ -1,6 +1,7 @@
 """An inference request from its job to its answer: make the job, or find the one that was made before, and answer."""
 
 import sqlite3
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, cast
 
 import asyncpg
@@ -24,12 +25,19 @@ async def respond(call: Call, submission: Submission) -> Reply[Any]:
     return cast(Reply[Any], await respond_or_stream(call, submission))
 
 
-async def respond_or_stream(call: Call, submission: Submission) -> Reply[Any] | EventStream[Any]:
-    """Make the job and return its answer, or that of the job which a request with this idempotency key made before."""
+async def respond_or_stream(
+    call: Call, submission: Submission, prepare: Callable[[], Awaitable[Submission]] | None = None
+) -> Reply[Any] | EventStream[Any]:
+    """Make the job and return its answer, or that of the job which a request with this idempotency key made before.
+
+    `prepare` is awaited before a job is made, and returns the submission to make it of.
+    """
     prefer = _preference(call)
     key = key_of(call, submission.endpoint if call.options is None else "/v1/jobs", prefer)
     if key is not None and (earlier := await find_earlier(call, key)) is not None:
         return await replay(call, earlier, prefer)
+    if prepare is not None:
+        submission = await prepare()
     try:
         submitted = await submit(call, submission, prefer, key)
     except _DUPLICATE as error:  # of the key: a request of the same moment was first

@@ -5,7 +5,6 @@ from base64 import b64decode
 from collections.abc import Sequence
 from typing import Any, Final
 
-import msgspec
 import numpy as np
 from msgspec import Struct, json
 
@@ -53,7 +52,7 @@ _EMBEDDED: Final = json.Decoder(_Embedded)
 
 async def embed_query(call: Call, router: Router, text: str, endpoint: str) -> tuple[Vector, Usage]:
     """Return the vector of a query, of length 1, from a job of its own; raises the errors of one."""
-    kept = call.body, call.headers, call.file_id
+    kept = call.body, call.file_id
     model = call.model or router.name
     call.body = json.encode({"model": model, "input": [text], "encoding_format": "base64"})
     call.file_id = None
@@ -62,7 +61,7 @@ async def embed_query(call: Call, router: Router, text: str, endpoint: str) -> t
     try:
         reply = await answer(call, await submit(call, submission, NO_PREFERENCE, None))
     finally:
-        call.body, call.file_id = kept[0], kept[2]
+        call.body, call.file_id = kept
     found = _EMBEDDED.decode(reply.body)
     return unit_vector(np.frombuffer(b64decode(found.data[0].embedding), "<f4")), found.usage
 
@@ -130,14 +129,3 @@ def _scope(args: SearchArgs, collection_ids: Sequence[int]) -> Scope:
 
 def _score(args: SearchArgs, hit: Hit) -> float:
     return min(max((1 + hit.score) / 2, 0.0), 1.0) if args.method == "semantic" else hit.score
-
-
-def usage_sum(one: Usage, other: Usage) -> Usage:
-    """Return the usage of two calls together."""
-    return msgspec.convert(_add(msgspec.to_builtins(one), msgspec.to_builtins(other)), Usage)
-
-
-def _add(one: Any, other: Any) -> Any:
-    if isinstance(one, dict):
-        return {name: _add(value, other[name]) if name in other else value for name, value in one.items()}
-    return one + other if isinstance(one, int | float) and not isinstance(one, bool) else one

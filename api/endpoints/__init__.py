@@ -23,10 +23,13 @@ from api.endpoints import (
     me_usage,
     models,
     ocr,
+    rag,
     requests,
     rerank,
     search,
     usage,
+    vector_store,
+    vector_store_items,
 )
 from api.http import Endpoint
 
@@ -40,6 +43,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *collections.routes.endpoints,
     *documents.routes.endpoints,
     *search.routes.endpoints,
+    *vector_store.routes.endpoints,
+    *vector_store_items.routes.endpoints,
+    *rag.routes.endpoints,
     *create_job.routes.endpoints,
     *jobs.routes.endpoints,
     *models.routes.endpoints,

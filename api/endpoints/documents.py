@@ -3,7 +3,6 @@
 from typing import Annotated
 
 from msgspec import Meta, json
-from msgspec.structs import replace
 
 from api.call import Call
 from api.http import Reply, Routes
@@ -71,8 +70,7 @@ async def create_document(call: Call, form: CreateDocumentForm, query: RequiredQ
     size = form.file.size_bytes
     document = await open_document(call, collection, DOCUMENT, name, fingerprint=fingerprint, size_bytes=size)
     request.document_id = document.id or 0
-    reply = await ingest(call, router, document, request, endpoint=PATH, size_bytes=size)
-    return replace(reply, status=201) if reply.status == 200 else reply
+    return await ingest(call, router, document, request, endpoint=PATH, size_bytes=size)
 
 
 def _splitting(form: CreateDocumentForm) -> Splitting:
@@ -134,8 +132,7 @@ async def create_document_chunks(
     router = await find_embedding_router(call)
     addition = await open_document(call, collection, "addition", target.name)
     request = IngestionRequest(document_id=addition.id or 0, target_id=document_id, form="chunks", chunks=body.chunks)
-    reply = await ingest(call, router, addition, request, endpoint=CHUNKS, size_bytes=len(call.body))
-    return replace(reply, status=201) if reply.status == 200 else reply
+    return await ingest(call, router, addition, request, endpoint=CHUNKS, size_bytes=len(call.body))
 
 
 @routes.get(CHUNKS, raises=(NotFoundError,))

@@ -58,11 +58,14 @@ async def list_documents(
     return await list_rows(session, DocumentRow, query, columns, conditions)
 
 
-async def find_same(session: AsyncSession, collection_id: int, fingerprint: str) -> DocumentRow | None:
-    """Return the document that the same file has become before."""
+async def find_same(
+    session: AsyncSession, collection_id: int, fingerprint: str, *, unfinished: bool = False
+) -> DocumentRow | None:
+    """Return the document that the same file has become before, or is to become if `unfinished` ones count."""
+    statuses = (COMPLETED, PROCESSING) if unfinished else (COMPLETED,)
     statement = select(DocumentRow).where(
         DocumentRow.collection_id == collection_id, DocumentRow.fingerprint == fingerprint,
-        DocumentRow.status == COMPLETED,
+        col(DocumentRow.status).in_(statuses),
     )  # fmt: skip
     return (await session.exec(statement.order_by(col(DocumentRow.id)))).first()
 

@@ -42,6 +42,7 @@ async def remove_chunks(database: Database, document_id: int, attempt: int | Non
     """Delete all chunks and items of a document; with `attempt`, unless a later attempt fills it now."""
     while True:
         async with database.transaction() as session:
+            row = None
             if attempt is not None:
                 row = await session.get(DocumentRow, document_id, with_for_update=True)
                 if row is None or row.attempt != attempt:
@@ -50,6 +51,8 @@ async def remove_chunks(database: Database, document_id: int, attempt: int | Non
             ids = list((await session.exec(page)).all())
             await session.exec(delete(ChunkRow).where(col(ChunkRow.id).in_(ids)))
             if len(ids) < _PAGE:
+                if attempt is not None and row is not None:
+                    row.chunks = row.terms = row.tokens = 0
                 await session.exec(delete(ItemRow).where(col(ItemRow.document_id) == document_id))
                 return
 

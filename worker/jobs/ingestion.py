@@ -69,11 +69,15 @@ async def _embed_and_store(  # what is known of some chunks
     found = await embed(ctx, [chunk.text for chunk in part])
     vectors = [vector for batch in found for vector in batch.vectors]
     entries, items = list[NewEntry](), list[ItemRow]()
+    ids = sorted(new_ulid() for _ in part)  # in the order of the text, also within a millisecond
     for index, (chunk, vector) in enumerate(zip(part, vectors, strict=True), start=start):
         metadata, texts = metadata_of(request, index)
         item_id = document.job_id if request.form == "item" else None
+        if request.form == "item" and index == 0:
+            description = describe_text(document.name, request.text or "")
+            items.append(_item(document, document.job_id or "", description, chunk.bag.length))
         if request.form == "file":
-            item_id = new_ulid()
+            item_id = ids[index - start]
             description = describe_chunk(document.name, index, len(chunks))
             items.append(_item(document, item_id, description, chunk.bag.length))
         entries.append(
@@ -91,7 +95,8 @@ async def _embed_and_store(  # what is known of some chunks
 def _item(document: DocumentRow, item_id: str, description: str, weight: int) -> ItemRow:
     return ItemRow(
         id=item_id, collection_id=document.collection_id, document_id=document.id or 0, description=description,
-        tokens=weight, chunks=1, created_ms=now_ms(),
+        tokens=weight, chunks=1,
+        created_ms=document.created_ms if document.kind == "item" else now_ms(),
     )  # fmt: skip
 
 

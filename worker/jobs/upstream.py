@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, json
 
+from shared.chat.retrieved import MEMBER as RETRIEVED
 from shared.jobs.schemas import alias_of
 from shared.request_logs.redaction import clean
 from worker.context import JobContext, TokenCount
@@ -79,6 +80,7 @@ def malformed(error: Exception) -> ProviderError:
 def to_members(request: bytes, model_name: str) -> dict[str, Raw]:
     """Return the members of the caller's body, with the provider's model name."""
     members = MEMBERS.decode(request)
+    members.pop(RETRIEVED, None)
     members["model"] = Raw(json.encode(model_name))
     return members
 
