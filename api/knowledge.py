@@ -22,12 +22,15 @@ from shared.documents.queries import FAILED, PROCESSING
 from shared.documents.removal import remove_document
 from shared.documents.schemas import IngestionRequest
 from shared.documents.tables import DocumentRow
-from shared.errors import ApiError, NotFoundError
+from shared.errors import ApiError, NotFoundError, StorageUnavailableError
 from shared.files.errors import UnsupportedFileTypeError
+from shared.files.store import FileGoneError, FileStoreError
 from shared.files.uploads import UploadedFile
 from shared.ids import new_ulid
 from shared.jobs.schemas import INGESTION, public_id
 from shared.models.schemas import EMBEDDING_TYPES
+from shared.parsing.pool import ParsingError
+from shared.parsing.protocol import ParseAnswer, ParseRequest
 
 
 class VectorizationFailedError(ApiError):
@@ -57,6 +60,20 @@ def fingerprint_of(file: UploadedFile, name: str, request: IngestionRequest) -> 
     """Return what two uploads have in common if they would become the same document."""
     how = json.encode([file.sha256, name, request.type, request.splitting, request.metadata, request.form])
     return hashlib.sha256(how).hexdigest()
+
+
+async def parse_file(call: Call, question: ParseRequest) -> ParseAnswer:
+    """Return what the file of the request holds.
+
+    Raises `ParsingFailedError`, and `StorageUnavailableError` if the file cannot be read.
+    """
+    try:
+        question.data = await call.state.files.read(call.file_id or "")
+        return await call.state.parsers.parse(question)
+    except ParsingError as error:
+        raise ParsingFailedError from error
+    except (FileStoreError, FileGoneError) as error:
+        raise StorageUnavailableError from error
 
 
 async def open_document(call: Call, collection: CollectionRow, kind: str, name: str, **members: Any) -> DocumentRow:

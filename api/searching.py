@@ -8,12 +8,11 @@ from typing import Any, Final
 import numpy as np
 from msgspec import Struct, json
 
-from api.answer import answer
 from api.call import Call
+from api.inner_jobs import run_inner
 from api.knowledge import find_embedding_router
 from api.limits import Estimate
-from api.prefer import NO_PREFERENCE
-from api.submit import Submission, submit
+from api.submit import Submission
 from shared.chunks.queries import read_chunks, to_chunk
 from shared.collections.errors import VectorSizeError
 from shared.collections.queries import list_visible
@@ -52,17 +51,11 @@ _EMBEDDED: Final = json.Decoder(_Embedded)
 
 async def embed_query(call: Call, router: Router, text: str, endpoint: str) -> tuple[Vector, Usage]:
     """Return the vector of a query, of length 1, from a job of its own; raises the errors of one."""
-    kept = call.body, call.file_id
     model = call.model or router.name
-    call.body = json.encode({"model": model, "input": [text], "encoding_format": "base64"})
-    call.file_id = None
     estimate = Estimate(prompt_tokens=count_tokens(text), output_tokens=0, answers=0)
     submission = Submission(kind=EMBEDDING, endpoint=endpoint, router=router, model=model, estimate=estimate)
-    try:
-        reply = await answer(call, await submit(call, submission, NO_PREFERENCE, None))
-    finally:
-        call.body, call.file_id = kept
-    found = _EMBEDDED.decode(reply.body)
+    body = json.encode({"model": model, "input": [text], "encoding_format": "base64"})
+    found = _EMBEDDED.decode(await run_inner(call, submission, body))
     return unit_vector(np.frombuffer(b64decode(found.data[0].embedding), "<f4")), found.usage
 
 

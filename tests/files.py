@@ -102,3 +102,22 @@ def entity_bomb() -> bytes:
             is_text = entry.filename == "word/document.xml"
             target.writestr(entry.filename, xml if is_text else source.read(entry))
     return out.getvalue()
+
+
+def scanned_pdf(*pages: str | None) -> bytes:
+    """Return a PDF with a line of text on each page; None is a page that is an image."""
+    kids = " ".join(f"{4 + 2 * number} 0 R" for number in range(len(pages)))
+    picture = b"q 300 0 0 300 100 300 cm BI /W 2 /H 2 /CS /G /BPC 8 ID \x00\xff\xff\x00 EI Q"
+    objects = [
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        f"<< /Type /Pages /Kids [{kids}] /Count {len(pages)} >>".encode(),
+        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+    ]
+    for number, text in enumerate(pages):
+        stream = picture if text is None else b"BT /F1 12 Tf 40 700 Td (%b) Tj ET" % text.encode()
+        head = "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Resources << /Font << /F1 3 0 R >> >>"
+        objects += [
+            f"{head} /Contents {5 + 2 * number} 0 R >>".encode(),
+            b"<< /Length %d >>\nstream\n%b\nendstream" % (len(stream), stream),
+        ]
+    return _assembled(objects)

@@ -7,6 +7,7 @@ from msgspec import Meta, json
 from api.call import Call
 from api.http import Reply, Routes
 from api.knowledge import INGESTION_ERRORS, find_embedding_router, fingerprint_of, ingest, open_document
+from api.recognition import read_scanned
 from shared.chunks.queries import get_chunk, list_chunks, remove_chunk, to_chunk
 from shared.chunks.schemas import (
     Chunk,
@@ -41,7 +42,8 @@ async def create_document(call: Call, form: CreateDocumentForm, query: RequiredQ
     """Put a file into a collection: read it, cut it into chunks, embed them.
 
     201 means that searches find it.  Without a file, an empty document is made, which takes chunks.  A file that is in
-    the collection already, with the same name and options, is not taken again.  With `Prefer: respond-async` the answer
+    the collection already, with the same name and options, is not taken again.  Scanned pages of a PDF are read by the
+    caller's model of type `image-to-text` with the lowest id, if there is one.  With `Prefer: respond-async` the answer
     is 202 and a job.
     """
     del query  # accepted, without meaning
@@ -67,6 +69,9 @@ async def create_document(call: Call, form: CreateDocumentForm, query: RequiredQ
         same = await find_same(session, collection_id, fingerprint)
     if same is not None:
         return _created(same)
+    if request.type == "pdf":
+        request.pages = await read_scanned(call)
+        call.model = router.name
     size = form.file.size_bytes
     document = await open_document(call, collection, DOCUMENT, name, fingerprint=fingerprint, size_bytes=size)
     request.document_id = document.id or 0

@@ -2,10 +2,10 @@
 
 from typing import Final
 
-from api.access import has_access
 from api.call import Call
 from api.http import Reply, Routes
 from api.limits import Estimate
+from api.recognition import find_reader
 from api.respond import ERRORS, respond
 from api.submit import Submission, find_router
 from shared.directory import Router
@@ -55,12 +55,11 @@ async def create_ocr(call: Call, body: OcrRequest) -> Reply[OcrResult]:
 
 
 async def _lowest(call: Call) -> Router:
-    await call.state.directory.refresh()
-    for router in call.state.directory.routers():
-        if router.type in OCR_TYPES and router.providers and has_access(call.caller, router.id):
-            call.model = router.name
-            return router
-    raise ModelNotFoundError
+    router = await find_reader(call)
+    if router is None:
+        raise ModelNotFoundError
+    call.model = router.name
+    return router
 
 
 async def _store(call: Call, body: OcrRequest, url: str) -> None:

@@ -102,6 +102,8 @@ class IngestionRequest(Struct, kw_only=True, omit_defaults=True):
     type: FileType | None = None
     """Of the file in the file store."""
     file: UploadedFile | None = None
+    pages: list[str] | None = None
+    """Of the file, if they were read before."""
     text: str | None = None
     """Instead of a file."""
     chunks: list[NewChunk] = []

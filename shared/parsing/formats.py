@@ -111,11 +111,12 @@ def _pdf_pages(document: Any, wanted: Any, request: ParseRequest) -> Iterator[Pa
         if characters > MAX_CHARACTERS:
             raise UnreadableError("the file has too much text")
         found: dict[str, bytes] = {}
+        is_scanned = not text and _has_images(page)
         if request.with_images and images < _MAX_IMAGES:
             found = _images_of(page, number)
             images += len(found)
             text = "\n\n".join([text, *(f"![]({name})" for name in found)]).strip()
-        yield ParsedPage(number, text, found)
+        yield ParsedPage(number, text, found, is_scanned)
         page.close()
 
 
@@ -123,6 +124,10 @@ def _drawn(page: Any) -> bytes:
     width, height = page.get_size()
     scale = min(_DOTS_PER_POINT, (_MAX_PIXELS / max(width * height, 1.0)) ** 0.5)
     return _jpeg(page.render(scale=scale).to_pil())
+
+
+def _has_images(page: Any) -> bool:
+    return next(iter(page.get_objects(filter=(pdfium.FPDF_PAGEOBJ_IMAGE,), max_depth=3)), None) is not None
 
 
 def _images_of(page: Any, number: int) -> dict[str, bytes]:

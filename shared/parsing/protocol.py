@@ -21,6 +21,8 @@ class ParsedPage(Struct, array_like=True):
     """Markdown, or the text as it is."""
     images: dict[str, bytes] = {}
     """Name → JPEG."""
+    is_scanned: bool = False
+    """It holds images and no text."""
 
 
 class ParsedChunk(Struct, array_like=True):

@@ -20,6 +20,8 @@ async def read_chunks(ctx: JobContext, request: IngestionRequest) -> list[Parsed
     if request.chunks:
         texts = [chunk.content for chunk in request.chunks]
         question = ParseRequest(texts=texts, are_chunks=True, language=language)
+    elif request.pages is not None:
+        question = ParseRequest(texts=request.pages, splitting=request.splitting, language=language)
     elif request.text is not None:
         question = ParseRequest(type="text", data=request.text.encode(), splitting=request.splitting, language=language)
     else:
