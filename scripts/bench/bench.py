@@ -14,6 +14,8 @@ the rounds.  CPU seconds per 1,000 requests hardly depend on what else the machi
   waiting            callers who wait for slow answers: memory and connections
   idle               start to first answer, memory
   cores              chat-64 on one core, and on two with two api and two worker processes
+  search             exact, by index and by words among --chunks vectors of 1,024 dimensions; no api, one core
+  ingestion          a file of text becomes chunks, with a model that answers at once
 """
 
 import argparse
@@ -33,6 +35,7 @@ import machine
 from accept import run_accept, run_drain
 from backlog import run_backlog
 from chat import LOADS, run_chats, run_cores
+from ingestion import run_ingestion
 from installation import POSTGRESQL, SQLITE
 from kinds import run_kinds
 from load import has_wrk
@@ -42,11 +45,12 @@ from peers import run_peers
 from postgres import serve_postgres
 from report import ratios, tables
 from routing import run_choices, run_failover
+from search import run_search
 from startup import run_idle
 from upstream import serve_upstream
 from waiting import run_waiting
 
-NAMES = (*LOADS, "kinds", "routing", "accept-64", "drain", "backlog", "waiting", "idle", "cores")
+NAMES = (*LOADS, "kinds", "routing", "accept-64", "drain", "backlog", "waiting", "idle", "cores", "search", "ingestion")
 
 
 def main() -> int:
@@ -122,6 +126,8 @@ def steps(options: argparse.Namespace, setup: Setup) -> Iterator[Step]:
             "waiting": partial(run_waiting, database, setup, options.clients),
             "idle": partial(run_idle, database, setup),
             "cores": partial(run_cores, database, setup),
+            "search": partial(run_search, database, setup, options.chunks),
+            "ingestion": partial(run_ingestion, database, setup, min(options.chunks, 9_000)),
         }
         yield from ((f"{name} {database}", step) for name, step in found.items() if name in options.only)
     if "routing" in options.only:
@@ -171,6 +177,7 @@ def read_options() -> argparse.Namespace:
     add("--jobs", type=int, default=20_000, help="of drain (20000)")
     add("--depths", type=numbers, default=[1_000, 100_000, 1_000_000], help="of backlog (1000,100000,1000000)")
     add("--clients", type=int, default=10_000, help="of waiting (10000)")
+    add("--chunks", type=int, default=20_000, help="of search, and of ingestion at most 9000 (20000)")
     add("--json", type=Path, help="also write everything here")
     add("--plain", action="store_true", help="use neither wrk nor nginx, even if they are installed")
     add("--peers", action="store_true", help="chats and streams beside LiteLLM, Portkey and a bare aiohttp proxy")

@@ -24,7 +24,7 @@ from shared.retrieval.scope import Hit, Scope, conditions, statement
 
 Vector = NDArray[np.float32]
 _PAGE: Final = 2048
-_FIRST_LOOK: Final = 256
+_FIRST_LOOK: Final = 64
 _MOST_PARAMETERS: Final = 30_000
 _FEW: Final = 0.25
 """Of the rows of a collection: so many are gathered, more are all multiplied."""

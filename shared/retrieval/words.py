@@ -24,7 +24,9 @@ _FOUND: Final[dict[Dialect, str]] = {
     """,
     "postgresql": """
         SELECT i.chunk_id, w.part, w.term, w.weight, array_length(u.positions, 1) AS times
-        FROM chunk_index i CROSS JOIN LATERAL unnest(i.lexemes) u JOIN wanted w ON w.term = u.lexeme
+        FROM chunk_index i
+        CROSS JOIN LATERAL (SELECT * FROM unnest(i.lexemes) l WHERE l.lexeme IN :terms OFFSET 0) u
+        JOIN wanted w ON w.term = u.lexeme
         WHERE i.lexemes @@ CAST(CAST(:query AS text) AS tsquery) AND i.collection_id IN :collection_ids
     """,
 }
@@ -61,8 +63,6 @@ async def search_words(session: AsyncSession, scope: Scope, wanted: list[Wanted]
     chunks, terms = (await connection.execute(statement(_SIZE, ids), ids)).one()
     if not chunks or not wanted:
         return []
-    if dialect == "postgresql":
-        parameters["query"] = " | ".join(f"'{one.term}'" for one in wanted)
     counted = _fill(_COUNT, wanted, dialect, where, parameters)
     counts = {row[0]: int(row[1]) for row in (await connection.execute(*counted)).all()}
     rare = [
@@ -91,6 +91,8 @@ def _fill(
     for number, one in enumerate(wanted):
         rows.append(f"(CAST(:term{number} AS text), {one.part}, CAST(:weight{number} AS double precision))")
         values |= {f"term{number}": one.term, f"weight{number}": one.weight}
+    if dialect == "postgresql":
+        values |= {"terms": [one.term for one in wanted], "query": " | ".join(f"'{one.term}'" for one in wanted)}
     filled = sql.format(values=", ".join(rows), found=_FOUND[dialect], conditions=where)
     for name in ("k1", "b", "average"):
         filled = filled.replace(f":{name} ", f"CAST(:{name} AS double precision) ").replace(
