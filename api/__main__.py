@@ -96,7 +96,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
             keys=KeyRing(database, directory, admin_key(settings), last_used), last_used=last_used,
             passwords=Passwords(redis), box=SecretBox(encryption_secret(settings)),
             patience=patience, http=http, parsers=_open_parsers(stack, settings),
-            index=Index(database, settings.data_path / "vectors", settings.index_language),
+            index=Index(database, settings.vectors_path, settings.index_language),
         )  # fmt: skip
         patience.start(lambda job_ids: give_up(state, job_ids))
         yield state

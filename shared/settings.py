@@ -129,6 +129,11 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return Path(self.data_dir).absolute()
 
     @property
+    def vectors_path(self) -> Path:
+        """Return the folder of memory-mapped copies of vectors; they can be made again at any time."""
+        return self.data_path / "vectors"
+
+    @property
     def redis_socket(self) -> Path:
         """Return the socket of the embedded Redis."""
         return self.data_path / "redis.sock"

@@ -16,6 +16,7 @@ from shared.documents.tables import DocumentRow
 from shared.errors import StoredError
 from shared.jobs.schemas import COMPLETED, TERMINAL
 from shared.jobs.tables import JobRow
+from shared.retrieval.sqlite import remove_files
 from worker.context import Runtime
 
 log = structlog.get_logger()
@@ -49,6 +50,7 @@ async def sweep_documents(runtime: Runtime, grace_ms: int = _GRACE_MS) -> None:
         await remove_document(database, files, document_id)
     for collection_id in collections:
         await remove_collection(database, files, collection_id or 0)
+        remove_files(runtime.settings.vectors_path, collection_id or 0)
     if gone or collections:
         log.info("documents_swept", documents=len(gone), collections=len(collections))
 

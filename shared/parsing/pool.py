@@ -79,8 +79,11 @@ class ParserPool:
 async def _ask(process: asyncio.subprocess.Process, request: ParseRequest) -> ParseAnswer:
     if process.stdin is None or process.stdout is None:
         raise EOFError
-    process.stdin.write(encode(request))
-    await process.stdin.drain()
+    size = len(request.data) + sum(map(len, request.texts or ()))
+    question = await asyncio.to_thread(encode, request) if size > LARGE_BYTES else encode(request)
+    for start in range(0, len(question), _PIECE_BYTES):
+        process.stdin.write(question[start : start + _PIECE_BYTES])
+        await process.stdin.drain()
     size = LENGTH.unpack(await process.stdout.readexactly(LENGTH.size))[0]
     if size > _MOST_ANSWER_BYTES:
         raise EOFError
@@ -89,7 +92,8 @@ async def _ask(process: asyncio.subprocess.Process, request: ParseRequest) -> Pa
 
 
 LARGE_BYTES: Final = 1_000_000
-"""A larger answer is decoded in a thread: the event loop has others to serve."""
+"""Larger questions and answers are made and read in a thread: the event loop has others to serve."""
+_PIECE_BYTES: Final = 256 * 1024
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

@@ -6,6 +6,7 @@ themselves.  There is one index for each number of dimensions, made before the f
 
 from typing import Any, Final
 
+from msgspec import json
 from sqlalchemy import text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -54,7 +55,7 @@ async def ensure_vector_index(session: AsyncSession, dimensions: int) -> None:
 
 def to_literal(vector: Any) -> str:
     """Return a vector as pgvector reads it."""
-    return "[" + ",".join(map(repr, vector.tolist())) + "]"
+    return json.encode(vector.tolist()).decode()
 
 
 async def search_vectors(

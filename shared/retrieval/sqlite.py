@@ -104,8 +104,13 @@ class VectorFiles:
     async def forget(self, collection_id: int) -> None:
         """Remove the files of a collection that is gone."""
         self._mapped.pop(collection_id, None)
-        for path in self._folder.glob(f"{collection_id}-*"):
-            path.unlink(missing_ok=True)
+        remove_files(self._folder, collection_id)
+
+
+def remove_files(folder: Path, collection_id: int) -> None:
+    """Remove the files of a collection on this machine; nothing if there are none."""
+    for path in folder.glob(f"{collection_id}-*"):
+        path.unlink(missing_ok=True)
 
 
 def _fits(mapped: Mapped, dimensions: int, newest: int) -> bool:

@@ -1,5 +1,6 @@
 """Documents: files become chunks that are found, or nothing remains; on both databases."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -177,6 +178,19 @@ async def test_an_empty_document_takes_chunks(library: Library) -> None:
         )  # fmt: skip
     assert await library.delete(f"{path}/1") == 404
     assert (await library.read(f"/v1/chunks/{document}?limit=1&offset=1"))["data"][0]["id"] == 2
+
+
+async def test_chunks_that_are_added_at_once_have_ids_of_their_own(library: Library) -> None:
+    response = await library.upload(await library.collection(), None, title="notes")
+    path = f"{DOCUMENTS}/{(await response.json())['id']}/chunks"
+    body = {"chunks": [{"content": f"chunk {number}"} for number in range(10)]}
+
+    added = await asyncio.gather(*(post(library, path, body) for _ in range(4)))
+
+    ids = [one for response in added for one in (await response.json())["ids"]]
+    assert sorted(ids) == list(range(40))
+    pages = [await library.read(f"{path}?limit=15&offset={offset}") for offset in (0, 15, 30)]
+    assert [chunk["id"] for page in pages for chunk in page["data"]] == list(range(40))
 
 
 async def post(library: Library, path: str, body: Any) -> Any:
