@@ -12,6 +12,7 @@ from api.call import Call
 from api.inner_jobs import run_inner
 from api.knowledge import find_embedding_router
 from api.limits import Estimate
+from api.reranking import RERANKED, rerank, reranker_of
 from api.submit import Submission
 from shared.chunks.queries import read_chunks, to_chunk
 from shared.collections.errors import VectorSizeError
@@ -25,6 +26,7 @@ from shared.retrieval.sqlite import Vector
 from shared.search.schemas import SearchArgs, SearchResult
 from shared.tokens import count_tokens
 from shared.usage.schemas import Usage, zero_usage
+from shared.usage.sums import usage_sum
 
 SEARCH: Final = "/v1/search"
 _MOST_FUSED: Final = 1000
@@ -73,12 +75,19 @@ async def search(call: Call, args: SearchArgs, collection_ids: Sequence[int], qu
         router = await find_embedding_router(call)
         vector, usage = await embed_query(call, router, query, SEARCH)
         ids = _comparable(collections, len(vector), router.name, is_named=bool(collection_ids))
-    hits = await _rank(call, args, [row.id or 0 for row in collections], ids, query, vector)
+    reranker = reranker_of(collections)
+    most = max(args.offset + args.limit, RERANKED if reranker is not None else 0)
+    hits = await _rank(call, args, [row.id or 0 for row in collections], ids, query, vector, most)
+    if args.method == "semantic":
+        hits = [Hit(hit.chunk_id, hit.document_id, hit.number, _share(hit.score)) for hit in hits]
+    if reranker is not None and hits:
+        hits, more = await rerank(call, reranker, query, hits, SEARCH)
+        usage = usage_sum(usage, more)
     page = hits[args.offset : args.offset + args.limit]
     async with call.state.database.read() as session:
         rows = await read_chunks(session, [hit.chunk_id for hit in page])
     results = [
-        SearchResult(method=args.method, score=_score(args, hit), chunk=to_chunk(rows[hit.chunk_id]))
+        SearchResult(method=args.method, score=hit.score, chunk=to_chunk(rows[hit.chunk_id]))
         for hit in page
         if hit.chunk_id in rows
     ]
@@ -93,10 +102,10 @@ def _comparable(rows: Sequence[CollectionRow], size: int, model: str, *, is_name
     return [row.id or 0 for row in rows if row.dimensions == size]
 
 
-async def _rank(  # what a search consists of
-    call: Call, args: SearchArgs, ids: Sequence[int], comparable: Sequence[int], query: str, vector: Vector | None
-) -> list[Hit]:
-    most = args.offset + args.limit
+async def _rank(  # noqa: PLR0913, PLR0917  # what a search consists of
+    call: Call, args: SearchArgs, ids: Sequence[int], comparable: Sequence[int], query: str, vector: Vector | None,
+    most: int,
+) -> list[Hit]:  # fmt: skip
     index = call.state.index
     if args.method == "lexical":
         return await index.by_words(_scope(args, ids), query, most)
@@ -120,5 +129,6 @@ def _scope(args: SearchArgs, collection_ids: Sequence[int]) -> Scope:
     return Scope(collection_ids=collection_ids, document_ids=args.document_ids, **members)
 
 
-def _score(args: SearchArgs, hit: Hit) -> float:
-    return min(max((1 + hit.score) / 2, 0.0), 1.0) if args.method == "semantic" else hit.score
+def _share(cosine: float) -> float:
+    """Return a cosine as a score from 0 to 1."""
+    return min(max((1 + cosine) / 2, 0.0), 1.0)

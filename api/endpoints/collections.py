@@ -7,6 +7,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.call import Call
 from api.http import Routes
+from api.submit import find_router
 from api.trim import trimmed
 from shared.chunks.schemas import RequiredQuery
 from shared.clock import now_ms
@@ -27,24 +28,34 @@ from shared.collections.schemas import (
 )
 from shared.collections.tables import CollectionRow
 from shared.documents.removal import hide_collection, remove_collection
-from shared.errors import NotFoundError, PermissionDeniedError
+from shared.errors import (
+    ModelNotAllowedError,
+    ModelNotFoundError,
+    NotFoundError,
+    PermissionDeniedError,
+    WrongModelTypeError,
+)
 from shared.lists import ListPage, RowId
+from shared.models.schemas import RERANK_TYPES
 
 routes = Routes("Collections")
 PATH = "/v1/collections"
+_MODEL_ERRORS = (ModelNotFoundError, ModelNotAllowedError, WrongModelTypeError)
 
 
-@routes.post(PATH, status=201, raises=(MasterNotAllowedError,))
+@routes.post(PATH, status=201, raises=(MasterNotAllowedError, *_MODEL_ERRORS))
 async def create_collection(call: Call, body: CreateCollectionRequest) -> Collection:
     """Create a collection; public ones, which everybody may read, need a permission."""
     name = trimmed(body.name, "name")
     if call.caller.is_master:
         raise MasterNotAllowedError
     _check_visibility(call, body.visibility)
+    if body.rerank_model:
+        await find_router(call, body.rerank_model, RERANK_TYPES)
     now = now_ms()
     row = CollectionRow(
         surface=COLLECTIONS, user_id=call.caller.user_id, name=name, description=body.description,
-        visibility=body.visibility, created_ms=now, updated_ms=now,
+        visibility=body.visibility, rerank_model=body.rerank_model or None, created_ms=now, updated_ms=now,
     )  # fmt: skip
     async with call.state.database.transaction() as session:
         session.add(row)
@@ -78,18 +89,22 @@ async def get_collection(call: Call, collection_id: RowId) -> Collection:
         return (await _to_collections(session, [row]))[0]
 
 
-@routes.patch(PATH + "/{collection_id}", status=204, raises=(NotFoundError,))
+@routes.patch(PATH + "/{collection_id}", status=204, raises=(NotFoundError, *_MODEL_ERRORS))
 async def update_collection(call: Call, collection_id: RowId, body: UpdateCollectionRequest) -> None:
     """Rename a collection, describe it, or change who may read it."""
     changes: dict[str, Any] = {"description": body.description, "visibility": body.visibility}
     if body.name is not None:
         changes["name"] = trimmed(body.name, "name")
+    if body.rerank_model:
+        await find_router(call, body.rerank_model, RERANK_TYPES)
     async with call.state.database.transaction() as session:
         row = await get_own_collection(session, call.caller.user_id, collection_id)
         _check_visibility(call, body.visibility)
         for name, value in changes.items():
             if value is not None:
                 setattr(row, name, value)
+        if body.rerank_model is not None:
+            row.rerank_model = body.rerank_model or None
         row.updated_ms = now_ms()
 
 
@@ -114,6 +129,7 @@ async def _to_collections(session: AsyncSession, rows: Sequence[CollectionRow]) 
             owner=owners[row.user_id],
             description=row.description,
             visibility=row.visibility,  # type: ignore[arg-type]  # a column
+            rerank_model=row.rerank_model,
             created=row.created_ms // 1000,
             updated=row.updated_ms // 1000,
             documents=documents[row.id or 0],

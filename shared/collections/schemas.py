@@ -7,6 +7,9 @@ from msgspec import Meta, Struct
 from shared.lists import ListQuery
 
 Visibility = Literal["private", "public"]
+RerankModel = Annotated[
+    str, Meta(max_length=255, description="Model of type `text-classification` that orders what searches find.")
+]
 Text = Annotated[str, Meta(max_length=10_000, pattern=r"^[^\x00]*$")]
 
 
@@ -16,14 +19,16 @@ class CreateCollectionRequest(Struct, kw_only=True):
     name: Annotated[str, Meta(min_length=1, max_length=255)]
     description: Text | None = None
     visibility: Visibility = "private"
+    rerank_model: RerankModel | None = None
 
 
 class UpdateCollectionRequest(Struct, kw_only=True):
-    """What is absent or null stays."""
+    """What is absent or null stays; an empty `rerank_model` removes it."""
 
     name: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
     description: Text | None = None
     visibility: Visibility | None = None
+    rerank_model: RerankModel | None = None
 
 
 class ListCollectionsQuery(ListQuery, kw_only=True):
@@ -41,6 +46,7 @@ class Collection(Struct, kw_only=True):
     owner: str
     description: str | None
     visibility: Visibility
+    rerank_model: str | None
     created: int
     updated: int
     documents: int

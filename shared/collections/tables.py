@@ -25,6 +25,8 @@ class CollectionRow(SQLModel, table=True):
     visibility: str = "private"
     embedding_model: str | None = None
     """Router that made the vectors; null as long as there are none."""
+    rerank_model: str | None = None
+    """Router that orders what searches find; null: the order of the search."""
     dimensions: int | None = None
     """Of all its vectors; null as long as there are none."""
     created_ms: int = bigint()

@@ -16,7 +16,7 @@ from shared.database import Database
 from shared.documents.tables import DocumentRow, ItemRow
 from shared.files.store import FileStore
 
-_PAGE: Final = 250
+_PAGE: Final = 100
 
 
 def hide_collection(row: CollectionRow) -> None:

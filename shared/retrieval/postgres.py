@@ -4,6 +4,7 @@ The index holds half-precision copies, which halves its size; the candidates it 
 themselves.  There is one index for each number of dimensions, made before the first vector of that size is stored.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from msgspec import json
@@ -31,13 +32,13 @@ _EXACT: Final = """
 _NEAR: Final = """
     WITH near AS MATERIALIZED (
         SELECT i.chunk_id, i.vector FROM chunk_index i
-        JOIN chunks c ON c.id = i.chunk_id JOIN documents d ON d.id = c.document_id
-        WHERE i.dimensions = {dimensions} AND i.collection_id IN :collection_ids AND {conditions}
+        WHERE i.dimensions = {dimensions} AND i.collection_id IN :collection_ids
         ORDER BY CAST(i.vector AS halfvec({dimensions})) <#> CAST(CAST(:query AS text) AS halfvec({dimensions}))
         LIMIT :wider
     )
     SELECT c.id, c.document_id, c.number, -(n.vector <#> CAST(CAST(:query AS text) AS vector)) AS score
-    FROM near n JOIN chunks c ON c.id = n.chunk_id ORDER BY score DESC, c.document_id, c.number LIMIT :most
+    FROM near n JOIN chunks c ON c.id = n.chunk_id JOIN documents d ON d.id = c.document_id
+    WHERE {conditions} ORDER BY score DESC, c.document_id, c.number LIMIT :most
 """
 
 
@@ -68,12 +69,14 @@ async def search_vectors(
     chunks = int((await connection.execute(statement(_SIZE, ids), ids)).scalar_one())
     dimensions = len(query)
     parameters |= {"query": to_literal(query), "most": most}
-    template = _EXACT
+    found: Sequence[Any] = ()
     if chunks > exact_most and dimensions <= _MOST_INDEXED and not scope.is_narrow:
-        template = _NEAR
         parameters["wider"] = max(most * _WIDER, 100)
         await connection.execute(text(f"SET LOCAL hnsw.ef_search = {min(parameters['wider'], _MOST_EF)}"))
         await connection.execute(text("SET LOCAL hnsw.iterative_scan = relaxed_order"))
-    sql = template.format(dimensions=dimensions, conditions=where)
-    found = (await connection.execute(statement(sql, parameters), parameters)).all()
+        sql = _NEAR.format(dimensions=dimensions, conditions=where)
+        found = (await connection.execute(statement(sql, parameters), parameters)).all()
+    if len(found) < min(most, chunks):  # or much of what the index found is hidden
+        sql = _EXACT.format(dimensions=dimensions, conditions=where)
+        found = (await connection.execute(statement(sql, parameters), parameters)).all()
     return [Hit(row[0], row[1], row[2], float(row[3])) for row in found if row[3] >= at_least]

@@ -26,7 +26,8 @@ async def test_a_collection_is_made_read_changed_and_deleted(library: Library) -
     assert response.status == 201
     assert made == {
         "object": "collection", "id": made["id"], "name": "Notes", "owner": "reader@example.com", "description": None,
-        "visibility": "private", "created": made["created"], "updated": made["created"], "documents": 0,
+        "visibility": "private", "rerank_model": None, "created": made["created"], "updated": made["created"],
+        "documents": 0,
     }  # fmt: skip
     await changed(library.installation, path, {"description": "d", "name": None}, headers=library.headers)
     await library.document(made["id"], "Hello")

@@ -6,7 +6,8 @@ import pytest
 
 from shared.usage.tables import UsageRecordRow
 from tests.libraries import SEARCH, Library, new_library
-from tests.people import ROLES, create, refused
+from tests.people import ROLES, changed, create, refused
+from tests.providers import ScriptedProvider, ranks
 
 WORDS = ("train", "bread", "harbour", "whale", "lamp", "winter")
 
@@ -142,3 +143,27 @@ async def test_strange_queries_are_answered(library: Library, query: str) -> Non
 
     for method in ("semantic", "lexical", "hybrid"):
         assert (await library.search(query, method=method)).status == 200
+
+
+async def test_a_collection_may_have_a_model_that_orders_what_is_found(
+    library: Library, provider: ScriptedProvider
+) -> None:
+    collection, _ = await fill(library)
+    await library.installation.add_model("judge", provider.url, router_type="text-classification", type="vllm")
+    provider.default = ranks(*[number / 100 for number in range(18)], reported={"total_tokens": 50})
+    plain = await library.found("train", limit=100)
+    path = f"/v1/collections/{collection}"
+    await changed(library.installation, path, {"rerank_model": "judge"}, headers=library.headers)
+
+    response = await library.search("train", limit=100)
+    pages = [await library.found("train", limit=5, offset=offset) for offset in range(0, 20, 5)]
+
+    answer = await response.json()
+    assert [(one["chunk"]["document_id"], one["chunk"]["id"]) for one in answer["data"]] == plain[::-1]
+    assert answer["data"][0]["score"] == 0.17
+    assert answer["usage"]["requests"] == 2
+    assert [hit for page in pages for hit in page] == plain[::-1]
+    wrong = await library.installation.patch(path, {"rerank_model": "simulator"}, headers=library.headers)
+    assert await refused(wrong) == (422, "Wrong model type.")
+    await changed(library.installation, path, {"rerank_model": ""}, headers=library.headers)
+    assert await library.found("train", limit=100) == plain

@@ -16,6 +16,7 @@ from shared.database import Database
 from shared.documents.tables import DocumentRow
 from shared.migrations import migrate
 from shared.retrieval.index import Index, NewEntry, fuse, insert_entries, prepare_vectors, unit_vector
+from shared.retrieval.postgres import search_vectors
 from shared.retrieval.scope import Hit, Scope
 from shared.retrieval.terms import bag_of
 
@@ -240,3 +241,24 @@ def test_lists_are_fused_by_document_and_chunk() -> None:
     assert [(hit.chunk_id, round(hit.score, 6)) for hit in fused] == [
         (2, round(1 / 62 + 1 / 61, 6)), (1, round(1 / 61, 6)), (3, round(1 / 62, 6)),
     ]  # fmt: skip
+
+
+async def test_the_index_of_postgresql_finds_nearly_what_an_exact_search_finds(library: Library) -> None:
+    if library.database.engine.dialect.name != "postgresql":
+        pytest.skip("searches on SQLite are always exact")
+    vectors = np.random.default_rng(5).standard_normal((1500, 24)).astype(np.float32)
+    collection = await library.collection()
+    await library.add(collection, ["x"] * 1500, vectors)
+    await library.add(collection, ["x"] * 20, vectors[:20], status="processing")
+    scope, shared = Scope(collection_ids=[collection]), 0
+
+    for row in range(20):
+        async with library.database.read() as session:
+            query = unit_vector(vectors[row])
+            found = places(await search_vectors(session, scope, query, 10, -2.0, exact_most=0))
+            shared += len(set(found) & set(places(await search_vectors(session, scope, query, 10, -2.0))))
+    async with library.database.read() as session:
+        everything = await search_vectors(session, scope, unit_vector(vectors[0]), 5000, -2.0, exact_most=0)
+
+    assert shared >= 0.95 * 200
+    assert len(everything) == 1500

@@ -49,6 +49,7 @@ def upgrade() -> None:
         sa.Column("description", sa.Text(), nullable=True),
         sa.Column("visibility", sa.Text(), nullable=False),
         sa.Column("embedding_model", sa.Text(), nullable=True),
+        sa.Column("rerank_model", sa.Text(), nullable=True),
         sa.Column("dimensions", sa.Integer(), nullable=True),
         sa.Column("created_ms", sa.BigInteger(), nullable=False),
         sa.Column("updated_ms", sa.BigInteger(), nullable=False),
