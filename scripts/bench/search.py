@@ -34,7 +34,9 @@ DIMENSIONS = 1024
 _CENTRES = 1000
 _PAGE = 500
 _QUERIES = 60
-_WORDS = [f"{head}{tail}" for head in ("bal", "cor", "dan", "fer", "gol", "hin", "jup", "kel") for tail in range(500)]
+_LETTERS = random.Random(9)  # noqa: S311  # repeatable
+_WORDS = ["".join(_LETTERS.choices("abcdefghijklmnoprstuvwz", k=_LETTERS.randint(6, 10))) for _ in range(4000)]
+"""Hardly any two are nearly equal."""
 
 
 def run_search(database: str, setup: Setup, chunks: int) -> list[Row]:

@@ -25,7 +25,10 @@ _FOUND: Final[dict[Dialect, str]] = {
     "postgresql": """
         SELECT i.chunk_id, w.part, w.term, w.weight, array_length(u.positions, 1) AS times
         FROM chunk_index i
-        CROSS JOIN LATERAL (SELECT * FROM unnest(i.lexemes) l WHERE l.lexeme IN :terms OFFSET 0) u
+        CROSS JOIN LATERAL (
+            SELECT * FROM unnest(i.lexemes) l
+            WHERE l.lexeme = ANY (string_to_array(CAST(:terms AS text), ' ')) OFFSET 0
+        ) u
         JOIN wanted w ON w.term = u.lexeme
         WHERE i.lexemes @@ CAST(CAST(:query AS text) AS tsquery) AND i.collection_id IN :collection_ids
     """,
@@ -92,7 +95,10 @@ def _fill(
         rows.append(f"(CAST(:term{number} AS text), {one.part}, CAST(:weight{number} AS double precision))")
         values |= {f"term{number}": one.term, f"weight{number}": one.weight}
     if dialect == "postgresql":
-        values |= {"terms": [one.term for one in wanted], "query": " | ".join(f"'{one.term}'" for one in wanted)}
+        values |= {
+            "terms": " ".join(one.term for one in wanted),
+            "query": " | ".join(f"'{one.term}'" for one in wanted),
+        }
     filled = sql.format(values=", ".join(rows), found=_FOUND[dialect], conditions=where)
     for name in ("k1", "b", "average"):
         filled = filled.replace(f":{name} ", f"CAST(:{name} AS double precision) ").replace(
