@@ -19,8 +19,8 @@ from shared.retrieval.index import NewEntry, insert_entries, prepare_vectors
 from worker.context import JobContext
 from worker.providers.base import ProviderError
 
-BATCH: Final = 64
-"""Chunks per transaction: others want to write, too."""
+BATCH: Final = 32
+"""Chunks per call of the model, and per transaction: others want to use both, too."""
 
 
 def refused(error: ApiError) -> ProviderError:
