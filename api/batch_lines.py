@@ -146,6 +146,8 @@ class LineChecker:
             raise _invalid(to_unprocessable(error, ["body"])) from error
         except RecursionError as error:
             raise LineError("invalid_json_line", "The line is too deeply nested.") from error
+        except (DecodeError, UnicodeDecodeError) as error:  # bytes that are no UTF-8 inside a text of the body
+            raise LineError("invalid_json_line", "The line is not a JSON object.") from error
         submission, draft = await prepare(self._state, self._caller, self._endpoint, bytes(body), request)
         if submission.kind == EMBEDDING:
             self._inputs += submission.estimate.prompts

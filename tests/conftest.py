@@ -21,7 +21,11 @@ from tests.webhooks import LOOPBACK
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--both-engines", action="store_true", help="run each fault test on both databases")
+    parser.addoption(
+        "--all-cases",
+        action="store_true",
+        help="run each fault test on both databases, and all pairs of adapters and failures",
+    )
     parser.addoption("--fault-seeds", type=int, default=1, help="seeds of tests/faults/test_schedule.py, from 0 on")
 
 

@@ -107,7 +107,10 @@ def _report(batch: Any) -> None:
 async def results(client: Client, options: argparse.Namespace) -> int:
     """Print one line of JSON per result; what has not ended yet is left out."""
     query = {"follow_retries": "true"} if options.follow_retries else {}
-    output = sys.stdout.buffer if options.output is None else options.output.open("wb")
+    try:
+        output = sys.stdout.buffer if options.output is None else options.output.open("wb")
+    except OSError as error:
+        raise ClientError(str(error)) from error
     with output:
         async for line in client.read(f"/batches/{options.batch}/results", params=query):
             output.write(line + b"\n")

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
+from shared.batches.items import MAX_LINE
 from shared.jobs.schemas import JobStatus, JobWebhook, Metadata, WebhookRequest
 
 VALIDATING: Final = "validating"
@@ -241,7 +242,7 @@ class ListItemsQuery(Struct, kw_only=True):
 class BatchResultsQuery(Struct, kw_only=True):
     """Query of GET /v1/batches/{batch_id}/results."""
 
-    starting_line: Annotated[int, Meta(ge=1)] = 1
+    starting_line: Annotated[int, Meta(ge=1, le=MAX_LINE)] = 1
     include: list[Literal["input"]] = []
     follow_retries: bool = False
 

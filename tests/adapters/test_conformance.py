@@ -40,7 +40,7 @@ async def usage_of(sluice: Installation, response: Any) -> Any:
 
 def as_told(answer: Any, used: Any) -> Any:
     """Return the usage of a job in the words of its route."""
-    if answer["object"] != "response":
+    if answer.get("object") != "response":
         return used
     details = {
         "input_tokens": used["prompt_tokens"], "output_tokens": used["completion_tokens"],

@@ -80,6 +80,7 @@ async def test_a_job_is_cancelled(sluice: Installation) -> None:
     [
         (("watch", "batch_nobody"), 1, "404: No batch `batch_nobody`."),
         (("submit", "nowhere.jsonl"), 1, "No such file"),
+        (("results", "batch_nobody", "--output", "nowhere/out.jsonl"), 1, "No such file"),
         (("nothing",), 2, "invalid choice"),
     ],
 )

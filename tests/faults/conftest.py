@@ -22,8 +22,8 @@ ALLOWED = {
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Run each fault test on one database, by its name, unless `--both-engines` is given: they take minutes."""
-    if config.getoption("--both-engines"):
+    """Run each fault test on one database, by its name, unless `--all-cases` is given: they take minutes."""
+    if config.getoption("--all-cases"):
         return
     left_out = [item for item in items if item.path.is_relative_to(_HERE) and _is_on_the_other(item)]
     config.hook.pytest_deselected(items=left_out)

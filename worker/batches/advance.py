@@ -17,6 +17,7 @@ from shared.batches.events import tell_end
 from shared.batches.queries import change_batch, count_items, has_open_items, list_open_batches, sum_usage
 from shared.batches.schemas import CANCELLED, CANCELLING, COMPLETED, EXPIRED, FINALIZING, RUNNING
 from shared.batches.tables import BatchRow
+from shared.carbon.intensity import read_intensities
 from shared.clock import now_ms
 from shared.files.store import FileStoreError
 from shared.webhooks.queue import enqueue_deliveries
@@ -70,10 +71,11 @@ async def _advance(reconciler: Reconciler, row: BatchRow) -> None:
 
 async def _finish(reconciler: Reconciler, row: BatchRow) -> None:
     """Write the files, then end the batch."""
-    runtime = reconciler.runtime
+    runtime, path = reconciler.runtime, reconciler.runtime.settings.intensity_file
+    intensities = None if path is None else await read_intensities(path)
     async with runtime.database.read() as session:
         counts, usage = await count_items(session, row.id), await sum_usage(session, row.id)
-        carbon = await batch_carbon(session, runtime.settings.intensity_file, row)
+        carbon = await batch_carbon(session, intensities, row)
     status = CANCELLED if row.status == CANCELLING else EXPIRED if row.expired_ms or counts.expired else COMPLETED
     if status == COMPLETED:
         async with runtime.database.transaction() as session:
