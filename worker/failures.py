@@ -48,7 +48,7 @@ class Failure(Struct, frozen=True, kw_only=True):
 def judge(ctx: JobContext, error: ProviderError, max_attempts: int, tried: set[int]) -> Failure:
     """Return what follows from a provider's failure."""
     failure, delay_s = _final(error), None
-    if ctx.message.kind == INGESTION and error.blame != "request":
+    if ctx.message.kind == INGESTION and error.blame not in ("request", "sluice"):
         failure = _server_error("vectorization_failed", f"Vectorization failed: {failure.message}")
     if any(entry.kind is Kind.CHUNK for entry in ctx.reply.entries if entry.attempt == ctx.attempt):
         log.warning("stream_interrupted", provider_id=ctx.provider.id, message=error.message)

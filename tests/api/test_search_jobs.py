@@ -1,17 +1,21 @@
 """Searches and ingestions beside what all jobs have: /v1/jobs, batches, retries, idempotency keys, webhooks."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
+
+from aiohttp import web
 
 from shared.clock import now_ms
 from shared.documents.tables import DocumentRow
 from shared.jobs.tables import JobRow
+from shared.usage.tables import ChargeRow, UsageRecordRow
 from tests.api.test_chat_search import CHAT, RAG, store, talker, tool
 from tests.api.test_documents import use_provider
 from tests.batches import chat_line, send_batch, to_jsonl
 from tests.conftest import make_settings
 from tests.libraries import EMBEDDER, Library, open_library
-from tests.providers import ScriptedProvider, fails, says
+from tests.providers import ScriptedProvider, embeds, fails, says
 from tests.receivers import Receiver
 from tests.servers import RedisServer
 from tests.waiting import eventually
@@ -90,6 +94,37 @@ async def test_an_ingestion_is_not_sent_again(library: Library, provider: Script
     response = await send(library, f"{JOBS}/{failed.headers['x-job-id']}/retry", None)
 
     assert (response.status, (await response.json())["error"]["code"]) == (409, "job_not_retryable")
+
+
+async def test_what_a_failed_ingestion_consumed_is_recorded(library: Library, provider: ScriptedProvider) -> None:
+    await use_provider(library, provider)
+    provider.script, provider.default = [embeds(), embeds()], fails(400, "No.")
+
+    response = await library.upload(await library.collection(), "x " * 90, chunk_size=1, separators=["x"])
+
+    assert response.status == 400
+    [record] = await library.installation.rows(UsageRecordRow)
+    [charge] = await library.installation.rows(ChargeRow)
+    assert (record.status, record.prompt_tokens, charge.amount_micros) == ("failed", 3 * 64, 0)
+
+
+async def test_a_store_that_is_out_of_order_is_not_the_models_fault(
+    library: Library, provider: ScriptedProvider
+) -> None:
+    jobs = Path(library.installation.state.settings.data_dir) / "files" / "jobs"
+
+    async def lose_the_store(_request: web.Request, _body: dict[str, Any]) -> web.StreamResponse:
+        await asyncio.to_thread(jobs.rename, jobs.with_name("elsewhere"))
+        jobs.write_text("in the way")
+        return web.json_response({}, status=500)
+
+    await use_provider(library, provider)
+    provider.script = [lose_the_store]
+
+    response = await library.upload(await library.collection(), "Trains leave every hour.")
+
+    assert (response.status, (await response.json())["error"]["code"]) == (503, "storage_unavailable")
+    assert await library.installation.rows(DocumentRow) == []
 
 
 async def test_a_line_of_a_batch_cannot_search(library: Library) -> None:
