@@ -40,12 +40,14 @@ from shared.group_commit import open_impatient_writer
 from shared.installation import admin_key, encryption_secret
 from shared.log import configure_logging
 from shared.metrics import Metrics
+from shared.parsing.pool import open_parsers
 from shared.process import tune_collector
 from shared.queue.connections import open_pool
 from shared.queue.job_queue import JobQueue
-from shared.queue.lanes import INFERENCE, PLATFORM, open_lane
+from shared.queue.lanes import INFERENCE, LANES, PLATFORM, open_lane
 from shared.replies.inbox import Inbox
 from shared.replies.reader import ReplyReader
+from shared.retrieval.index import Index
 from shared.secrets import SecretBox
 from shared.settings import Settings, SettingsError, load_settings
 from shared.webhooks.sending import open_webhook_session
@@ -85,7 +87,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         last_used = closing(LastUsed(database))
         inbox = closing(Inbox(redis, lambda job_ids: deliver_from_database(database, inbox, job_ids)))
         reader, readers = closing(ReplyReader(redis)), closing(Readers(redis, settings.stream_grace_s))
-        versions, done = closing(Versions(database)), closing(DoneWatch(redis, INFERENCE))
+        versions, done = closing(Versions(database)), closing(DoneWatch(redis, LANES))
         http = await stack.enter_async_context(ClientSession(cookie_jar=DummyCookieJar()))
         patience = closing(Patience(settings.routing_wait_s))
         await directory.start()
@@ -102,7 +104,8 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
             versions=versions, directory=directory, has_new_batch=asyncio.Event(),
             keys=KeyRing(database, directory, admin_key(settings), last_used), last_used=last_used,
             passwords=Passwords(redis), box=SecretBox(encryption_secret(settings)), patience=patience, http=http,
-            metrics=metrics,
+            metrics=metrics, index=Index(database, settings.vectors_path, settings.index_language),
+            parsers=closing(open_parsers(settings)),
             webhooks=await stack.enter_async_context(open_webhook_session(settings)),
         )  # fmt: skip
         patience.start(lambda job_ids: give_up(state, job_ids))

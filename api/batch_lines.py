@@ -172,6 +172,8 @@ async def prepare(
         raise _invalid(error) from error
     if submission.stream:
         raise LineError("invalid_request", "A line cannot be streamed.", "body.stream")
+    if submission.search is not None:
+        raise LineError("invalid_request", "A line cannot search.", "body.tools")
     return submission, draft
 
 

@@ -9,7 +9,7 @@ an id of its own, see `Call.upload_id`.  `Call.body`, which becomes the request 
 import hashlib
 import re
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 from aiohttp import BodyPartReader, web
@@ -56,7 +56,7 @@ async def read_form(call: Call, kind: Any) -> Any:
     """
     if call.request.content_type != FORM:
         raise UnprocessableEntityError(["body"], f"Expected {FORM}")
-    form = _Form(call, kind)
+    form, members = _Form(call, kind), fields(kind)
     try:
         async for part in await call.request.multipart():
             if not isinstance(part, BodyPartReader):
@@ -66,7 +66,7 @@ async def read_form(call: Call, kind: Any) -> Any:
         raise InvalidFormError from error
     except FileStoreError as error:
         raise StorageUnavailableError from error
-    if "metadata" in kind.__struct_fields__:
+    if any(one.name == "metadata" and one.type is not str for one in members):
         _gather_metadata(form.members)
     call.body = json.encode(form.members | {name: replace(file, head=b"") for name, file in form.files.items()})
     call.received = call.body
@@ -92,7 +92,9 @@ class _Form:
         self.members: dict[str, Any] = {}
         self.files: dict[str, UploadedFile] = {}
         self._call = call
-        self._file_names = {field.name for field in fields(kind) if field.type is UploadedFile}
+        self._file_names = {one.name for one in fields(kind) if UploadedFile in (one.type, *get_args(one.type))}
+        self._list_names = {one.name for one in fields(kind) if one.default_factory is list}
+        """May be repeated."""
         self._is_upload = issubclass(kind, UploadForm)
         self._nameless = "" if self._is_upload else "file"
         self._max_bytes = kind.max_file_bytes if self._is_upload else MAX_FILE_BYTES
@@ -112,7 +114,7 @@ class _Form:
         text = b"".join([chunk async for chunk in self._counted(part)]).decode()
         if "\x00" in name or "\x00" in text:
             raise UnprocessableEntityError(["body", name.replace("\x00", "")], "NUL characters are not allowed")
-        if name.endswith("[]"):
+        if name.endswith("[]") or name in self._list_names:
             self.members.setdefault(name, []).append(text)
         else:
             self.members[name] = text

@@ -131,6 +131,10 @@ class Routes:
         """Declare a POST endpoint."""
         return self._add("POST", path, **options)
 
+    def put(self, path: str, **options: Any) -> Callable[[Handler], Handler]:
+        """Declare a PUT endpoint."""
+        return self._add("PUT", path, **options)
+
     def patch(self, path: str, **options: Any) -> Callable[[Handler], Handler]:
         """Declare a PATCH endpoint."""
         return self._add("PATCH", path, **options)

@@ -23,6 +23,8 @@ _PATHS: Final = (
     ("/v1/documents", "collections"),
     ("/v1/chunks", "collections"),
     ("/v1/search", "collections"),
+    ("/v1/vector_store", "collections"),
+    ("/v1/parse-beta", "collections"),
 )
 _WHOLE: Final = "whole"
 """Asked for by what would let a key give itself more than it has; no key has it as a scope."""

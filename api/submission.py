@@ -1,5 +1,6 @@
 """From an inference request to the job that is made of it."""
 
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from aiohttp import web
@@ -43,6 +44,11 @@ class Submission(Struct, frozen=True, kw_only=True):
     """The caller waits, but is not in a hurry."""
     background: bool = False
     """It runs to its end, whether anybody reads it or not, and may be followed meanwhile."""
+    search: "Callable[[Call], Awaitable[Submission]] | None" = None
+    """Looks up what the model is to be given, which takes jobs of its own, and returns the submission with it.
+
+    Awaited when it is known that no earlier job has the answer.
+    """
 
 
 class Origin(Struct, frozen=True, kw_only=True):

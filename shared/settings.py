@@ -56,6 +56,18 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Lines below this level are not written."""
     app_title: str = "Sluice"
     """Name of the installation: `owned_by` of models, title of the reference."""
+    vector_store_model: str | None = None
+    """Router of type `text-embeddings-inference` whose vectors searches compare; unset: 403 for what needs it."""
+    index_language: Literal["english", "french", "german", "italian", "portuguese", "spanish", "swedish"] = "english"
+    """Whose stop words and endings searches by words ignore; chunks keep the one they were indexed with."""
+    rag_context_tokens: Count = 2048
+    """Passages given to a model at `/v1/chat/completions/RAG`."""
+    document_parsing_max_concurrent: Annotated[int, Meta(ge=1, le=1000)] = 10
+    """Files that one api or worker process reads at the same time, each in a process of its own."""
+    document_parsing_timeout_s: Annotated[int, Meta(ge=1, le=3600)] = 60
+    """Longest time to read one file; then 422."""
+    document_parsing_memory_bytes: Annotated[int, Meta(ge=256 * 2**20)] = 2 * 2**30
+    """Most memory (address space) to read one file with."""
     key_max_expiration_days: Annotated[int, Meta(ge=1, le=36_500)] | None = None
     """Longest validity of a new key; unset: no maximum."""
     login_key_duration_s: Annotated[int, Meta(ge=1, le=10**9)] = 3600
@@ -148,6 +160,11 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def data_path(self) -> Path:
         """Return the data folder, absolute."""
         return Path(self.data_dir).absolute()
+
+    @property
+    def vectors_path(self) -> Path:
+        """Return the folder of memory-mapped copies of vectors; they can be made again at any time."""
+        return self.data_path / "vectors"
 
     @property
     def redis_socket(self) -> Path:

@@ -25,6 +25,7 @@ from shared.group_commit import open_writer
 from shared.installation import encryption_secret
 from shared.log import configure_logging
 from shared.metrics import Metrics
+from shared.parsing.pool import open_parsers
 from shared.process import tune_collector
 from shared.queue.connections import open_pool
 from shared.queue.job_queue import JobQueue
@@ -39,6 +40,7 @@ from worker.batches.advance import advance_batches
 from worker.context import Runtime
 from worker.engine import LeasedWorker
 from worker.job_worker import JobWorker
+from worker.knowledge_sweep import tend_documents
 from worker.leases import new_token
 from worker.providers import build_adapters
 from worker.reconciler import Reconciler, reconcile
@@ -78,12 +80,14 @@ async def open_runtime(settings: Settings, redis: Any, name: str) -> AsyncIterat
         for part in (routing, pace, metrics):
             part.start()
             stack.push_async_callback(part.close)
+        parsers = open_parsers(settings)
+        stack.push_async_callback(parsers.close)
         yield Runtime(
             name=name, settings=settings, database=database, files=open_file_store(settings),
             uploads=open_file_store(settings, UPLOADS), writer=writer, replies=replies, redis=redis,
             platform=platform, webhooks=webhooks, box=box,
             gate=Gate(redis, settings.rate_limiting_strategy), directory=directory, routing=routing,
-            adapters=build_adapters(http), pace=pace, metrics=metrics,
+            adapters=build_adapters(http), pace=pace, metrics=metrics, parsers=parsers,
         )  # fmt: skip
 
 
@@ -94,11 +98,12 @@ def build_workers(settings: Settings, runtime: Runtime, redis: Any, token: str) 
         "keep_result": 0,
     }  # fmt: skip
     inference, platform = (open_lane(open_pool(settings.effective_redis_url()), lane) for lane in (INFERENCE, PLATFORM))
-    reconciler = Reconciler(runtime=runtime, redis=redis, queue=JobQueue(redis))
+    reconciler = Reconciler(runtime=runtime, redis=redis, queue=JobQueue(redis), platform=JobQueue(platform))
     return [
         JobWorker(run_job, redis_pool=inference, max_jobs=settings.worker_slots, ctx={"runtime": runtime}, **options),
-        LeasedWorker(
-            [deliver_webhook],
+        JobWorker(
+            run_job,
+            others=[deliver_webhook],
             redis_pool=platform,
             max_jobs=_PLATFORM_SLOTS,
             cap=MOST_IN_FLIGHT,
@@ -106,6 +111,7 @@ def build_workers(settings: Settings, runtime: Runtime, redis: Any, token: str) 
             cron_jobs=[
                 cron(reconcile, second=set(range(60)), timeout=120, max_tries=1),
                 cron(advance_batches, second=set(range(60)), timeout=1800, max_tries=1),
+                cron(tend_documents, second={5, 25, 45}, timeout=600, max_tries=1),
                 cron(retain, minute=set(range(0, 60, 10)), second={30}, timeout=600, max_tries=1),
             ],
             **options,

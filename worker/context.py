@@ -10,9 +10,11 @@ from shared.admission.gate import Gate
 from shared.database import Database
 from shared.directory import Directory, Provider, Router
 from shared.files.store import FileStore
+from shared.group_commit.units import Unit
 from shared.group_commit.writer import GroupCommit
 from shared.jobs.messages import JobMessage
 from shared.metrics import Metrics
+from shared.parsing.pool import ParserPool
 from shared.queue.job_queue import JobQueue
 from shared.queue.pace import Pace
 from shared.replies.writer import Reply, ReplyWriter
@@ -49,6 +51,7 @@ class Runtime(Struct, frozen=True, kw_only=True):
     adapters: dict[str, Adapter]
     pace: Pace
     metrics: Metrics
+    parsers: ParserPool
 
 
 class TokenCount(Struct, kw_only=True):
@@ -78,6 +81,8 @@ class Produced(Struct, kw_only=True):
     """Of the body."""
     incomplete_reason: str | None = None
     """Why the answer was cut, of a kind that calls it incomplete then."""
+    statements: Unit = ()
+    """Written in the transaction that ends the job."""
 
 
 class JobContext(Struct, kw_only=True):

@@ -22,7 +22,7 @@ from msgspec import Struct
 from shared.clock import now_ms
 from shared.errors import StoredError
 from shared.jobs.messages import BAND_NUMBERS, JobMessage
-from shared.jobs.schemas import INTERACTIVE
+from shared.jobs.schemas import INGESTION, INTERACTIVE
 from shared.replies.entries import Kind
 from shared.settings import Settings
 from worker.context import JobContext
@@ -48,6 +48,8 @@ class Failure(Struct, frozen=True, kw_only=True):
 def judge(ctx: JobContext, error: ProviderError, max_attempts: int, tried: set[int]) -> Failure:
     """Return what follows from a provider's failure."""
     failure, delay_s = _final(error), None
+    if ctx.message.kind == INGESTION and error.blame not in ("request", "sluice"):
+        failure = _server_error("vectorization_failed", f"Vectorization failed: {failure.message}")
     if any(entry.kind is Kind.CHUNK for entry in ctx.reply.entries if entry.attempt == ctx.attempt):
         log.warning("stream_interrupted", provider_id=ctx.provider.id, message=error.message)
         failure = _server_error("interrupted", "The provider broke the answer off.")

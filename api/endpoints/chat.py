@@ -4,15 +4,16 @@ from collections.abc import Sequence
 from typing import Any, Final, Literal, cast
 
 from msgspec import UNSET, Raw, Struct, json
+from msgspec.structs import replace
 
 from api.call import Call, Draft
+from api.chat_search import find_search, search_for_chat
+from api.chats import CHAT_ERRORS, chat_submission
 from api.http import EventStream, Reply, Routes
-from api.limits import Estimate
 from api.own_jobs import find_own_job, read_result, remove, wait_until_over
 from api.render import metadata_of
-from api.respond import ERRORS, respond_or_stream
+from api.respond import respond_or_stream
 from api.submission import Submission, find_router
-from shared.chat.estimates import estimate_prompt
 from shared.chat.schemas import (
     ChatCompletion,
     ChatCompletionChunk,
@@ -49,22 +50,20 @@ PATH = "/v1/chat/completions"
 async def prepare_chat(draft: Draft, body: ChatCompletionRequest) -> Submission:
     """Return what this request asks for."""
     body.check()
+    args = find_search(body)
     router = await find_router(draft, body.model, CHAT_TYPES)
-    return Submission(
-        kind=CHAT_COMPLETION,
-        endpoint=PATH,
-        router=router,
-        model=body.model,
-        stream=bool(body.stream),
-        store=body.store,
-        metadata=body.metadata,
-        end_user=body.user,
-        estimate=_estimate(body),
-        is_flex=body.service_tier == "flex",
-    )
+    submission = chat_submission(PATH, router, body)
+    if args is None:
+        return submission
+
+    async def search(call: Call) -> Submission:
+        await search_for_chat(call, body, args)
+        return chat_submission(PATH, router, json.decode(call.body, type=ChatCompletionRequest, strict=False))
+
+    return replace(submission, search=search)
 
 
-@routes.post(PATH, raises=ERRORS, accepted=Job, prepare=prepare_chat)
+@routes.post(PATH, raises=CHAT_ERRORS, accepted=Job, prepare=prepare_chat)
 async def create_chat_completion(
     call: Call, body: ChatCompletionRequest
 ) -> Reply[ChatCompletion] | EventStream[ChatCompletionChunk]:
@@ -72,15 +71,9 @@ async def create_chat_completion(
 
     With `stream: true` the answer is a stream of chunks that ends with `data: [DONE]`; the id of each event is a cursor
     of `/v1/jobs/{job_id}/events`, where a broken stream can be resumed.  With `Prefer: respond-async` the answer is 202
-    and a job.
+    and a job.  With a search tool, what is found in collections is given to the model, and named in `search_results`.
     """
     return await respond_or_stream(call, await prepare_chat(call, body))
-
-
-def _estimate(body: ChatCompletionRequest) -> Estimate:
-    answers = body.n or 1
-    output_tokens = (body.max_completion_tokens or body.max_tokens or 0) * answers
-    return Estimate(prompt_tokens=estimate_prompt(body), output_tokens=output_tokens, answers=answers)
 
 
 @routes.get(PATH, raises=(InvalidCursorError,))

@@ -11,6 +11,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from shared.errors import InvalidFieldError
 from shared.jobs.schemas import Metadata
 from shared.lists import CursorPage
+from shared.search.schemas import SearchArgs
 from shared.usage.schemas import Usage
 
 Role = Literal["system", "user", "assistant", "tool", "developer", "function"]
@@ -52,7 +53,9 @@ class ChatCompletionRequest(Struct, kw_only=True):
     stream_options: dict[str, Any] | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
-    tools: list[dict[str, Any]] | None = None
+    tools: Annotated[
+        list[dict[str, Any]] | None, Meta(description="One may be `type: search`, with members of /v1/search.")
+    ] = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     reasoning_effort: str | None = None
@@ -60,6 +63,8 @@ class ChatCompletionRequest(Struct, kw_only=True):
     metadata: Metadata | None = None
     store: bool | None = None
     user: Annotated[str, Meta(max_length=512, pattern=r"^[^\x00]*$")] | None = None
+    search: Annotated[bool | None, Meta(description="Older spelling of the search tool, with `search_args`.")] = None
+    search_args: SearchArgs | None = None
 
     def check(self) -> None:
         """Raise `InvalidFieldError` if members contradict one another."""
@@ -124,6 +129,8 @@ class ChatCompletion(Struct, kw_only=True):
     system_fingerprint: str | None
     search_results: list[Any]
     object: Literal["chat.completion"]
+    retrieval: Any | UnsetType = UNSET
+    """Of a RAG chat: the passages, and what finding them cost."""
 
 
 class ChatCompletionChunk(Struct, kw_only=True):
@@ -135,6 +142,10 @@ class ChatCompletionChunk(Struct, kw_only=True):
     choices: list[ChunkChoice]
     usage: Usage | None
     object: Literal["chat.completion.chunk"]
+    search_results: list[Any] | UnsetType = UNSET
+    """In the last chunk, of a chat with a search tool."""
+    retrieval: Any | UnsetType = UNSET
+    """In the last chunk, of a RAG chat."""
 
 
 class StoredChatCompletion(ChatCompletion, kw_only=True):

@@ -32,7 +32,8 @@ RESPONSE: Final = "response"
 AUDIO_TRANSCRIPTION: Final = "audio.transcription"
 AUDIO_SPEECH: Final = "audio.speech"
 OCR: Final = "ocr"
-KINDS_WITH_FILES: Final = frozenset({AUDIO_TRANSCRIPTION, OCR})
+INGESTION: Final = "ingestion"
+KINDS_WITH_FILES: Final = frozenset({AUDIO_TRANSCRIPTION, OCR, INGESTION})
 """A job of these may have a file, see `shared.files.store`."""
 ALIAS_PREFIX: Final = {CHAT_COMPLETION: "chatcmpl-", COMPLETION: "cmpl-", EMBEDDING: "embd-", RESPONSE: "resp_"}
 """Kind → prefix of the id that its own route gives out."""

@@ -9,6 +9,7 @@ from shared.jobs.schemas import (
     CHAT_COMPLETION,
     COMPLETION,
     EMBEDDING,
+    INGESTION,
     OCR,
     RERANK,
     RESPONSE,
@@ -17,6 +18,7 @@ from worker.context import JobContext, Produced, Runtime
 from worker.jobs.chat import run_chat, to_chat_body
 from worker.jobs.completion import run_completion, to_completion_body
 from worker.jobs.embedding import run_embedding, to_embedding_body
+from worker.jobs.ingestion import run_ingestion
 from worker.jobs.ocr import run_ocr
 from worker.jobs.rerank import run_rerank, to_rerank_body
 from worker.jobs.response import run_response
@@ -32,6 +34,7 @@ KINDS: dict[str, Callable[[JobContext], Awaitable[Produced]]] = {
     AUDIO_TRANSCRIPTION: run_transcription,
     AUDIO_SPEECH: run_speech,
     OCR: run_ocr,
+    INGESTION: run_ingestion,
 }
 """Kind → function that runs one attempt of it."""
 BODIES: dict[str, Callable[[Runtime, Router, Provider, bytes], Awaitable[bytes]]] = {

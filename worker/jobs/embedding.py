@@ -75,11 +75,10 @@ async def run_embedding(ctx: JobContext) -> Produced:
             members["input"] = Raw(json.encode(batch))
         reply = await call_provider(ctx, "embedding", json.encode(members))
         try:
-            answer = _ANSWER.decode(reply.body)
-            vectors = [_to_wanted(vector, asked) for vector in _in_order(answer.data, len(batch))]
+            written, reported = decode_answer(reply.body, len(batch))
+            vectors = [_to_wanted(vector, asked) for vector in written]
         except (*MALFORMED, ValueError, struct.error, OverflowError) as error:
             raise malformed(error) from error
-        reported = to_prompt_tokens(answer.usage)
         tokens = count_input_tokens(batch) if reported is None else reported
         return _Batch(vectors, tokens, reported is None, request_id_of(reply))
 
@@ -105,6 +104,15 @@ async def _read(runtime: Runtime, router: Router, provider: Provider, request: b
     members = to_members(readable, provider.model_name, "embedding")
     members.pop("encoding_format", None)
     return asked, members
+
+
+def decode_answer(body: bytes, expected: int) -> tuple[list[Raw], int | None]:
+    """Return the vectors of a provider's answer in the order of the inputs, and the tokens it reports.
+
+    Raises `msgspec.DecodeError`, and `ValueError` if they are not one for each input.
+    """
+    answer = _ANSWER.decode(body)
+    return _in_order(answer.data, expected), to_prompt_tokens(answer.usage)
 
 
 def _in_order(data: list[_UpstreamEmbedding], expected: int) -> list[Raw]:

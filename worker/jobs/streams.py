@@ -105,8 +105,12 @@ async def run_stream(
     call: ProviderCall,
     answer: StreamedChoices,
     render: Callable[[JobContext, dict[str, Any], Usage], bytes],
+    extra: Callable[[JobContext, Usage], dict[str, Any]] = lambda _ctx, _usage: {},
 ) -> Produced:
-    """Pass the chunks on as they come; `render` makes the stored answer.  Raises `ProviderError`."""
+    """Pass the chunks on as they come.
+
+    `render` makes the stored answer, `extra` further members of the chunk with the usage.  Raises `ProviderError`.
+    """
     identity = identity_of(ctx) | {"object": answer.object, "usage": NULL}
 
     def take(data: bytes) -> Iterable[bytes]:
@@ -120,10 +124,10 @@ async def run_stream(
     return Produced(
         tokens=answer.count(call.body),
         render=lambda usage: render(ctx, {**answer.kept(), "choices": answer.choices()}, usage),
-        render_last_chunk=lambda usage: _render_last_chunk(ctx, answer, usage),
+        render_last_chunk=lambda usage: _render_last_chunk(ctx, answer, usage, extra(ctx, usage)),
     )
 
 
-def _render_last_chunk(ctx: JobContext, answer: StreamedChoices, usage: Usage) -> bytes:
+def _render_last_chunk(ctx: JobContext, answer: StreamedChoices, usage: Usage, extra: dict[str, Any]) -> bytes:
     identity = {**identity_of(ctx), "object": answer.object}
-    return json.encode({**identity, "choices": EMPTY_LIST, **answer.kept(), "usage": usage})
+    return json.encode({**identity, "choices": EMPTY_LIST, **answer.kept(), "usage": usage, **extra})

@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, json
 
+from shared.chat.retrieved import MEMBER as RETRIEVED
 from shared.jobs.schemas import alias_of
 from shared.request_logs.redaction import clean
 from shared.tokens import count_message_tokens, count_tokens
@@ -94,6 +95,7 @@ def to_members(request: bytes, model_name: str, operation: Operation) -> dict[st
     for name in _OF_THE_JOB:
         if name not in sent:
             members.pop(name, None)
+    members.pop(RETRIEVED, None)
     members["model"] = Raw(json.encode(model_name))
     return members
 
