@@ -10,17 +10,18 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import col, select
 
 from api.call import Call
+from api.frames import read_log
 from api.http import EventStream, Reply
 from api.keyless import has_left, note_unanswered
 from api.render import to_job
+from api.stream_forms import StreamForm, error_event, replayed
 from api.submit import Submitted
-from shared.errors import ErrorBody, ReplayedError, StoredError, WaitExceededError
+from shared.errors import ReplayedError, StoredError, WaitExceededError
 from shared.jobs.queries import LIGHT, get_light
 from shared.jobs.schemas import TERMINAL, WITH_RESULT, public_id
 from shared.jobs.statements import NewJob
 from shared.jobs.tables import JobResultRow, JobRow
-from shared.replies.entries import START, Ending, Entry, Kind, Position, decode_ending, encode_ending, is_next
-from shared.replies.frames import decode_frames
+from shared.replies.entries import START, Ending, Entry, Kind, decode_ending, encode_ending, is_next
 from shared.replies.inbox import Inbox, Waiter
 
 log = structlog.get_logger()
@@ -29,7 +30,6 @@ _LOOK_S: Final = 5.0
 _LOOK_UP_PAGE: Final = 500
 _FROM_DATABASE: Final = (0, 2)
 """Position of an END that the database told; it follows nothing, so the log is read from there, too."""
-RETRY_AFTER_S: Final = 2
 
 
 async def answer(call: Call, submitted: Submitted) -> Reply[Any]:
@@ -65,14 +65,6 @@ async def answer(call: Call, submitted: Submitted) -> Reply[Any]:
     return Reply(body=body, content_type=ending.content_type)
 
 
-def replayed(error: StoredError) -> ReplayedError:
-    """Return the error of a job for the caller who waited for it; Sluice has tried again already."""
-    headers = {"x-should-retry": "false"}
-    if error.status in (429, 503):
-        headers["retry-after"] = str(RETRY_AFTER_S)
-    return ReplayedError(error, headers=headers)
-
-
 def _accepted(call: Call, job: NewJob | JobRow) -> Reply[Any]:
     call.headers["Location"] = f"/v1/jobs/{public_id(job.id)}"
     call.headers["retry-after"] = "1"
@@ -101,19 +93,19 @@ async def _read_body(call: Call, job_id: str) -> bytes:
         return (await session.exec(select(JobResultRow.body).where(JobResultRow.job_id == job_id))).one()
 
 
-def answer_stream(call: Call, submitted: Submitted) -> EventStream[Any]:
-    """Return the answer as server-sent events: chunks, then `[DONE]`."""
+def answer_stream(call: Call, submitted: Submitted, form: StreamForm) -> EventStream[Any]:
+    """Return the answer as server-sent events of this form."""
     if submitted.waiter is None:
         raise TypeError("a caller who does not wait gets a 202")
-    return EventStream(_events(call, submitted.job, submitted.waiter))
+    return EventStream(_events(call, submitted.job, submitted.waiter, form))
 
 
-async def _events(call: Call, job: NewJob, waiter: Waiter) -> AsyncIterator[bytes]:
+async def _events(call: Call, job: NewJob, waiter: Waiter, form: StreamForm) -> AsyncIterator[bytes]:
     """Yield the events of the route's own stream; raises `ReplayedError` if there is an error before the first one."""
     is_over = False
     try:
         with call.state.readers.reading(job.id, counts=job.cancel_when_unread):
-            async for event in _follow(call, job, waiter):
+            async for event in _follow(call, job, waiter, form):
                 yield event
             is_over = True
     except ReplayedError:
@@ -128,7 +120,8 @@ async def _events(call: Call, job: NewJob, waiter: Waiter) -> AsyncIterator[byte
 class _Sent:
     """How far a caller's stream is."""
 
-    def __init__(self) -> None:
+    def __init__(self, form: StreamForm) -> None:
+        self.form = form
         self.last = START
         """Position of the last entry that was taken."""
         self.has_begun = False
@@ -148,18 +141,21 @@ class _Sent:
         self.is_lost = self.is_lost or not is_next(self.last, position)
         if self.is_lost or self.is_restarted:
             return b""
-        if entry.kind is Kind.STARTED and self.has_output:
+        if entry.kind is Kind.STARTED and self.has_output and not self.form.continues:
             self.is_restarted = True
             return b""
         self.last = position
         self.has_output = self.has_output or entry.kind is Kind.CHUNK
         self.has_begun = self.has_begun or self.has_output
-        return to_event(entry) if entry.kind is Kind.CHUNK else b""
+        return self.form.chunk(position, entry.data) if entry.kind is Kind.CHUNK else b""
 
 
-async def _follow(call: Call, job: NewJob, waiter: Waiter) -> AsyncIterator[bytes]:
-    sent, silent_s, keep_alive_s = _Sent(), 0.0, call.state.settings.keep_alive_s
+async def _follow(call: Call, job: NewJob, waiter: Waiter, form: StreamForm) -> AsyncIterator[bytes]:
+    sent, silent_s, keep_alive_s = _Sent(form), 0.0, call.state.settings.keep_alive_s
     pause_s = min(_LOOK_S, keep_alive_s)
+    if first := form.begin():
+        sent.has_begun = True
+        yield first
     while not sent.is_restarted:
         entry = await waiter.next(pause_s)
         if entry is None:
@@ -186,43 +182,25 @@ async def _follow(call: Call, job: NewJob, waiter: Waiter) -> AsyncIterator[byte
 async def _finish(call: Call, job: NewJob, end: Entry, sent: _Sent) -> AsyncIterator[bytes]:
     """Yield what is missing and how the stream ends; raises `ReplayedError` if nothing was sent yet."""
     if sent.is_lost or not is_next(sent.last, end.position):
-        missed = await _read_missed(call, job.id, sent.last)
-        if sent.has_output and any(entry.attempt > sent.last[0] for entry in missed):
+        missed = [entry for entry in await read_log(call, job.id) if entry.position > sent.last]
+        is_other = any(entry.attempt > sent.last[0] for entry in missed)
+        if sent.has_output and is_other and not sent.form.continues:
             yield error_event(_restarted(job))  # the answer that was stored is another one
             return
         for entry in missed:
             sent.has_begun = True
-            yield to_event(entry)
-    yield await _last_event(call, job, decode_ending(end.data), has_sent=sent.has_begun)
+            yield sent.form.chunk(entry.position, entry.data)
+    yield await _last_event(call, job, decode_ending(end.data), sent)
 
 
-async def _read_missed(call: Call, job_id: str, last: Position) -> list[Entry]:
-    """Return the chunks behind `last` from the stored log."""
-    async with call.state.database.read() as session:
-        frames = (await session.exec(select(JobResultRow.frames).where(JobResultRow.job_id == job_id))).first()
-    entries = decode_frames(frames) if frames else []
-    return [entry for entry in entries if entry.kind is Kind.CHUNK and entry.position > last]
-
-
-async def _last_event(call: Call, job: NewJob, ending: Ending, *, has_sent: bool) -> bytes:
-    if ending.http_status < 400:
-        return b"data: [DONE]\n\n"
-    body = ending.body if ending.body is not None else await _read_body(call, job.id)
-    error = replayed(json.decode(body, type=StoredError))
-    if not has_sent:
-        raise error
-    return error_event(error)
-
-
-def to_event(entry: Entry) -> bytes:
-    """Return a chunk as an event whose id is a cursor of /v1/jobs/{job_id}/events."""
-    return b"id: %d-%d\ndata: %b\n\n" % (entry.attempt, entry.seq, entry.data)
-
-
-def error_event(error: ReplayedError) -> bytes:
-    """Return the event by which a stream ends that has begun."""
-    body = ErrorBody(error=error.error(), detail=error.message)
-    return b"data: " + json.encode(body) + b"\n\n"
+async def _last_event(call: Call, job: NewJob, ending: Ending, sent: _Sent) -> bytes:
+    error = None
+    if ending.http_status >= 400:
+        body = ending.body if ending.body is not None else await _read_body(call, job.id)
+        error = json.decode(body, type=StoredError)
+        if not sent.has_begun:
+            raise replayed(error)
+    return await sent.form.end(call, job.id, error)
 
 
 def _restarted(job: NewJob) -> ReplayedError:

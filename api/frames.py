@@ -5,6 +5,7 @@ stream job runs, its frames come from Redis; once it is over, from the database;
 lifecycle frames only, which follow from its row and its attempts.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -70,6 +71,36 @@ def _output(row: JobRow, entries: list[Entry]) -> list[Frame]:
         frames.append(_to_frame(row, entry, had_output=had_output))
         had_output = had_output or entry.kind is Kind.CHUNK
     return frames
+
+
+async def read_log(call: Call, job_id: str) -> list[Entry]:
+    """Return the output that the stored log has, of all attempts."""
+    async with call.state.database.read() as session:
+        stored = (await session.exec(select(JobResultRow.frames).where(JobResultRow.job_id == job_id))).first()
+    return [entry for entry in (decode_frames(stored) if stored else ()) if entry.kind is Kind.CHUNK]
+
+
+async def keep_alive(call: Call, row: JobRow, events: AsyncIterator[bytes | None]) -> AsyncIterator[bytes]:
+    """Yield the events of a job for one reader, and comments while there are none (None); ends when he has gone."""
+    loop, is_over = asyncio.get_running_loop(), False
+    since = loop.time()
+    try:
+        with call.state.readers.reading(row.id, counts=row.cancel_when_unread):
+            async for event in events:
+                if event is not None:
+                    since = loop.time()
+                    yield event
+                    continue
+                transport = call.request.transport
+                if transport is None or transport.is_closing():
+                    return
+                if loop.time() - since >= call.state.settings.keep_alive_s:
+                    since = loop.time()
+                    yield b": keep-alive\n\n"
+            is_over = True
+    finally:
+        if not is_over and row.cancel_when_unread:
+            call.state.readers.leave(row.id)
 
 
 def _to_frame(row: JobRow, entry: Entry, *, had_output: bool) -> Frame:

@@ -76,6 +76,8 @@ class Earlier(Struct, frozen=True):
 
     row: JobRow
     prefers: str
+    is_keyless: bool = False
+    """Found by the request itself: a stock client repeats it."""
 
 
 def key_of(call: Call, endpoint: str, prefer: Prefer) -> NewIdempotencyKey | None:

@@ -1,30 +1,30 @@
 """Answer a request that was sent before with the answer of its job."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
 from msgspec import json
-from sqlmodel import select
 
-from api.answer import error_event, to_event
 from api.call import Call
+from api.frames import read_log
 from api.http import EventStream, Reply
 from api.idempotency import ASYNC, ASYNC_WAIT, REPLAYED, Earlier, IdempotencyInFlightError
 from api.own_jobs import read_result, wait_until_over
 from api.prefer import Prefer
 from api.render import error_of, gone, polling_headers, to_job
+from api.stream_forms import StreamForm
 from shared.errors import ReplayedError, WaitExceededError
 from shared.jobs.schemas import TERMINAL, WITH_RESULT, public_id
-from shared.jobs.tables import JobResultRow, JobRow
-from shared.replies.entries import Kind
-from shared.replies.frames import decode_frames
+from shared.jobs.tables import JobRow
 
 _SOONEST_MS: Final = 200
 _LATEST_MS: Final = 5000
 
 
-async def replay(call: Call, earlier: Earlier, prefer: Prefer) -> Reply[Any] | EventStream[Any]:
+async def replay(
+    call: Call, earlier: Earlier, prefer: Prefer, form_of: Callable[[JobRow], StreamForm]
+) -> Reply[Any] | EventStream[Any]:
     """Return what the first request got, or gets.
 
     Raises:
@@ -52,7 +52,7 @@ async def replay(call: Call, earlier: Earlier, prefer: Prefer) -> Reply[Any] | E
         poll_ms = int(polling_headers(row)["openai-poll-after-ms"])
         raise IdempotencyInFlightError(location, min(max(poll_ms, _SOONEST_MS), _LATEST_MS))
     if row.stream:
-        return await _replay_stream(call, row)
+        return await _replay_stream(call, row, form_of(row))
     body, content_type = await read_result(call, row)
     return Reply(body=body, content_type=content_type)
 
@@ -66,21 +66,18 @@ async def _wait(call: Call, row: JobRow, prefer: Prefer) -> JobRow:
     return row
 
 
-async def _replay_stream(call: Call, row: JobRow) -> EventStream[Any]:
+async def _replay_stream(call: Call, row: JobRow, form: StreamForm) -> EventStream[Any]:
     """Return the stream from the log; raises `ReplayedError` if it ended before its first chunk."""
-    async with call.state.database.read() as session:
-        frames = (await session.exec(select(JobResultRow.frames).where(JobResultRow.job_id == row.id))).first()
-    entries = [entry for entry in (decode_frames(frames) if frames else ()) if entry.kind is Kind.CHUNK]
-    chunks = [to_event(entry) for entry in entries if entry.attempt == row.attempt]
-    stored = error_of(row)
-    if stored is None or row.status in WITH_RESULT:
-        return EventStream(_each([*chunks, b"data: [DONE]\n\n"]))
-    error = ReplayedError(stored, headers={"x-should-retry": "false"})
-    if not chunks:
-        raise error
-    return EventStream(_each([*chunks, error_event(error)]))
+    first, entries = form.begin(), await read_log(call, row.id)
+    chunks = [
+        form.chunk(entry.position, entry.data) for entry in entries if form.continues or entry.attempt == row.attempt
+    ]
+    error = None if row.status in WITH_RESULT else error_of(row)
+    if error is not None and not chunks and not first:
+        raise ReplayedError(error, headers={"x-should-retry": "false"})
+    return EventStream(_each([first, *chunks, await form.end(call, row.id, error)]))
 
 
 async def _each(events: list[bytes]) -> AsyncIterator[bytes]:
-    for event in events:
+    for event in filter(None, events):
         yield event

@@ -1,6 +1,7 @@
 """An inference request from its job to its answer: make the job, or find the one that was made before, and answer."""
 
 import sqlite3
+from collections.abc import Callable
 from typing import Any, Final, cast
 
 import asyncpg
@@ -12,11 +13,14 @@ from api.idempotency import IDEMPOTENCY_ERRORS, WAIT, Earlier, find_earlier, key
 from api.keyless import find_unanswered
 from api.prefer import NO_PREFERENCE, Prefer, parse_prefer
 from api.replay import replay
+from api.stream_forms import StreamForm, chunk_form
 from api.submission import Submission
-from api.submit import INFERENCE_ERRORS, submit
+from api.submit import INFERENCE_ERRORS, Submitted, submit
 from shared.audio.voices import VoiceNotFoundError
 from shared.errors import ContextLengthError, GoneError, StorageUnavailableError
 from shared.files.errors import FileTooLargeError, UnsupportedFileTypeError
+from shared.jobs.statements import NewJob
+from shared.jobs.tables import JobRow
 from shared.ssrf import UrlNotAllowedError
 
 ERRORS: Final = (*INFERENCE_ERRORS, *IDEMPOTENCY_ERRORS, GoneError)
@@ -33,27 +37,38 @@ async def respond(call: Call, submission: Submission) -> Reply[Any]:
     return cast(Reply[Any], await respond_or_stream(call, submission))
 
 
-async def respond_or_stream(call: Call, submission: Submission) -> Reply[Any] | EventStream[Any]:
+async def respond_or_stream(
+    call: Call, submission: Submission, form_of: Callable[[NewJob | JobRow], StreamForm] = chunk_form
+) -> Reply[Any] | EventStream[Any]:
     """Make the job and return its answer, or that of the job which a request with this idempotency key made before."""
-    prefer = _preference(call)
+    prefer = preference_of(call)
+    found = await submit_once(call, submission, prefer)
+    if isinstance(found, Earlier):
+        if found.is_keyless:
+            prefer = Prefer(wait_s=found.row.timeout_s if prefer.wait_s is None else prefer.wait_s)
+        return await replay(call, found, prefer, form_of)
+    if submission.stream and found.waiter is not None:
+        return answer_stream(call, found, form_of(found.job))
+    return await answer(call, found)
+
+
+async def submit_once(call: Call, submission: Submission, prefer: Prefer) -> Submitted | Earlier:
+    """Make the job, or return the one that this request, or one with its idempotency key, made before."""
     key = key_of(call, submission.endpoint if call.options is None else "/v1/jobs", prefer)
     if key is not None and (earlier := await find_earlier(call, key)) is not None:
-        return await replay(call, earlier, prefer)
+        return earlier
     if key is None and prefer.waits and (row := await find_unanswered(call, submission.endpoint)) is not None:
-        wait_s = row.timeout_s if prefer.wait_s is None else prefer.wait_s
-        return await replay(call, Earlier(row, WAIT), Prefer(wait_s=wait_s))
+        return Earlier(row, WAIT, is_keyless=True)
     try:
-        submitted = await submit(call, submission, prefer, key)
+        return await submit(call, submission, prefer, key)
     except _DUPLICATE as error:  # of the key: a request of the same moment was first
         if key is None or (earlier := await find_earlier(call, key)) is None:
             raise StorageUnavailableError from error
-        return await replay(call, earlier, prefer)
-    if submission.stream and submitted.waiter is not None:
-        return answer_stream(call, submitted)
-    return await answer(call, submitted)
+        return earlier
 
 
-def _preference(call: Call) -> Prefer:
+def preference_of(call: Call) -> Prefer:
+    """Return how the caller wants to be answered."""
     if call.options is not None:
         return Prefer(respond_async=True)
     header = call.request.headers.getall("Prefer", None)

@@ -1,6 +1,5 @@
 """GET /v1/jobs, and /v1/jobs/{job_id} with its result, events, attempts and cancel.  Reads change nothing."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,7 +8,7 @@ from redis.exceptions import RedisError
 from sqlmodel import col, select
 
 from api.call import Call
-from api.frames import available_frames, follow_frames, frames_so_far, to_sse
+from api.frames import available_frames, follow_frames, frames_so_far, keep_alive, to_sse
 from api.http import EventStream, Reply, Routes
 from api.own_jobs import cancel, find_own_job, read_result, remove, wait_until_over
 from api.render import polling_headers, to_attempt, to_job
@@ -138,7 +137,7 @@ async def list_job_events(call: Call, job_id: str, query: EventsQuery) -> EventL
         _, frames = await frames_so_far(call, row.id)
         if after >= frames[-1].position:
             return Reply(body=b"", status=204)
-    return EventStream(_job_events(call, row, after))
+    return EventStream(keep_alive(call, row, _job_events(call, row, after)))
 
 
 def _cursor(text: str | None) -> Position:
@@ -159,29 +158,10 @@ async def _event_list(call: Call, row: JobRow, after: Position, limit: int) -> E
     return EventList(data=items, has_more=len(frames) > limit)
 
 
-async def _job_events(call: Call, row: JobRow, after: Position) -> AsyncIterator[bytes]:
-    keep_alive_s, silent_s, is_over = call.state.settings.keep_alive_s, 0.0, False
-    loop = asyncio.get_running_loop()
-    try:
-        with call.state.readers.reading(row.id, counts=row.cancel_when_unread):
-            yield b"retry: 2000\n\n"
-            since = loop.time()
-            async for frame in follow_frames(call, row.id, after):
-                if frame is not None:
-                    since = loop.time()
-                    yield to_sse(frame)
-                    continue
-                silent_s = loop.time() - since
-                transport = call.request.transport
-                if transport is None or transport.is_closing():
-                    return
-                if silent_s >= keep_alive_s:
-                    since = loop.time()
-                    yield b": keep-alive\n\n"
-            is_over = True
-    finally:
-        if not is_over and row.cancel_when_unread:
-            call.state.readers.leave(row.id)
+async def _job_events(call: Call, row: JobRow, after: Position) -> AsyncIterator[bytes | None]:
+    yield b"retry: 2000\n\n"
+    async for frame in follow_frames(call, row.id, after):
+        yield None if frame is None else to_sse(frame)
 
 
 @routes.get("/v1/jobs/{job_id}/attempts", raises=(NotFoundError, GoneError))

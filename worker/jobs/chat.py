@@ -4,13 +4,13 @@ from collections.abc import Iterable
 from typing import Any
 
 import msgspec
-from msgspec import Raw, Struct, json
+from msgspec import Raw, json
 
 from shared.chat.schemas import AssistantMessage, Choice, ChunkChoice
-from shared.tokens import count_message_tokens, count_tokens
+from shared.tokens import count_tokens
 from shared.usage.schemas import Usage
 from worker.context import JobContext, Produced, TokenCount
-from worker.jobs.streams import StreamedAnswer, run_stream
+from worker.jobs.streams import StreamedChoices, run_stream
 from worker.jobs.upstream import (
     EMPTY_LIST,
     MALFORMED,
@@ -19,6 +19,7 @@ from worker.jobs.upstream import (
     USAGE,
     call_of,
     call_provider,
+    count_chat_prompt,
     identity_of,
     malformed,
     request_id_of,
@@ -27,7 +28,6 @@ from worker.jobs.upstream import (
 )
 
 _COMPLETION, _CHUNK = Raw(b'"chat.completion"'), Raw(b'"chat.completion.chunk"')
-_BYTES_PER_TOKEN = 4
 _CHOICES = json.Decoder(list[Choice])
 _CHUNK_CHOICES = json.Decoder(list[ChunkChoice])
 
@@ -117,7 +117,7 @@ class _Answer:
         return message
 
 
-class _StreamedChat(StreamedAnswer):
+class _StreamedChat(StreamedChoices):
     """A streamed chat, put together choice by choice."""
 
     object = _CHUNK
@@ -155,20 +155,8 @@ class _StreamedChat(StreamedAnswer):
         return _estimate(request, texts)
 
 
-class _CountedRequest(Struct):
-    messages: list[dict[str, Any]]
-    tools: Any = None
-
-
 def _estimate(request: bytes, answers: Iterable[AssistantMessage]) -> TokenCount:
     """Count the text of the request and of all answers."""
-    try:
-        counted = json.decode(request, type=_CountedRequest)
-        prompt = count_message_tokens(counted.messages)
-        if counted.tools:
-            prompt += count_tokens(json.encode(counted.tools).decode())
-    except (msgspec.DecodeError, RecursionError):  # a number or a depth that Python cannot hold, but a provider may
-        prompt = len(request) // _BYTES_PER_TOKEN
     completion = 0
     for answer in answers:
         completion += sum(
@@ -179,4 +167,4 @@ def _estimate(request: bytes, answers: Iterable[AssistantMessage]) -> TokenCount
         for call in answer.tool_calls or ():
             if call.function is not None:
                 completion += count_tokens(f"{call.function.name or ''} {call.function.arguments or ''}")
-    return TokenCount(prompt=prompt, completion=completion, is_estimated=True)
+    return TokenCount(prompt=count_chat_prompt(request), completion=completion, is_estimated=True)

@@ -10,7 +10,7 @@ from shared.text_input import TextInput, to_inputs
 from shared.tokens import count_input_tokens, count_tokens
 from shared.usage.schemas import Usage
 from worker.context import JobContext, Produced, TokenCount
-from worker.jobs.streams import StreamedAnswer, run_stream
+from worker.jobs.streams import StreamedChoices, run_stream
 from worker.jobs.upstream import (
     MALFORMED,
     MEMBERS,
@@ -78,7 +78,7 @@ class _Text:
         self.logprobs: dict[str, list[Any]] = {}
 
 
-class _StreamedCompletion(StreamedAnswer):
+class _StreamedCompletion(StreamedChoices):
     """A streamed completion, put together choice by choice."""
 
     object = _TEXT_COMPLETION

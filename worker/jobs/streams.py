@@ -1,8 +1,8 @@
 """Streamed answers: chunks on their way to the caller, and what is put together from them for the ledger."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
 
 import msgspec
 from msgspec import Raw, json
@@ -19,9 +19,6 @@ _KEPT = ("service_tier", "system_fingerprint")
 class StreamedAnswer(ABC):
     """A streamed answer as far as it has come; a kind says what its choices are."""
 
-    object: Raw
-    """Of its chunks."""
-
     def __init__(self) -> None:
         self.usage: TokenCount | None = None
         self.members: dict[str, Any] = {}
@@ -33,10 +30,6 @@ class StreamedAnswer(ABC):
     @abstractmethod
     def add(self, choices: Raw) -> bool:
         """Take the choices of one chunk; returns False if there are none.  Raises `msgspec.DecodeError`."""
-
-    @abstractmethod
-    def choices(self) -> list[dict[str, Any]]:
-        """Return the choices of the answer as if it had not been streamed."""
 
     @abstractmethod
     def estimate(self, request: bytes) -> TokenCount:
@@ -62,41 +55,75 @@ class StreamedAnswer(ABC):
         """Return the tokens: as reported, or else counted."""
         return self.usage or self.estimate(request)
 
+
+class StreamedChoices(StreamedAnswer):
+    """A streamed answer whose chunks are passed on."""
+
+    object: Raw
+    """Of its chunks."""
+
+    @abstractmethod
+    def choices(self) -> list[dict[str, Any]]:
+        """Return the choices of the answer as if it had not been streamed."""
+
     def kept(self) -> dict[str, Raw]:
         """Return what the answer repeats of its chunks."""
         return {name: self.members.get(name, NULL) for name in _KEPT}
 
 
-async def run_stream(
-    ctx: JobContext,
-    call: ProviderCall,
-    answer: StreamedAnswer,
-    render: Callable[[JobContext, dict[str, Any], Usage], bytes],
-) -> Produced:
-    """Pass the chunks on as they come; `render` makes the stored answer.  Raises `ProviderError`."""
-    adapter = ctx.runtime.adapters[ctx.provider.type]
-    identity = identity_of(ctx) | {"object": answer.object, "usage": NULL}
-    async for batch in adapter.stream(call):
+class Progress(Protocol):
+    """How far a streamed answer has come."""
+
+    has_output: bool
+    is_finished: bool
+
+    def count(self, request: bytes) -> TokenCount:
+        """Return the tokens: as reported, or else counted."""
+        ...
+
+
+async def relay(
+    ctx: JobContext, call: ProviderCall, answer: Progress, take: Callable[[bytes], Iterable[bytes]]
+) -> None:
+    """Send what `take` makes of each piece as it comes, until the answer is finished.  Raises `ProviderError`."""
+    async for batch in ctx.runtime.adapters[ctx.provider.type].stream(call):
         chunks: list[bytes] = []
         try:
             for data in batch:
-                if (members := answer.take(data)) is not None:
-                    members.update(identity)
-                    chunks.append(json.encode(members))
+                chunks += take(data)
         finally:  # what came before a broken chunk is the caller's
             if answer.has_output and ctx.first_token_ms is None:
                 ctx.first_token_ms = now_ms()
-                ctx.count_so_far = lambda: answer.count(ctx.request)
+                ctx.count_so_far = lambda: answer.count(call.body)
             await ctx.reply.push(chunks)
     if not answer.is_finished:
         raise ProviderError("The provider closed the stream before its end.", reason="broken_stream")
+
+
+async def run_stream(
+    ctx: JobContext,
+    call: ProviderCall,
+    answer: StreamedChoices,
+    render: Callable[[JobContext, dict[str, Any], Usage], bytes],
+) -> Produced:
+    """Pass the chunks on as they come; `render` makes the stored answer.  Raises `ProviderError`."""
+    identity = identity_of(ctx) | {"object": answer.object, "usage": NULL}
+
+    def take(data: bytes) -> Iterable[bytes]:
+        members = answer.take(data)
+        if members is None:
+            return ()
+        members.update(identity)
+        return (json.encode(members),)
+
+    await relay(ctx, call, answer, take)
     return Produced(
-        tokens=answer.count(ctx.request),
+        tokens=answer.count(call.body),
         render=lambda usage: render(ctx, {**answer.kept(), "choices": answer.choices()}, usage),
         render_last_chunk=lambda usage: _render_last_chunk(ctx, answer, usage),
     )
 
 
-def _render_last_chunk(ctx: JobContext, answer: StreamedAnswer, usage: Usage) -> bytes:
+def _render_last_chunk(ctx: JobContext, answer: StreamedChoices, usage: Usage) -> bytes:
     identity = {**identity_of(ctx), "object": answer.object}
     return json.encode({**identity, "choices": EMPTY_LIST, **answer.kept(), "usage": usage})

@@ -11,6 +11,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType, json
 
 from shared.jobs.schemas import alias_of
 from shared.request_logs.redaction import clean
+from shared.tokens import count_message_tokens, count_tokens
 from worker.context import JobContext, TokenCount
 from worker.providers.base import Operation, ProviderCall, ProviderError, ProviderFile, ProviderReply
 from worker.response_cache import CacheLook, cache_key, find_reply
@@ -20,6 +21,7 @@ EMPTY_LIST: Final = Raw(b"[]")
 MEMBERS: Final = json.Decoder(dict[str, Raw])
 MALFORMED: Final = (msgspec.DecodeError, KeyError, RecursionError)
 """What reading a document raises that does not have the form it should have."""
+_BYTES_PER_TOKEN: Final = 4
 _OF_THE_JOB: Final = ("metadata", "store", "user")
 _ALSO_OF_THE_PROVIDER: Final[dict[Operation, tuple[str, ...]]] = {
     "chat": _OF_THE_JOB, "completion": ("user",), "embedding": ("user",),
@@ -139,6 +141,23 @@ def to_prompt_tokens(usage: UpstreamUsage | None) -> int | None:
         return None
     reported = usage.total_tokens if usage.prompt_tokens is None else usage.prompt_tokens
     return None if reported is None else bounded(reported)
+
+
+class _CountedChat(Struct):
+    messages: list[dict[str, Any]]
+    tools: Any = None
+
+
+def count_chat_prompt(request: bytes) -> int:
+    """Return about how many tokens the body of a chat has."""
+    try:
+        counted = json.decode(request, type=_CountedChat)
+        prompt = count_message_tokens(counted.messages)
+        if counted.tools:
+            prompt += count_tokens(json.encode(counted.tools).decode())
+    except (msgspec.DecodeError, RecursionError):  # a number or a depth that Python cannot hold, but a provider may
+        prompt = len(request) // _BYTES_PER_TOKEN
+    return prompt
 
 
 def bounded(tokens: int) -> int:
