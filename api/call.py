@@ -5,6 +5,7 @@ from msgspec import Struct
 
 from api.keys import Caller
 from api.state import State
+from shared.dialects import OPENAI
 from shared.jobs.schemas import CreateJobRequest
 
 
@@ -22,6 +23,8 @@ class Draft(Struct, kw_only=True):
     """How the job is to be run, if it was sent to /v1/jobs."""
     headers: dict[str, str] = {}
     """Sent with the answer, also with an error: `x-job-id`, .."""
+    dialect: str = OPENAI
+    """Which API's defaults and forms count, see `shared.dialects`."""
     model: str | None = None
     """As called; for the request log."""
 

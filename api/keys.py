@@ -13,6 +13,7 @@ from shared.clock import now_ms
 from shared.database import Database
 from shared.directory import Directory
 from shared.errors import AuthenticationError
+from shared.keys.schemas import SUBSCRIPTION_KEY
 from shared.keys.tables import KeyRow
 from shared.organizations.tables import OrganizationRow
 from shared.roles.queries import get_router_limits
@@ -51,6 +52,10 @@ class Caller(Struct, frozen=True, kw_only=True):
     """Of the role, by router; shared by all its callers."""
     budgets: CallerBudgets
     priority: int
+    dialect: str | None = None
+    """Of the key."""
+    is_subscription: bool = False
+    """Whether the key is that of a subscription, which has a usage of its own."""
     key_expires_ms: int | None
     account_expires_ms: int | None
 
@@ -175,6 +180,8 @@ def _caller(
         limits=limits,
         budgets=_budgets(user, organization),
         priority=user.priority,
+        dialect=key.dialect,
+        is_subscription=key.kind == SUBSCRIPTION_KEY,
         key_expires_ms=key.expires_ms,
         account_expires_ms=user.expires_ms,
     )

@@ -5,12 +5,14 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 from aiohttp import web
+from msgspec import Raw, json
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from api.call import CALL, Call
 from api.http import JSON, common_headers
 from api.state import STATE
+from shared.dialects import OPENAI, VULTR, mount_of
 from shared.errors import (
     ApiError,
     MethodNotAllowedError,
@@ -48,7 +50,14 @@ async def render_errors(request: web.Request, handler: Next) -> web.StreamRespon
         log.exception("unhandled_error", path=request.path, request_id=_call(request).request_id)
         error = ApiError("An unexpected error occurred")
     headers = common_headers(_call(request)) | error.extra_headers | {"Content-Type": JSON}
-    return web.Response(status=error.http_status, body=error.body(), headers=headers)
+    return web.Response(status=error.http_status, body=_body(error, _call(request).dialect), headers=headers)
+
+
+def _body(error: ApiError, dialect: str) -> bytes:
+    """Return the error as the API of the caller has it: Vultr's has the message once more."""
+    if dialect != VULTR:
+        return error.body()
+    return json.encode({**json.decode(error.body(), type=dict[str, Raw]), "message": error.message})
 
 
 def _of_database(caught: Exception, request: web.Request) -> ApiError:
@@ -77,5 +86,6 @@ def _call(request: web.Request) -> Call:
         call = request[CALL] = Call(
             caller=None,  # type: ignore[arg-type]  # nobody asked who it is
             state=request.app[STATE], request=request, request_id=new_id("req_"), started=time.perf_counter(),
+            dialect=mount_of(request.path) or OPENAI,
         )  # fmt: skip
     return call

@@ -51,7 +51,7 @@ async def retry(call: Call, row: JobRow) -> Reply[Any]:
     if row.status not in _RETRYABLE:
         raise JobNotRetryableError(row.status)
     endpoint = call.request.app[REQUESTS][row.endpoint]
-    call.options = _options(row)
+    call.options, call.dialect = _options(row), row.dialect
     request = await _read(call, row, endpoint)
     if endpoint.prepare is None:
         raise TypeError(f"{endpoint.path} makes no jobs")

@@ -5,12 +5,13 @@ looks at once.  So a change is effective everywhere within a second, and a reque
 """
 
 import asyncio
+from collections.abc import Mapping
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from cryptography.exceptions import InvalidTag
-from msgspec import Struct
+from msgspec import Struct, json
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -44,6 +45,7 @@ class Provider(Struct, frozen=True, kw_only=True):
     """Share of the attempts with the strategy `weighted`."""
     qos_metric: str | None
     qos_limit: float | None
+    updated_ms: int = 0
 
     @property
     def most_attempts(self) -> int | None:
@@ -70,6 +72,12 @@ class Router(Struct, frozen=True, kw_only=True):
     max_context_length: int | None
     created_ms: int
     providers: tuple[Provider, ...]
+    default_parameters: Mapping[str, Any] = {}
+    """Of chats that leave them out."""
+    display_name: str | None = None
+    description: str = ""
+    has_tools: bool | None = None
+    """Whether the model can call tools; None: not known."""
 
     @property
     def is_free(self) -> bool:
@@ -187,6 +195,10 @@ async def _load(session: AsyncSession, box: SecretBox | None) -> dict[int, Route
             price_prompt=Decimal(router.price_prompt),
             price_completion=Decimal(router.price_completion),
             max_context_length=router.max_context_length,
+            default_parameters=json.decode(router.default_parameters) if router.default_parameters else {},
+            display_name=router.display_name,
+            description=router.description,
+            has_tools=router.tools,
             created_ms=router.created_ms,
             providers=tuple(providers.get(router_id, ())),
         )
@@ -234,4 +246,5 @@ def _provider(row: ProviderRow, box: SecretBox | None) -> Provider:
         weight=row.weight,
         qos_metric=row.qos_metric,
         qos_limit=row.qos_limit,
+        updated_ms=row.updated_ms,
     )

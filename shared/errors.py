@@ -362,7 +362,7 @@ class ReplayedError(ApiError):
         )
 
 
-def to_unprocessable(error: msgspec.ValidationError, origin: Sequence[str]) -> UnprocessableEntityError:
+def to_unprocessable(error: msgspec.ValidationError, origin: Sequence[str | int]) -> UnprocessableEntityError:
     """Translate msgspec's message, ``Expected `int` >= 1 - at `$.max_tokens` ``, into a location and a text."""
     message, _, path = str(error).partition(" - at `")
     path = path.rpartition("` in `")[2]  # a key of a dict is reported as "key in" its dict
@@ -372,4 +372,4 @@ def to_unprocessable(error: msgspec.ValidationError, origin: Sequence[str]) -> U
     if message.startswith("Object missing required field `"):
         loc.append(message.split("`")[1])
         return UnprocessableEntityError(loc, message, "missing")
-    return UnprocessableEntityError(loc, message)
+    return UnprocessableEntityError(loc, message, "type_error" if ", got `" in message else "value_error")

@@ -58,6 +58,12 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Longest validity of a new key; unset: no maximum."""
     login_key_duration_s: Annotated[int, Meta(ge=1, le=10**9)] = 3600
     """Validity of the key that a login gives out."""
+    vultr_defaults: Literal["1.2.0", "1.3.0"] = "1.2.0"
+    """Version of Vultr's API whose defaults its dialect has."""
+    default_chat_model: str | None = None
+    """Model of chats that name none; unset: they are refused."""
+    default_embedding_model: str | None = None
+    """The same for embeddings."""
     max_body_bytes: Count = 32 * 1024 * 1024
     """Largest request body; above: 413."""
     speech_max_characters: Count = 2000

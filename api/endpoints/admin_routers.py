@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Any, Final
 
-from msgspec import UNSET
+from msgspec import UNSET, json
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.audit import audit
@@ -20,7 +20,7 @@ from shared.routers.queries import count_providers, get_router, insert_router, l
 from shared.routers.queries import delete_router as remove_router
 from shared.routers.queries import list_routers as query_routers
 from shared.routers.queries import update_router as change_router
-from shared.routers.schemas import CreateRouterRequest, Router, UpdateRouterRequest
+from shared.routers.schemas import CreateRouterRequest, DefaultParameters, Router, UpdateRouterRequest
 from shared.routers.tables import RouterRow
 
 routes = Routes("Admin: routers")
@@ -40,6 +40,11 @@ async def create_router(call: Call, body: CreateRouterRequest) -> Router:
         fallback_id=body.fallback,
         cache_ttl_s=body.cache_ttl,
         cache_charge=body.cache_charge,
+        default_parameters=_parameters(body.default_parameters),
+        display_name=None if body.display_name is None else trimmed(body.display_name, "display_name"),
+        description=body.description.strip(),
+        tools=body.tools,
+        is_small=body.small,
         price_prompt=_price(body.cost_prompt_tokens, "cost_prompt_tokens"),
         price_completion=_price(body.cost_completion_tokens, "cost_completion_tokens"),
         created_ms=now,
@@ -57,6 +62,12 @@ async def create_router(call: Call, body: CreateRouterRequest) -> Router:
 
 def _aliases(aliases: list[str]) -> list[str]:
     return list(dict.fromkeys(trimmed(alias, "aliases") for alias in aliases))
+
+
+def _parameters(parameters: DefaultParameters | None) -> str | None:
+    """Return the parameters as they are stored; None if there are none."""
+    text = "{}" if parameters is None else json.encode(parameters).decode()
+    return None if text == "{}" else text
 
 
 def _price(price: Decimal, name: str) -> str:
@@ -140,10 +151,27 @@ def _changes(body: UpdateRouterRequest) -> dict[str, Any]:
         changes["cache_ttl_s"] = body.cache_ttl
     if body.cache_charge is not None:
         changes["cache_charge"] = body.cache_charge
+    changes |= _described(body)
     if body.cost_prompt_tokens is not None:
         changes["price_prompt"] = _price(body.cost_prompt_tokens, "cost_prompt_tokens")
     if body.cost_completion_tokens is not None:
         changes["price_completion"] = _price(body.cost_completion_tokens, "cost_completion_tokens")
+    return changes
+
+
+def _described(body: UpdateRouterRequest) -> dict[str, Any]:
+    """Return the new values of what a router tells of itself."""
+    changes: dict[str, Any] = {}
+    if body.default_parameters is not UNSET:
+        changes["default_parameters"] = _parameters(body.default_parameters)
+    if body.display_name is not UNSET:
+        changes["display_name"] = None if body.display_name is None else trimmed(body.display_name, "display_name")
+    if body.description is not None:
+        changes["description"] = body.description.strip()
+    if body.tools is not UNSET:
+        changes["tools"] = body.tools
+    if body.small is not None:
+        changes["is_small"] = body.small
     return changes
 
 
@@ -176,6 +204,11 @@ def _to_router(row: RouterRow, aliases: list[str], providers: int) -> Router:
         fallback=row.fallback_id,
         cache_ttl=row.cache_ttl_s,
         cache_charge=row.cache_charge,  # type: ignore[arg-type]
+        default_parameters=json.decode(row.default_parameters or "{}", type=DefaultParameters),
+        display_name=row.display_name,
+        description=row.description,
+        tools=row.tools,
+        small=row.is_small,
         vector_size=row.vector_size,
         max_context_length=row.max_context_length,
         cost_prompt_tokens=float(row.price_prompt),

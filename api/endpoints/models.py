@@ -60,7 +60,9 @@ def _chat_model(router: Router) -> ChatModel:
     return ChatModel(
         model=router.name,
         id=router.name,
-        description="",
+        description=router.description,
         context_length=router.max_context_length,
-        features=ChatFeatures(stream=True, tools=True, vision=router.type == "image-text-to-text"),
+        features=ChatFeatures(
+            stream=True, tools=router.has_tools is not False, vision=router.type == "image-text-to-text"
+        ),
     )

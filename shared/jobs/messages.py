@@ -41,6 +41,7 @@ class JobMessage(Struct, array_like=True, frozen=True, kw_only=True):
     admission: Admission | None
     request: bytes | None
     """None if it has to be read from the row."""
+    dialect: str = "openai"
 
     def __repr__(self) -> str:
         """Return a short form: arq prints the arguments of jobs, and a prompt has no place in a log."""
@@ -71,5 +72,6 @@ def message_of(row: JobRow | NewJob, request: bytes | None = None) -> JobMessage
         on_worker_lost=row.on_worker_lost,
         inbox=row.inbox,
         admission=decode_admission(row.admission),
+        dialect=row.dialect,
         request=None if request is None or len(request) > INLINE_BYTES_OF_BAND[row.band] else request,
     )

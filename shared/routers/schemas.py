@@ -16,6 +16,26 @@ CacheCharge = Literal["free", "full"]
 Alias = Annotated[str, Meta(min_length=1, max_length=64)]
 
 
+class DefaultParameters(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Parameters of chats that leave them out; those of the request go first."""
+
+    max_tokens: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    top_k: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
+    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    repetition_penalty: Annotated[float, Meta(gt=0, le=100)] | None = None
+    frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    stop: Annotated[list[Annotated[str, Meta(min_length=1, max_length=255)]], Meta(max_length=4)] | None = None
+
+
+DisplayName = Annotated[str, Meta(min_length=1, max_length=255, description="Of lists of models; null: the name.")]
+Description = Annotated[str, Meta(max_length=2000)]
+Tools = Annotated[bool, Meta(description="Whether the model can call tools; null: not known.")]
+Small = Annotated[bool, Meta(description="Of a model that speaks: its characters are counted apart in the usage.")]
+
+
 class CreateRouterRequest(Struct, kw_only=True):
     """A new public model; prices are money per million tokens; `fallback` is asked when all its providers are out."""
 
@@ -26,12 +46,20 @@ class CreateRouterRequest(Struct, kw_only=True):
     fallback: RowId | None = None
     cache_ttl: CacheTtl | None = None
     cache_charge: CacheCharge = "free"
+    default_parameters: DefaultParameters | None = None
+    display_name: DisplayName | None = None
+    description: Description = ""
+    tools: Tools | None = None
+    small: Small = False
     cost_prompt_tokens: Price = Decimal(0)
     cost_completion_tokens: Price = Decimal(0)
 
 
 class UpdateRouterRequest(Struct, kw_only=True):
-    """What is absent or null stays, but null removes fallback and cache; `aliases` are replaced as a whole."""
+    """What is absent or null stays, but null removes fallback, cache, default parameters, display name and `tools`.
+
+    `aliases` are replaced as a whole.
+    """
 
     name: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
     type: ModelType | None = None
@@ -40,6 +68,11 @@ class UpdateRouterRequest(Struct, kw_only=True):
     fallback: RowId | UnsetType | None = UNSET
     cache_ttl: CacheTtl | UnsetType | None = UNSET
     cache_charge: CacheCharge | None = None
+    default_parameters: DefaultParameters | UnsetType | None = UNSET
+    display_name: DisplayName | UnsetType | None = UNSET
+    description: Description | None = None
+    tools: Tools | UnsetType | None = UNSET
+    small: Small | None = None
     cost_prompt_tokens: Price | None = None
     cost_completion_tokens: Price | None = None
 
@@ -56,6 +89,11 @@ class Router(Struct, kw_only=True):
     fallback: int | None
     cache_ttl: int | None
     cache_charge: CacheCharge
+    default_parameters: DefaultParameters
+    display_name: str | None
+    description: str
+    tools: bool | None
+    small: bool
     vector_size: int | None
     max_context_length: int | None
     cost_prompt_tokens: float

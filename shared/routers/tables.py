@@ -23,6 +23,14 @@ class RouterRow(SQLModel, table=True):
     """Decimal money per million tokens."""
     price_completion: str = "0"
     max_context_length: int | None = None
+    default_parameters: str | None = None
+    """JSON of `DefaultParameters`; null: none."""
+    display_name: str | None = None
+    description: str = ""
+    tools: bool | None = None
+    """Whether the model can call tools; null: not known."""
+    is_small: bool = False
+    """Counted apart in the usage of speech."""
     vector_size: int | None = None
     created_ms: int = bigint()
     updated_ms: int = bigint()

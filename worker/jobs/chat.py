@@ -10,6 +10,7 @@ from shared.chat.schemas import AssistantMessage, Choice, ChunkChoice
 from shared.tokens import count_tokens
 from shared.usage.schemas import Usage
 from worker.context import JobContext, Produced, TokenCount
+from worker.jobs.dialects import chat_request, shape_chunk, shape_completion
 from worker.jobs.streams import StreamedChoices, run_stream
 from worker.jobs.upstream import (
     EMPTY_LIST,
@@ -34,9 +35,9 @@ _CHUNK_CHOICES = json.Decoder(list[ChunkChoice])
 
 async def run_chat(ctx: JobContext) -> Produced:
     """Run one attempt; raises `ProviderError`."""
-    body = to_upstream(ctx.request, ctx.provider.model_name, "chat", is_stream=ctx.message.stream)
+    body = to_upstream(chat_request(ctx), ctx.provider.model_name, "chat", is_stream=ctx.message.stream)
     if ctx.message.stream:
-        return await run_stream(ctx, call_of(ctx, "chat", body), _StreamedChat(), _render)
+        return await run_stream(ctx, call_of(ctx, "chat", body), _StreamedChat(), _render, shape_chunk)
     reply = await call_provider(ctx, "chat", body)
     try:
         members = MEMBERS.decode(reply.body)
@@ -55,17 +56,16 @@ async def run_chat(ctx: JobContext) -> Produced:
 
 def _render(ctx: JobContext, members: dict[str, Any], usage: Usage) -> bytes:
     """Return the completion: what the provider sent, with our own id, time, model and usage."""
-    return json.encode(
-        {
-            "service_tier": NULL,
-            "system_fingerprint": NULL,
-            "search_results": EMPTY_LIST,
-            **members,
-            **identity_of(ctx),
-            "object": _COMPLETION,
-            "usage": usage,
-        }
-    )
+    whole = {
+        "service_tier": NULL,
+        "system_fingerprint": NULL,
+        "search_results": EMPTY_LIST,
+        **members,
+        **identity_of(ctx),
+        "object": _COMPLETION,
+        "usage": usage,
+    }
+    return json.encode(shape_completion(ctx, whole))
 
 
 _RARE_TEXTS = ("refusal", "reasoning_content", "reasoning")

@@ -27,6 +27,8 @@ _ALSO_OF_THE_PROVIDER: Final[dict[Operation, tuple[str, ...]]] = {
     "chat": _OF_THE_JOB, "completion": ("user",), "embedding": ("user",),
 }  # fmt: skip
 """Those that OpenAI's API has, too; elsewhere they are Sluice's own, and strict servers would refuse them."""
+OF_SLUICE: Final = ("priority", "request_id", "timeout_sec")
+"""Say how a job is to be run."""
 _MOST_TOKENS: Final = 2**40
 """No provider means more; the ledger could not hold it."""
 
@@ -98,8 +100,14 @@ def to_members(request: bytes, model_name: str, operation: Operation) -> dict[st
 def to_upstream(request: bytes, model_name: str, operation: Operation, *, is_stream: bool) -> bytes:
     """Return the body for a provider that generates text; a stream always asks for its usage."""
     members = to_members(request, model_name, operation)
+    for name in OF_SLUICE:
+        members.pop(name, None)
     if bytes(members.get("seed", NULL)) == b"-1":
         del members["seed"]  # means a random one, which providers spell by leaving it out
+    if _has(members, "max_completion_tokens") and _has(members, "max_tokens"):
+        del members["max_tokens"]  # two spellings of one parameter, of which the newer counts
+    if b"." in bytes(members.get("top_k", NULL)):
+        members["top_k"] = Raw(b"%d" % int(float(bytes(members["top_k"]))))
     if is_stream:
         members["stream"] = Raw(b"true")
         options = MEMBERS.decode(members.get("stream_options", NULL)) if _has(members, "stream_options") else {}
