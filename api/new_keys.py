@@ -8,7 +8,7 @@ from api.expiry import to_expires_ms
 from api.trim import trimmed
 from shared.account_errors import ExpirationTooFarError
 from shared.clock import now_ms, to_seconds
-from shared.keys.schemas import CreateKeyRequest, Token
+from shared.keys.schemas import SUBSCRIPTION_KEY, CreateKeyRequest, Token
 from shared.keys.tables import KeyRow
 from shared.secrets import hash_key, mask, new_api_key
 from shared.settings import Settings
@@ -39,7 +39,7 @@ def new_key_row(
     dialect: str | None = None,
 ) -> tuple[KeyRow, str]:
     """Return the row of a new key and its secret."""
-    secret = new_api_key()
+    secret = new_api_key("sk-sub-" if kind == SUBSCRIPTION_KEY else "sk-")
     row = KeyRow(
         name=name, user_id=user_id, hash=hash_key(secret), masked=mask(secret), kind=kind, scopes=scopes,
         dialect=dialect, expires_ms=expires_ms, created_ms=now_ms(),

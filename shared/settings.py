@@ -64,6 +64,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Model of chats that name none; unset: they are refused."""
     default_embedding_model: str | None = None
     """The same for embeddings."""
+    mask_subscription_keys: bool = False
+    """Lists of subscriptions do not show their keys."""
     max_body_bytes: Count = 32 * 1024 * 1024
     """Largest request body; above: 413."""
     speech_max_characters: Count = 2000

@@ -28,6 +28,7 @@ from api.endpoints import (
     rerank,
     usage,
 )
+from api.facades import vultr
 from api.http import Endpoint
 
 ENDPOINTS: tuple[Endpoint, ...] = (
@@ -56,5 +57,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *me.routes.endpoints,
     *me_keys.routes.endpoints,
     *me_usage.routes.endpoints,
+    *vultr.routes.endpoints,
     *health.routes.endpoints,
 )

@@ -65,10 +65,7 @@ class ChargeRow(SQLModel, table=True):
     """What the caller pays for one job; the primary key makes a second charge impossible."""
 
     __tablename__ = "charges"
-    __table_args__ = (
-        Index("ix_charges_user", "user_id", "created_ms"),
-        Index("ix_charges_key", "key_id", "created_ms"),
-    )
+    __table_args__ = (Index("ix_charges_user", "user_id", "created_ms"),)
 
     job_id: str = Field(primary_key=True)
     status: str

@@ -17,7 +17,6 @@ def upgrade() -> None:
     op.add_column("keys", sa.Column("subscription_id", sa.Text(), nullable=True))
     op.add_column("keys", sa.Column("sealed", sa.LargeBinary(), nullable=True))
     op.create_index("ix_keys_subscription_id", "keys", ["subscription_id"], unique=True)
-    op.create_index("ix_charges_key", "charges", ["key_id", "created_ms"])
     op.add_column("routers", sa.Column("default_parameters", sa.Text(), nullable=True))
     op.add_column("routers", sa.Column("display_name", sa.Text(), nullable=True))
     op.add_column("routers", sa.Column("description", sa.Text(), nullable=False, server_default=""))
