@@ -14,7 +14,7 @@ from api.frames import read_log
 from api.http import EventStream, Reply
 from api.keyless import has_left, note_unanswered
 from api.render import to_job
-from api.stream_forms import StreamForm, error_event, replayed
+from api.stream_forms import StreamForm, replayed
 from api.submit import Submitted
 from shared.errors import ReplayedError, StoredError, WaitExceededError
 from shared.jobs.queries import LIGHT, get_light
@@ -176,7 +176,7 @@ async def _follow(call: Call, job: NewJob, waiter: Waiter, form: StreamForm) -> 
             async for event in _finish(call, job, entry, sent):
                 yield event
             return
-    yield error_event(_restarted(job))
+    yield await form.end(call, job.id, _restarted(job))
 
 
 async def _finish(call: Call, job: NewJob, end: Entry, sent: _Sent) -> AsyncIterator[bytes]:
@@ -185,12 +185,13 @@ async def _finish(call: Call, job: NewJob, end: Entry, sent: _Sent) -> AsyncIter
         missed = [entry for entry in await read_log(call, job.id) if entry.position > sent.last]
         is_other = any(entry.attempt > sent.last[0] for entry in missed)
         if sent.has_output and is_other and not sent.form.continues:
-            yield error_event(_restarted(job))  # the answer that was stored is another one
+            yield await sent.form.end(call, job.id, _restarted(job))  # the answer that was stored is another one
             return
         for entry in missed:
             sent.has_begun = True
             yield sent.form.chunk(entry.position, entry.data)
-    yield await _last_event(call, job, decode_ending(end.data), sent)
+    if last := await _last_event(call, job, decode_ending(end.data), sent):
+        yield last
 
 
 async def _last_event(call: Call, job: NewJob, ending: Ending, sent: _Sent) -> bytes:
@@ -203,9 +204,9 @@ async def _last_event(call: Call, job: NewJob, ending: Ending, sent: _Sent) -> b
     return await sent.form.end(call, job.id, error)
 
 
-def _restarted(job: NewJob) -> ReplayedError:
+def _restarted(job: NewJob) -> StoredError:
     message = f"The answer starts anew; it will be at /v1/jobs/{public_id(job.id)}/result."
-    return replayed(StoredError(message=message, type="server_error", param=None, code="stream_restarted", status=503))
+    return StoredError(message=message, type="server_error", param=None, code="stream_restarted", status=503)
 
 
 async def deliver_from_database(database: Any, inbox: Inbox, job_ids: list[str]) -> None:

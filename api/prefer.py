@@ -17,6 +17,9 @@ class Prefer(Struct, frozen=True, kw_only=True):
     wait_s: float | None = None
     """Longest wait; None is until the job is over."""
 
+    is_strict: bool = False
+    """What cannot be done as asked is refused, not ignored."""
+
     @property
     def waits(self) -> bool:
         """Return whether the caller waits at all."""
@@ -36,12 +39,14 @@ NO_PREFERENCE: Final = Prefer()
 
 def parse_prefer(values: list[str]) -> Prefer:
     """Return what the `Prefer` headers of a request ask for."""
-    respond_async, wait_s = False, None
+    respond_async, is_strict, wait_s = False, False, None
     for token in ",".join(values).split(","):
         word = token.strip()
         lower = word.partition(";")[0].strip().lower()
         if lower == "respond-async":
             respond_async = True
+        elif lower.replace(" ", "").replace('"', "") == "handling=strict":
+            is_strict = True
         elif match := _WAIT.fullmatch(lower):
             wait_s = min(float(match[1]), MAX_WAIT_S)
-    return Prefer(respond_async=respond_async, wait_s=wait_s)
+    return Prefer(respond_async=respond_async, wait_s=wait_s, is_strict=is_strict)

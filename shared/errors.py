@@ -44,7 +44,7 @@ ApiError                            500  internal_error
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final, Literal
 
 import msgspec
@@ -266,6 +266,11 @@ class UnprocessableEntityError(ApiError):
         path = ".".join(str(step) for step in loc[1:])
         super().__init__(message, param=path or None)
         self._issue = FieldIssue(loc=loc, msg=message, type=kind)
+
+    def at(self, names: Mapping[str, str]) -> "UnprocessableEntityError":
+        """Return the same for a request whose members have other names."""
+        loc = [names.get(step, step) if number == 1 else step for number, step in enumerate(self._issue.loc)]  # type: ignore[arg-type]
+        return UnprocessableEntityError(loc, self.message, self._issue.type)
 
     def detail(self) -> list[FieldIssue]:
         """Return the broken rule."""

@@ -64,6 +64,12 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Model of chats that name none; unset: they are refused."""
     default_embedding_model: str | None = None
     """The same for embeddings."""
+    attributes_model: str | None = None
+    """Model that scores messages for callers who name none; unset: `default_chat_model`."""
+    attributes_context_tokens: Count = 8000
+    """Of a conversation whose last message is scored; older messages are left out."""
+    searxng_url: str | None = None
+    """A SearXNG server that `web_search` asks; unset: the web is not searched."""
     mask_subscription_keys: bool = False
     """Lists of subscriptions do not show their keys."""
     max_body_bytes: Count = 32 * 1024 * 1024
@@ -180,6 +186,7 @@ def _check_urls(settings: Settings) -> None:
         "SLUICE_DATABASE_URL": (settings.database_url, ("sqlite:///", "postgresql://", "postgres://")),
         "SLUICE_REDIS_URL": (settings.redis_url, ("redis://", "rediss://", "unix://")),
         "SLUICE_UPSTREAM_URL": (settings.upstream_url, ("http://", "https://")),
+        "SLUICE_SEARXNG_URL": (settings.searxng_url, ("http://", "https://")),
         "SLUICE_FILE_STORE_URL": (settings.file_store_url, ("file:///", "s3://")),
     }
     for name, (url, allowed) in schemes.items():

@@ -44,6 +44,7 @@ from worker.routing.choice import Routing
 from worker.routing.health import Health
 from worker.routing.slots import Slots
 from worker.runner import run_job
+from worker.web_search import SearXNG
 
 log = structlog.get_logger()
 _PLATFORM_SLOTS = 16
@@ -74,6 +75,7 @@ async def open_runtime(settings: Settings, redis: Any, name: str) -> AsyncIterat
             uploads=open_file_store(settings, UPLOADS), writer=writer, replies=replies, redis=redis,
             gate=Gate(redis, settings.rate_limiting_strategy), directory=directory, routing=routing,
             adapters=build_adapters(http), pace=pace,
+            web_search=None if settings.searxng_url is None else SearXNG(http, settings.searxng_url),
         )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from shared.usage.schemas import Usage
 from worker.providers.base import Adapter
 from worker.response_cache import CacheLook
 from worker.routing.choice import Routing
+from worker.web_search import WebSearch
 
 
 class Runtime(Struct, frozen=True, kw_only=True):
@@ -39,6 +40,8 @@ class Runtime(Struct, frozen=True, kw_only=True):
     directory: Directory
     adapters: dict[str, Adapter]
     pace: Pace
+    web_search: WebSearch | None
+    """None: the web is not searched."""
 
 
 class TokenCount(Struct, kw_only=True):

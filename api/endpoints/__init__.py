@@ -28,7 +28,7 @@ from api.endpoints import (
     rerank,
     usage,
 )
-from api.facades import vultr
+from api.facades import inflection, vultr
 from api.http import Endpoint
 
 ENDPOINTS: tuple[Endpoint, ...] = (
@@ -57,6 +57,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *me.routes.endpoints,
     *me_keys.routes.endpoints,
     *me_usage.routes.endpoints,
+    *inflection.routes.endpoints,
+    *inflection.legacy.endpoints,
     *vultr.routes.endpoints,
     *health.routes.endpoints,
 )

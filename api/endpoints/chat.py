@@ -37,7 +37,7 @@ from shared.errors import (
 from shared.ids import JOB_PREFIXES, parse_id
 from shared.jobs.queries import get_request, update_job
 from shared.jobs.queries import list_chat_completions as query_completions
-from shared.jobs.schemas import CHAT_COMPLETION, TERMINAL, WITH_RESULT, Job, WaitQuery, alias_of
+from shared.jobs.schemas import CHAT_ATTRIBUTES, CHAT_COMPLETION, TERMINAL, WITH_RESULT, Job, WaitQuery, alias_of
 from shared.jobs.tables import JobRow
 
 routes = Routes("Chat")
@@ -88,7 +88,7 @@ async def get_chat_completion(call: Call, completion_id: str, query: WaitQuery) 
 
 async def _find(call: Call, completion_id: str) -> JobRow:
     row = await find_own_job(call, completion_id, CompletionNotFoundError(completion_id))
-    if row.kind != CHAT_COMPLETION:
+    if row.kind not in (CHAT_COMPLETION, CHAT_ATTRIBUTES):
         raise CompletionNotFoundError(completion_id)
     return row
 

@@ -23,6 +23,7 @@ async def create_job(call: Call, body: CreateJobRequest) -> Reply[Job]:
     if endpoint is None or endpoint.prepare is None or endpoint.body is None:
         raise InvalidFieldError(["body", "endpoint"], "Expected the path of an inference route that takes JSON")
     _check(call, body)
+    call.dialect = endpoint.dialect or call.dialect
     call.body, call.options = bytes(body.body), body
     try:
         request = json.decode(call.body, type=endpoint.body, strict=False)

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta, Struct, json
 
 from shared.errors import InvalidFieldError
+from shared.jobs.schemas import JobMembers
 
 NaturalInt = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Text = Annotated[str, Meta(min_length=1)]
@@ -24,7 +25,7 @@ class LogitsProcessor(Struct, kw_only=True, forbid_unknown_fields=True):
     kwargs: dict[str, Any] | None = None
 
 
-class JobParameters(Struct, kw_only=True):
+class JobParameters(JobMembers, kw_only=True):
     """What a body says of its job; used here and not sent to providers."""
 
     priority: Annotated[int | None, Meta(description="Lower is earlier; 0 is the user's own priority.")] = None

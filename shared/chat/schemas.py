@@ -70,9 +70,6 @@ class ChatCompletionRequest(EngineParameters, kw_only=True):
     parallel_tool_calls: bool | None = None
     reasoning_effort: str | None = None
     service_tier: str | None = None
-    metadata: Metadata | None = None
-    store: bool | None = None
-    user: Annotated[str, Meta(max_length=512, pattern=r"^[^\x00]*$")] | None = None
 
 
 class ToolCallFunction(Struct, frozen=True, kw_only=True):

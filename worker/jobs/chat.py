@@ -10,7 +10,7 @@ from shared.chat.schemas import AssistantMessage, Choice, ChunkChoice
 from shared.tokens import count_tokens
 from shared.usage.schemas import Usage
 from worker.context import JobContext, Produced, TokenCount
-from worker.jobs.dialects import chat_request, shape_chunk, shape_completion
+from worker.jobs.dialects import complete_chat, shape_chunk, shape_completion
 from worker.jobs.streams import StreamedChoices, run_stream
 from worker.jobs.upstream import (
     EMPTY_LIST,
@@ -35,7 +35,7 @@ _CHUNK_CHOICES = json.Decoder(list[ChunkChoice])
 
 async def run_chat(ctx: JobContext) -> Produced:
     """Run one attempt; raises `ProviderError`."""
-    body = to_upstream(chat_request(ctx), ctx.provider.model_name, "chat", is_stream=ctx.message.stream)
+    body = to_upstream(complete_chat(ctx, ctx.request), ctx.provider.model_name, "chat", is_stream=ctx.message.stream)
     if ctx.message.stream:
         return await run_stream(ctx, call_of(ctx, "chat", body), _StreamedChat(), _render, shape_chunk)
     reply = await call_provider(ctx, "chat", body)

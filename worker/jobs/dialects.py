@@ -19,14 +19,14 @@ _SMALLEST_TOP_P: Final = 1e-6
 _REQUEST_ID: Final = b'"request_id"'
 
 
-def chat_request(ctx: JobContext) -> bytes:
-    """Return the request with the parameters that it leaves to its router and its dialect."""
+def complete_chat(ctx: JobContext, request: bytes) -> bytes:
+    """Return a chat with the parameters that it leaves to its router and its dialect."""
     rules = rules_of(ctx.message.dialect, ctx.runtime.settings.vultr_defaults)
     if not (rules.chat_defaults or ctx.router.default_parameters or rules.is_exact):
-        return ctx.request
+        return request
     given = {
         name: value
-        for name, value in MEMBERS.decode(ctx.request).items()
+        for name, value in MEMBERS.decode(request).items()
         if bytes(value) != b"null" and (rules.takes_only is None or name in rules.takes_only)
     }
     defaults = chat_defaults(rules, ctx.router.default_parameters, given)

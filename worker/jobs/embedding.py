@@ -13,6 +13,8 @@ from typing import Any, Final
 from msgspec import Raw, Struct, json
 from msgspec.structs import replace
 
+from shared.chat.schemas import Message
+from shared.chat.text import has_other_parts, to_text
 from shared.text_input import Input, TextInput, to_inputs
 from shared.tokens import count_input_tokens
 from shared.usage.schemas import Usage
@@ -20,21 +22,28 @@ from worker.context import JobContext, Produced
 from worker.jobs.batches import call_in_batches, count_batches
 from worker.jobs.upstream import (
     MALFORMED,
+    OF_SLUICE,
     UpstreamUsage,
     call_provider,
     identity_of,
     malformed,
     request_id_of,
+    takes_all,
     to_members,
     to_prompt_tokens,
 )
 from worker.providers.base import ProviderError
 
 _FLOAT_BYTES: Final = 4
+_OF_ENGINES: Final = (
+    "truncate_prompt_tokens", "add_special_tokens", "chat_template", "chat_template_kwargs", "mm_processor_kwargs",
+)  # fmt: skip
+"""Members that other servers refuse."""
 
 
 class _Asked(Struct, kw_only=True):
-    input: TextInput
+    input: TextInput | None = None
+    messages: list[Message] | None = None
     encoding_format: str | None = None
     dimensions: int | None = None
 
@@ -66,9 +75,10 @@ _FLOATS: Final = json.Decoder(list[float])
 async def run_embedding(ctx: JobContext) -> Produced:
     """Run one attempt; raises `ProviderError`."""
     asked = _ASKED.decode(ctx.request)
-    inputs = to_inputs(asked.input, "input")
     members = to_members(ctx.request, ctx.provider.model_name, "embedding")
-    members.pop("encoding_format", None)
+    for name in ("encoding_format", "additional_data", *OF_SLUICE):
+        members.pop(name, None)
+    inputs = _inputs(ctx, asked, members)
 
     async def embed(_start: int, batch: Sequence[Input]) -> _Batch:
         if len(batch) < len(inputs):
@@ -89,6 +99,25 @@ async def run_embedding(ctx: JobContext) -> Produced:
         render=lambda usage: _render(ctx, [vector for batch in batches for vector in batch.vectors], usage),
         provider_request_id=batches[-1].request_id,
     )
+
+
+def _inputs(ctx: JobContext, asked: _Asked, members: dict[str, Raw]) -> list[Input]:
+    """Return the single inputs; a conversation is one, as a text for providers that read none."""
+    if not takes_all(ctx.provider):
+        for name in _OF_ENGINES:
+            members.pop(name, None)
+    if asked.messages is None:
+        return to_inputs(asked.input or "", "input")
+    text = to_text(asked.messages)
+    if not takes_all(ctx.provider):
+        if has_other_parts(asked.messages):
+            raise ProviderError(
+                "The model embeds conversations of text only.", blame="request", reason="unsupported_value", status=400,
+                code="unsupported_value", param="messages",
+            )  # fmt: skip
+        del members["messages"]
+        members["input"] = Raw(json.encode(text))
+    return [text]
 
 
 def _in_order(data: list[_UpstreamEmbedding], expected: int) -> list[Raw]:

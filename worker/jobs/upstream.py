@@ -9,7 +9,9 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, json
 
+from shared.directory import Provider
 from shared.jobs.schemas import alias_of
+from shared.models.schemas import DEFAULT_URL
 from shared.request_logs.redaction import clean
 from shared.tokens import count_message_tokens, count_tokens
 from worker.context import JobContext, TokenCount
@@ -27,6 +29,7 @@ _ALSO_OF_THE_PROVIDER: Final[dict[Operation, tuple[str, ...]]] = {
     "chat": _OF_THE_JOB, "completion": ("user",), "embedding": ("user",),
 }  # fmt: skip
 """Those that OpenAI's API has, too; elsewhere they are Sluice's own, and strict servers would refuse them."""
+_ENGINES: Final = frozenset({"albert", "simulator", "vllm"})
 OF_SLUICE: Final = ("priority", "request_id", "timeout_sec")
 """Say how a job is to be run."""
 _MOST_TOKENS: Final = 2**40
@@ -74,6 +77,11 @@ def call_of(ctx: JobContext, operation: Operation, body: bytes, file: ProviderFi
         traceparent=ctx.message.traceparent,
         file=file,
     )
+
+
+def takes_all(provider: Provider) -> bool:
+    """Return whether a provider takes a body as it was received, with all the parameters of engines."""
+    return provider.type in _ENGINES or (provider.type == "openai" and provider.url != DEFAULT_URL["openai"])
 
 
 def request_id_of(reply: ProviderReply) -> str | None:
