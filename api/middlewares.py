@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 import structlog
 from aiohttp import web
@@ -11,10 +12,13 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from api.call import CALL, Call
 from api.http import JSON, common_headers
+from api.idempotency import IdempotencyKeyReusedError
 from api.state import STATE
 from shared.dialects import OPENAI, VULTR, mount_of
 from shared.errors import (
     ApiError,
+    ErrorBody,
+    FieldIssue,
     MethodNotAllowedError,
     NotFoundError,
     ReplayedError,
@@ -24,6 +28,8 @@ from shared.errors import (
 from shared.ids import new_id
 
 log = structlog.get_logger()
+_KEY_REUSED: Final = IdempotencyKeyReusedError.code
+"""Nothing is wrong with that body."""
 Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -54,10 +60,19 @@ async def render_errors(request: web.Request, handler: Next) -> web.StreamRespon
 
 
 def _body(error: ApiError, dialect: str) -> bytes:
-    """Return the error as the API of the caller has it: Vultr's has the message once more."""
-    if dialect != VULTR:
-        return error.body()
-    return json.encode({**json.decode(error.body(), type=dict[str, Raw]), "message": error.message})
+    """Return the error as the API of the caller has it.
+
+    Vultr's has the message once more; in NEC's and Inflection's, whatever is wrong with a body is told as a list.
+    """
+    detail = error.error()
+    if dialect == VULTR:
+        return json.encode({**json.decode(error.body(), type=dict[str, Raw]), "message": error.message})
+    is_about_body = error.http_status == 422 and isinstance(error.detail(), str) and detail.code != _KEY_REUSED
+    if dialect != OPENAI and is_about_body:
+        loc: list[str | int] = ["body", *(detail.param or "").split(".")] if detail.param else ["body"]
+        issue = FieldIssue(loc=loc, msg=error.message, type="value_error")
+        return json.encode(ErrorBody(error=detail, detail=[issue]))
+    return error.body()
 
 
 def _of_database(caught: Exception, request: web.Request) -> ApiError:

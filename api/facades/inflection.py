@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Any, Final
+from urllib.parse import quote
 
 from msgspec import json
 from msgspec.structs import replace
@@ -44,6 +45,9 @@ LEGACY_CHAT: Final = "/external/api/inference/openai/v1/chat/completions"
 LEGACY: Final = "/external/api/inference"
 LEGACY_STREAM: Final = "/external/api/inference/streaming"
 SEARCH: Final = "x-sluice-web-search"
+_MOST_NAMES: Final = 64
+_LONGEST_NAME: Final = 64
+"""Of members that are named in a header."""
 _CONFIG_LENGTH: Final = 131_072
 """Of models whose context length is not known."""
 
@@ -92,7 +96,9 @@ async def prepare_legacy_chat(draft: Draft, body: ChatCompletionRequest) -> Subm
     taken = RULES[INFLECTION_LEGACY].takes_only or frozenset()
     given = {name for name, value in json.decode(draft.body, type=dict[str, Any]).items() if value is not None}
     if dropped := sorted(given - taken):
-        draft.headers["x-sluice-dropped-params"] = ", ".join(dropped)
+        draft.headers["x-sluice-dropped-params"] = ", ".join(
+            quote(name[:_LONGEST_NAME]) for name in dropped[:_MOST_NAMES]
+        )
     submission = await chat_submission(draft, body, LEGACY_CHAT)
     return replace(submission, priority=None, timeout_s=None, client_request_id=None, is_flex=False)
 

@@ -218,6 +218,19 @@ async def test_unknown_paths_and_keys_are_refused_in_the_form_of_the_mount(sluic
     assert "message" not in await (await sluice.get("/nec/v1/nothing")).json()
 
 
+@pytest.mark.parametrize(("mount", "kind"), [("", str), ("/vultr", str), ("/nec", list), ("/inflection", list)])
+async def test_a_model_of_another_type_is_told_as_the_dialect_tells_it(
+    sluice: Installation, mount: str, kind: type
+) -> None:
+    response = await sluice.post(mount + CHAT, {"model": "simulator-embedding", "messages": USER})
+
+    answer = await response.json()
+    assert (response.status, answer["error"]["code"]) == (422, "wrong_model_type")
+    assert isinstance(answer["detail"], kind)
+    if kind is list:
+        assert answer["detail"] == [{"loc": ["body", "model"], "msg": "Wrong model type.", "type": "value_error"}]
+
+
 async def test_another_dialect_is_another_request(sluice: Installation) -> None:
     body, headers = {"model": "simulator", "messages": USER}, {"Idempotency-Key": "k"}
 

@@ -46,6 +46,8 @@ async def test_the_older_chat_uses_few_members_and_answers_with_few(
         assert not {"time_info", "service_tier", "search_results"} & one.keys()
         assert all(not {"logprobs", "stop_reason"} & choice.keys() for choice in one["choices"])
     assert json.loads((await both.rows(JobRow))[0].request or b"") == body
+    odd = await both.post(LEGACY_CHAT, body | {"a\r\nb: é": 1})
+    assert odd.headers["x-sluice-dropped-params"].startswith("a%0D%0Ab%3A%20%C3%A9, functions")
     bad = await both.post(LEGACY_CHAT, body | {"n": 0})
     assert bad.status == 422  # what is dropped is checked all the same
 
