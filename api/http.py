@@ -35,12 +35,13 @@ from api.refusals import log_refusal
 from api.rights import Right, check_rights, scope_of
 from api.state import STATE
 from api.submission import Submission
-from shared.dialects import mount_of
+from shared.dialects import NEC, mount_of
 from shared.errors import (
     ApiError,
     InvalidJsonError,
     ReplayedError,
     UnprocessableEntityError,
+    UnsupportedMediaTypeError,
     to_unprocessable,
 )
 from shared.ids import new_id
@@ -55,6 +56,7 @@ _VERSION: Final = "2020-10-01"
 _NOT_IN_PATH: Final = frozenset({"call", "body", "form", "query"})
 _MOUNTED: Final = ("/v1/", "/v2/", "/external/", "/status")
 _NOT_MOUNTED: Final = ("/v1/admin/", "/v1/auth/")
+_FORMS: Final = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
 _CURSORS: Final = frozenset({"after", "starting_after"})
 """Have an error of their own for what nobody gave out."""
 
@@ -250,7 +252,8 @@ async def _discard_files(call: Call) -> None:
 _ALWAYS_DECLARED: Final = frozenset(
     {
         "invalid_json", "invalid_request", "invalid_api_key", "account_expired", "permission_denied",
-        "body_too_large", "storage_unavailable", "invalid_form", "file_too_large", "invalid_idempotency_key",
+        "body_too_large", "unsupported_media_type", "storage_unavailable",
+        "invalid_form", "file_too_large", "invalid_idempotency_key",
         "idempotency_key_reused", "idempotency_in_flight",
     }
 )  # fmt: skip
@@ -272,9 +275,7 @@ async def _bind(call: Call, endpoint: Endpoint, decoder: "json.Decoder[Any] | No
             arguments["form"] = await read_form(call, endpoint.form)
         if decoder is not None:
             origin = ["body"]
-            call.body = call.received = await read_body(call.request)
-            if is_huge(call.body):
-                raise InvalidJsonError
+            call.body = call.received = await _read(call)
             arguments["body"] = decoder.decode(call.body)
             if is_deep(call.body):
                 raise InvalidJsonError
@@ -285,6 +286,16 @@ async def _bind(call: Call, endpoint: Endpoint, decoder: "json.Decoder[Any] | No
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidJsonError from error
     return arguments
+
+
+async def _read(call: Call) -> bytes:
+    """Return a body that is to be JSON; raises `UnsupportedMediaTypeError`, `BodyTooLargeError`, `InvalidJsonError`."""
+    if call.dialect == NEC and call.request.content_type in _FORMS:
+        raise UnsupportedMediaTypeError
+    body = await read_body(call.request)
+    if is_huge(body):
+        raise InvalidJsonError
+    return body
 
 
 def _query(request: web.Request, kind: Any) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from shared.errors import (
     PermissionDeniedError,
     StorageUnavailableError,
     UnprocessableEntityError,
+    UnsupportedMediaTypeError,
 )
 from shared.files.errors import FileTooLargeError
 from shared.files.uploads import UploadedFile
@@ -145,7 +146,7 @@ def _common_errors(endpoint: Endpoint) -> list[type[ApiError]]:
     if endpoint.right is not None:
         errors += [AuthenticationError, PermissionDeniedError]
     if endpoint.body is not None:
-        errors += [InvalidJsonError, BodyTooLargeError]
+        errors += [InvalidJsonError, BodyTooLargeError, UnsupportedMediaTypeError]
     if endpoint.form is not None:
         errors += [InvalidFormError, BodyTooLargeError, FileTooLargeError]
     if any(part is not None for part in (endpoint.body, endpoint.form, endpoint.query)) or endpoint.path_params:

@@ -28,6 +28,7 @@ ApiError                            500  internal_error
 │   └── JobFailedError              409  the job has no result to act on
 ├── GoneError                       410  was here; carries a tombstone
 ├── BodyTooLargeError               413
+├── UnsupportedMediaTypeError       415  the body is a form, which NEC's API does not take
 ├── UnprocessableEntityError        422  body, query or path does not match its schema
 │   ├── InvalidFieldError           422  a rule between fields is broken
 │   ├── ContextLengthError          422  an input is longer than the model takes
@@ -255,6 +256,15 @@ class BodyTooLargeError(ApiError):
     """The body is over the limit."""
 
     status, type, code = 413, "invalid_request_error", "body_too_large"
+
+
+class UnsupportedMediaTypeError(ApiError):
+    """The body is a form; NEC's API takes JSON only."""
+
+    status, type, code = 415, "invalid_request_error", "unsupported_media_type"
+
+    def __init__(self) -> None:
+        super().__init__("The body must be `application/json`.")
 
 
 class UnprocessableEntityError(ApiError):

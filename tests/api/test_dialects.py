@@ -11,7 +11,7 @@ from tests.conftest import make_settings
 from tests.events import read_events
 from tests.installation import Installation, open_installation
 from tests.people import key_of, read
-from tests.providers import ScriptedProvider
+from tests.providers import ScriptedProvider, chunk, streams
 from tests.servers import RedisServer
 
 CHAT = "/v1/chat/completions"
@@ -194,6 +194,37 @@ async def test_vultr_links_answers_of_tools(sluice: Installation, provider: Scri
     sent = provider.requests[0]["messages"]
     assert sent[2]["tool_call_id"] == sent[1]["tool_calls"][0]["id"]
     assert (await lost.json())["detail"][0]["loc"] == ["body", "messages", 0, "tool_call_id"]
+
+
+async def test_vultr_names_calls_that_the_provider_left_nameless(
+    sluice: Installation, provider: ScriptedProvider
+) -> None:
+    await sluice.add_model("public", provider.url)
+    function = {"name": "f", "arguments": ""}
+    provider.default = streams(
+        chunk({"role": "assistant", "tool_calls": [{"index": 0, "type": "function", "function": function}]}),
+        chunk({"tool_calls": [{"index": 0, "function": {"arguments": "{}"}}]}),
+        chunk({}, "tool_calls"),
+    )
+
+    response = await sluice.post("/vultr" + CHAT, {"model": "public", "messages": USER, "stream": True})
+    chunks = [json.loads(event.data) for event in (await read_events(response))[:-1]]
+    stored = await read(sluice, f"/v1/jobs/{response.headers['x-job-id']}/result")
+
+    first = chunks[0]["choices"][0]["delta"]["tool_calls"][0]["id"]
+    assert first.startswith("call_")
+    assert "id" not in chunks[1]["choices"][0]["delta"]["tool_calls"][0]
+    assert stored["choices"][0]["message"]["tool_calls"][0]["id"] == first
+
+
+async def test_nec_takes_no_forms(sluice: Installation) -> None:
+    for data in ({"model": "simulator"}, b"model=simulator"):
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        response = await sluice.client.post("/nec" + CHAT, data=data, headers=sluice.headers | form)
+        assert (response.status, (await response.json())["error"]["code"]) == (415, "unsupported_media_type")
+    body = json.dumps({"model": "simulator", "messages": USER}).encode()
+    curl = sluice.headers | {"Content-Type": "application/x-www-form-urlencoded"}
+    assert (await sluice.client.post(CHAT, data=body, headers=curl)).status == 200
 
 
 async def test_a_model_without_tools_refuses_them(sluice: Installation) -> None:

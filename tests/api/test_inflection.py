@@ -200,7 +200,7 @@ async def test_attributes_are_scored_by_a_judge(both: Installation, provider: Sc
     answer = await post(both, ATTRIBUTES, body, "ChatCompletionResponse")
 
     assert answer["choices"][0]["message"]["content"] == (
-        '{"Helpful":{"score":0.1,"positive":true},"Rude":{"score":0.9,"positive":false}}'
+        '{"Helpful": {"score": 0.1, "positive": true}, "Rude": {"score": 0.9, "positive": false}}'
     )
     assert answer["usage"]["total_tokens"] == 220
     assert answer["id"].startswith("chatcmpl-")

@@ -1,9 +1,11 @@
 """Job kind `chat.attributes`: ask a model to score a message, in as many calls as there are groups of attributes."""
 
 from collections.abc import Sequence
+from json import dumps
 from typing import Any, Final
 
 from msgspec import json
+from msgspec.structs import asdict
 
 from shared.chat.messages import to_messages
 from shared.chat.schemas import Choice
@@ -63,7 +65,10 @@ async def run_attributes(ctx: JobContext) -> Produced:
 
 
 def _render(ctx: JobContext, scores: dict[str, Score], usage: Usage) -> bytes:
-    message = {"role": "assistant", "content": json.encode(scores).decode()}
+    message = {
+        "role": "assistant",
+        "content": dumps({name: asdict(one) for name, one in scores.items()}, ensure_ascii=False),
+    }
     choice = {"index": 0, "message": message, "finish_reason": "stop"}
     whole = {
         **identity_of(ctx), "object": "chat.completion", "choices": [choice], "usage": usage, "service_tier": NULL,

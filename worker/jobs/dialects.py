@@ -7,7 +7,7 @@ from typing import Any, Final
 from msgspec import Raw, json
 
 from shared.clock import now_ms
-from shared.dialects import INFLECTION, INFLECTION_LEGACY, NEC, chat_defaults, rules_of
+from shared.dialects import INFLECTION, INFLECTION_LEGACY, NEC, VULTR, chat_defaults, rules_of
 from worker.context import JobContext
 from worker.jobs.upstream import MEMBERS, NULL
 
@@ -55,6 +55,21 @@ def _with_fingerprint(ctx: JobContext, members: Members) -> Members:
         return members
     row = f"{ctx.provider.id}\n{ctx.provider.model_name}\n{ctx.provider.updated_ms}"
     return members | {"system_fingerprint": f"fp_{hashlib.sha256(row.encode()).hexdigest()[:10]}"}
+
+
+def _with_call_ids(ctx: JobContext, members: Members) -> Members:
+    """Give calls of tools the ids that clients of Vultr answer them by; in a stream, a call's first piece has it."""
+    found = members["choices"]
+    if isinstance(found, Raw) and b'"tool_calls"' not in bytes(found):
+        return members
+    choices = _choices(members)
+    for choice in choices:
+        message = choice.get("message") or choice.get("delta") or {}
+        for place, call in enumerate(message.get("tool_calls") or ()):
+            is_first = (call.get("function") or {}).get("name") is not None
+            if is_first and not call.get("id"):
+                call["id"] = f"call_{ctx.message.job_id}{choice.get('index', 0)}{call.get('index', place)}"
+    return members | {"choices": choices}
 
 
 def _to_inflection(ctx: JobContext, members: Members) -> Members:
@@ -121,8 +136,9 @@ def time_info(ctx: JobContext) -> dict[str, float | None]:
 
 _Shape = Callable[[JobContext, Members], Members]
 _COMPLETIONS: Final[Mapping[str, _Shape]] = {
-    NEC: _with_fingerprint, INFLECTION: _to_inflection, INFLECTION_LEGACY: _to_legacy,
+    VULTR: _with_call_ids, NEC: _with_fingerprint, INFLECTION: _to_inflection, INFLECTION_LEGACY: _to_legacy,
 }  # fmt: skip
 _CHUNKS: Final[Mapping[str, _Shape]] = {
-    NEC: _with_fingerprint, INFLECTION: _to_inflection_chunk, INFLECTION_LEGACY: _to_legacy_chunk,
+    VULTR: _with_call_ids, NEC: _with_fingerprint,
+    INFLECTION: _to_inflection_chunk, INFLECTION_LEGACY: _to_legacy_chunk,
 }  # fmt: skip

@@ -5,6 +5,7 @@ Texts of the conversation reach the judge inside of one JSON document only, so n
 
 from collections.abc import Mapping, Sequence
 from functools import cache
+from json import dumps
 from math import isfinite
 from pathlib import Path
 from typing import Any, Final
@@ -126,7 +127,7 @@ def to_judge(body: AttributesRequest, conversation: Sequence[Mapping[str, str]],
             for index, one in enumerate(group)
         ],
     }
-    question = {"role": "user", "content": json.encode(asked).decode()}
+    question = {"role": "user", "content": dumps(asked, ensure_ascii=False)}
     return {
         "messages": [{"role": "system", "content": system}, question] if system else [question],
         "temperature": body.temperature or 0,
