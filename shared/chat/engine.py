@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta, Struct, json
+from msgspec.structs import astuple
 
 from shared.errors import InvalidFieldError
 from shared.jobs.schemas import JobMembers
@@ -75,12 +76,14 @@ class EngineParameters(JobParameters, kw_only=True):
     vllm_xargs: dict[str, str | int | float] | None = None
 
 
-_NAMES: Final = tuple(name for name in EngineParameters.__struct_fields__ if name != "top_k")
+_OWN: Final = slice(len(JobMembers.__struct_fields__), len(EngineParameters.__struct_fields__))
+"""Where the parameters are among the members of a chat: those of a parent come first."""
+_NOTHING: Final = (None,) * len(EngineParameters.__struct_fields__[_OWN])
 
 
 def has_engine_parameters(body: EngineParameters) -> bool:
     """Return whether any is given: most requests have none, and need none of the checks."""
-    return any(getattr(body, name) is not None for name in _NAMES)
+    return astuple(body)[_OWN] != _NOTHING
 
 
 def check_engine(body: Any) -> None:
