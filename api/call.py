@@ -19,6 +19,8 @@ class Draft(Struct, kw_only=True):
     """As received; of a form, its fields as JSON."""
     file_id: str | None = None
     """Id of a stored file, which the job will have; without a job the file is removed at the end of the call."""
+    job_id: str | None = None
+    """Id that the job will have; None: a new one."""
     options: CreateJobRequest | None = None
     """How the job is to be run, if it was sent to /v1/jobs."""
     headers: dict[str, str] = {}

@@ -5,6 +5,7 @@ from sqlmodel import SQLModel
 from shared.admission.tables import CarbonAccountRow
 from shared.audit.tables import AuditEventRow
 from shared.batches.tables import BatchRow
+from shared.conversations.tables import ConversationMessageRow, ConversationRow
 from shared.files.tables import FileRow
 from shared.idempotency.tables import IdempotencyKeyRow
 from shared.jobs.tables import JobEventRow, JobResultRow, JobRow
@@ -21,6 +22,6 @@ from shared.users.tables import UserRow
 TABLES: tuple[type[SQLModel], ...] = (
     RevisionRow, OrganizationRow, RoleRow, UserRow, KeyRow, RouterRow, RouterNameRow, ProviderRow, LimitRow,
     JobRow, JobResultRow, JobEventRow, RequestLogRow, UsageRecordRow, ChargeRow, AuditEventRow, CarbonAccountRow,
-    IdempotencyKeyRow, FileRow, BatchRow,
+    IdempotencyKeyRow, FileRow, BatchRow, ConversationRow, ConversationMessageRow,
 )  # fmt: skip
 METADATA = SQLModel.metadata

@@ -28,7 +28,7 @@ from api.endpoints import (
     rerank,
     usage,
 )
-from api.facades import inflection, vultr
+from api.facades import inflection, vultr, vultr_conversations
 from api.http import Endpoint
 
 ENDPOINTS: tuple[Endpoint, ...] = (
@@ -60,5 +60,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *inflection.routes.endpoints,
     *inflection.legacy.endpoints,
     *vultr.routes.endpoints,
+    *vultr_conversations.routes.endpoints,
     *health.routes.endpoints,
 )

@@ -28,7 +28,7 @@ each_mode = pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mod
 
 
 @each_mode
-@pytest.mark.parametrize("tag", ["Inflection", "Vultr: subscriptions"])
+@pytest.mark.parametrize("tag", ["Inflection", "Vultr: subscriptions", "Vultr: conversations"])
 async def test_answers_are_those_of_the_reference(sluice: Installation, tag: str, mode: GenerationMode) -> None:
     callers = [sluice.headers, await key_of(sluice, 2)]
     schema = schemathesis.openapi.from_dict(await reference_of(sluice)).include(tag=tag)

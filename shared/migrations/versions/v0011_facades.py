@@ -1,4 +1,4 @@
-"""Dialects of keys and jobs, subscriptions, and what routers tell of themselves.
+"""Dialects of keys and jobs, subscriptions, conversations, and what routers tell of themselves.
 
 Revision: 0011, after 0007
 """
@@ -22,3 +22,36 @@ def upgrade() -> None:
     op.add_column("routers", sa.Column("description", sa.Text(), nullable=False, server_default=""))
     op.add_column("routers", sa.Column("tools", sa.Boolean(), nullable=True))
     op.add_column("routers", sa.Column("is_small", sa.Boolean(), nullable=False, server_default=sa.false()))
+    _create_conversations()
+
+
+def _create_conversations() -> None:
+    op.create_table(
+        "conversations",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("key_id", sa.BigInteger(), nullable=False),
+        sa.Column("title", sa.Text(), nullable=True),
+        sa.Column("model", sa.Text(), nullable=True),
+        sa.Column("max_tokens", sa.Integer(), nullable=True),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.Column("updated_ms", sa.BigInteger(), nullable=False),
+        sa.Column("asked", sa.Text(), nullable=True),
+        sa.Column("asked_ms", sa.BigInteger(), nullable=True),
+        sa.Column("job_id", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("ix_conversations_key", "conversations", ["key_id", "id"])
+    op.create_table(
+        "conversation_messages",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("conversation_id", sa.Text(), nullable=False),
+        sa.Column("role", sa.Text(), nullable=False),
+        sa.Column("content", sa.Text(), nullable=False),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.Column("job_id", sa.Text(), nullable=True),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.ForeignKeyConstraint(["conversation_id"], ["conversations.id"], ondelete="CASCADE"),
+    )
+    columns = ["conversation_id", "id"]
+    op.create_index("ix_conversation_messages_conversation", "conversation_messages", columns)
