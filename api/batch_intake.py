@@ -64,7 +64,8 @@ _MOST_READ: Final = 4
 _MOST_FED: Final = 64
 """Batches that one process feeds at the same time: mostly it waits for room or for limits."""
 _PAGE: Final = 100
-"""Lines stored together."""
+_PAGE_BYTES: Final = 128 * 1024
+"""Lines stored together, and about how much of them: others write in between."""
 _MOST_REMOVED: Final = 500
 _PAUSE_S: Final = 0.05
 _BREATH: Final = 10
@@ -200,6 +201,7 @@ async def _store_lines(state: State, row: BatchRow, checker: LineChecker) -> Non
     origin = json.decode(row.origin or "{}", type=Origin)
     chunks = (await state.uploads.open(row.input_file_id or "")).chunks
     page: list[Statement] = []
+    page_bytes = 0
     writing: asyncio.Task[None] | None = None
     async for number, raw in read_lines(chunks, state.settings.max_body_bytes):
         line = await checker.check(number, raw)
@@ -210,10 +212,11 @@ async def _store_lines(state: State, row: BatchRow, checker: LineChecker) -> Non
         if line is None or checker.errors:
             continue
         page.append(_insert(row, origin, line, number))
-        if len(page) >= _PAGE:
+        page_bytes += len(raw)
+        if len(page) >= _PAGE or page_bytes >= _PAGE_BYTES:
             await _ended(writing)
             writing = asyncio.get_running_loop().create_task(_write(state, page))
-            page = []
+            page, page_bytes = [], 0
     await _ended(writing)
     if page:
         await _write(state, page)

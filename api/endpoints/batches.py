@@ -23,6 +23,7 @@ from api.own_batches import BatchNotFoundError, find_own_batch, to_batch
 from api.own_files import find_own_file
 from api.submission import origin_of
 from api.webhooks import read_notice
+from shared.admission.errors import QueueFullError
 from shared.batches.items import item_id, item_span
 from shared.batches.queries import change_batch, list_items
 from shared.batches.queries import list_batches as query_batches
@@ -49,7 +50,6 @@ from shared.errors import (
     InvalidCursorError,
     InvalidFieldError,
     NotFoundError,
-    OverloadedError,
     StorageUnavailableError,
     UnprocessableEntityError,
 )
@@ -75,7 +75,7 @@ _SECONDS_OF: Final = {"m": 60, "h": 3600, "d": 86_400}
     PATH,
     raises=(
         UnsupportedEndpointError, InvalidCompletionWindowError, InvalidInputFileError, BatchInputError,
-        UploadNotFoundError, UploadGoneError, OverloadedError, StorageUnavailableError, NotFoundError,
+        UploadNotFoundError, UploadGoneError, QueueFullError, StorageUnavailableError, NotFoundError,
         WebhookUrlNotAllowedError, UnknownEventTypeError,
     ),
 )  # fmt: skip
@@ -85,6 +85,7 @@ async def create_batch(call: Call, body: CreateBatchRequest) -> Batch:
     The lines are checked before any of them runs: one that cannot be used and the batch has failed, with its `errors`.
     """
     window_s = _check(call, body)
+    _check_room(call)
     notice = await read_notice(call, body.webhook, body.webhook_endpoint_ids, BATCH_ENDS)
     file = await _file_of(call, body)
     row = _new_batch(call, body.endpoint, body.completion_window, window_s, file.id)
@@ -107,8 +108,6 @@ def _check(call: Call, body: CreateBatchRequest) -> int:
         raise InvalidCompletionWindowError(windows)
     if (body.input_file_id is None) == (body.requests is None):
         raise InvalidFieldError(["body", "input_file_id"], "Expected either `input_file_id` or `requests`")
-    if call.state.load.is_full:
-        raise OverloadedError
     return int(body.completion_window[:-1]) * _SECONDS_OF[body.completion_window[-1]]
 
 
@@ -156,6 +155,12 @@ def _new_batch(call: Call, endpoint: str, window: str, window_s: int, file_id: s
         created_ms=now,
         expires_ms=now + window_s * 1000,
     )
+
+
+def _check_room(call: Call) -> None:
+    """Raise `QueueFullError` while the queue takes no more."""
+    if call.state.load.is_full:
+        raise QueueFullError
 
 
 async def _store(call: Call, row: BatchRow, file: FileRow | None, endpoint: NewWebhookEndpoint | None = None) -> Batch:
@@ -239,7 +244,7 @@ async def list_batch_results(call: Call, batch_id: str, query: BatchResultsQuery
 
 @routes.post(
     PATH + "/{batch_id}/retry",
-    raises=(BatchNotFoundError, BatchNotFinishedError, NothingToRetryError, StorageUnavailableError),
+    raises=(BatchNotFoundError, BatchNotFinishedError, NothingToRetryError, QueueFullError, StorageUnavailableError),
 )
 async def retry_batch(call: Call, batch_id: str, body: RetryBatchRequest) -> Batch:
     """Send the lines that did not succeed again, as a new batch; the old one stays as it is."""
@@ -247,6 +252,7 @@ async def retry_batch(call: Call, batch_id: str, body: RetryBatchRequest) -> Bat
         raise UnprocessableEntityError(["body", "statuses"], "Expected either `statuses` or `custom_ids`")
     async with call.state.database.read() as session:
         old = await find_own_batch(call, session, batch_id)
+    _check_room(call)
     if old.finished_ms is None:
         raise BatchNotFinishedError(batch_id)
     statuses: tuple[Any, ...] = tuple(body.statuses or (FAILED, CANCELLED, EXPIRED))
