@@ -30,7 +30,7 @@ from api.state import State
 from api.submission import Origin, new_job
 from shared.batches.events import tell_end
 from shared.batches.items import item_id, item_span
-from shared.batches.queries import change_batch, keep_lease, lease_batches
+from shared.batches.queries import change_batch, has_free_batches, keep_lease, lease_batches
 from shared.batches.schemas import (
     CANCELLED,
     CANCELLING,
@@ -107,6 +107,9 @@ class BatchIntake:
         """Return what this process has to work on from now on, too."""
         free = {True: _MOST_READ - len(self._read), False: _MOST_FED - len(self._running) + len(self._read)}
         rows: list[BatchRow] = []
+        async with state.database.read() as session:
+            if not await has_free_batches(session, now_ms()):
+                return rows
         async with state.database.transaction() as session:
             for unread, limit in free.items():
                 if limit > 0:

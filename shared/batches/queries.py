@@ -53,6 +53,13 @@ async def change_batch(session: AsyncSession, batch_id: str, statuses: Sequence[
     return bool((await session.exec(update(BatchRow).where(*of_it).values(values))).rowcount)
 
 
+async def has_free_batches(session: AsyncSession, now_ms: int) -> bool:
+    """Return whether there may be a batch to lease: a look that keeps nobody from writing."""
+    free = col(BatchRow.lease_until_ms).is_(None) | (col(BatchRow.lease_until_ms) < now_ms)
+    to_do = (col(BatchRow.finished_ms).is_(None), col(BatchRow.is_fed).is_(False), free)
+    return (await session.exec(select(BatchRow.id).where(*to_do).limit(1))).first() is not None
+
+
 async def lease_batches(
     session: AsyncSession, owner: str, now_ms: int, lease_ms: int, limit: int, *, unread: bool
 ) -> list[BatchRow]:
