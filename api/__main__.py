@@ -40,14 +40,16 @@ from shared.files.store import UPLOADS, open_file_store
 from shared.group_commit import open_impatient_writer
 from shared.installation import admin_key, encryption_secret
 from shared.log import configure_logging
+from shared.metrics import Metrics
 from shared.process import tune_collector
 from shared.queue.connections import open_pool
 from shared.queue.job_queue import JobQueue
-from shared.queue.lanes import INFERENCE, open_lane
+from shared.queue.lanes import INFERENCE, PLATFORM, open_lane
 from shared.replies.inbox import Inbox
 from shared.replies.reader import ReplyReader
 from shared.secrets import SecretBox
 from shared.settings import Settings, SettingsError, load_settings
+from shared.webhooks.sending import open_webhook_session
 
 log = structlog.get_logger()
 
@@ -75,7 +77,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         pool = open_pool(settings.effective_redis_url())
         stack.push_async_callback(pool.disconnect)
         redis = open_lane(pool, INFERENCE)
-        queue = closing(JobQueue(redis))
+        queue, platform = closing(JobQueue(redis)), closing(JobQueue(open_lane(pool, PLATFORM)))
         load = closing(QueueLoad(queue, settings.max_queued))
         gate = Gate(redis, settings.rate_limiting_strategy)
         admissions = closing(Admissions(gate, database, settings.accept_patience_s))
@@ -89,16 +91,20 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         patience = closing(Patience(settings.routing_wait_s))
         await directory.start()
         await inbox.start()
-        for part in (load, last_used, readers):
+        metrics = closing(Metrics(redis, "api"))
+        writer.on_commit = metrics.note_commit
+        for part in (load, last_used, readers, metrics):
             part.start()
         state = State(
             settings=settings, database=database, files=open_file_store(settings),
-            uploads=open_file_store(settings, UPLOADS), writer=writer, redis=redis, queue=queue, load=load,
+            uploads=open_file_store(settings, UPLOADS), writer=writer, redis=redis, queue=queue,
+            platform=platform, load=load,
             admissions=admissions, withdrawals=withdrawals, inbox=inbox, reader=reader, readers=readers, done=done,
             versions=versions, cluster=ClusterWatch(), directory=directory, has_new_batch=asyncio.Event(),
             keys=KeyRing(database, directory, admin_key(settings), last_used), last_used=last_used,
-            passwords=Passwords(redis), box=SecretBox(encryption_secret(settings)),
-            patience=patience, http=http,
+            passwords=Passwords(redis), box=SecretBox(encryption_secret(settings)), patience=patience, http=http,
+            metrics=metrics,
+            webhooks=await stack.enter_async_context(open_webhook_session(settings)),
         )  # fmt: skip
         patience.start(lambda job_ids: give_up(state, job_ids))
         await stack.enter_async_context(follow_batches(state))

@@ -1,7 +1,7 @@
 """Answer a caller whose job was accepted: wait for the reply and send it whole, as a stream, or send a 202."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
 import structlog
@@ -13,7 +13,8 @@ from api.call import Call
 from api.frames import read_log
 from api.http import EventStream, Reply
 from api.keyless import has_left, note_unanswered
-from api.render import to_job
+from api.prefer import STRICT
+from api.render import dropped_of, error_of, to_job
 from api.stream_forms import StreamForm, replayed
 from api.submit import Submitted
 from shared.errors import ReplayedError, StoredError, WaitExceededError
@@ -30,6 +31,7 @@ _LOOK_S: Final = 5.0
 _LOOK_UP_PAGE: Final = 500
 _FROM_DATABASE: Final = (0, 2)
 """Position of an END that the database told; it follows nothing, so the log is read from there, too."""
+DROPPED: Final = "x-sluice-dropped-params"
 
 
 async def answer(call: Call, submitted: Submitted) -> Reply[Any]:
@@ -42,7 +44,7 @@ async def answer(call: Call, submitted: Submitted) -> Reply[Any]:
     """
     job, prefer, waiter = submitted.job, submitted.prefer, submitted.waiter
     if waiter is None:
-        call.headers["Preference-Applied"] = "respond-async"
+        call.headers["Preference-Applied"] = prefer.deferred
         return _accepted(call, job)
     if prefer.applied:
         call.headers["Preference-Applied"] = prefer.applied
@@ -53,12 +55,14 @@ async def answer(call: Call, submitted: Submitted) -> Reply[Any]:
     if ending is None:
         call.headers["Location"] = f"/v1/jobs/{public_id(job.id)}"
         if prefer.respond_async:
-            call.headers["Preference-Applied"] = "respond-async"
+            call.headers["Preference-Applied"] = prefer.deferred
             async with call.state.database.read() as session:
                 return _accepted(call, await get_light(session, job.id))
         raise WaitExceededError(f"The job did not finish within {prefer.wait_s:.0f} s; it goes on.")
     if has_left(call):
         await note_unanswered(call, job.endpoint, job.id)
+    if ending.dropped:
+        name_dropped(call, ending.dropped)
     body = ending.body if ending.body is not None else await _read_body(call, job.id)
     if ending.http_status >= 400:
         raise replayed(json.decode(body, type=StoredError))
@@ -69,7 +73,10 @@ def _accepted(call: Call, job: NewJob | JobRow) -> Reply[Any]:
     call.headers["Location"] = f"/v1/jobs/{public_id(job.id)}"
     call.headers["retry-after"] = "1"
     call.headers["openai-poll-after-ms"] = "500"
-    return Reply(body=json.encode(to_job(job)), status=202)
+    shown = to_job(job)
+    if call.notice is not None and call.notice.shown is not None:
+        shown.webhook = call.notice.shown
+    return Reply(body=json.encode(shown), status=202)
 
 
 async def _wait_for_end(waiter: Waiter, wait_s: float | None) -> Ending | None:
@@ -97,6 +104,8 @@ def answer_stream(call: Call, submitted: Submitted, form: StreamForm) -> EventSt
     """Return the answer as server-sent events of this form."""
     if submitted.waiter is None:
         raise TypeError("a caller who does not wait gets a 202")
+    if submitted.prefer.is_strict:
+        call.headers["Preference-Applied"] = STRICT
     return EventStream(_events(call, submitted.job, submitted.waiter, form))
 
 
@@ -168,6 +177,7 @@ async def _follow(call: Call, job: NewJob, waiter: Waiter, form: StreamForm) -> 
             continue
         silent_s, events = 0.0, b""
         while entry is not None and entry.kind is not Kind.END:
+            _note_dropped(call, entry)
             events += sent.take(entry)
             entry = waiter.entries.popleft() if waiter.entries else None
         if events:
@@ -177,6 +187,18 @@ async def _follow(call: Call, job: NewJob, waiter: Waiter, form: StreamForm) -> 
                 yield event
             return
     yield await form.end(call, job.id, _restarted(job))
+
+
+def name_dropped(call: Call, names: Sequence[str]) -> None:
+    """Name parameters that were dropped, beside those that the route itself does not use."""
+    known = call.headers.get(DROPPED)
+    call.headers[DROPPED] = ", ".join([*known.split(", "), *names] if known else names)
+
+
+def _note_dropped(call: Call, entry: Entry) -> None:
+    """Name the parameters that the provider does not get; sent with the first event."""
+    if entry.kind is Kind.STARTED and entry.data:
+        name_dropped(call, entry.data.decode().split(", "))
 
 
 async def _finish(call: Call, job: NewJob, end: Entry, sent: _Sent) -> AsyncIterator[bytes]:
@@ -215,12 +237,13 @@ async def deliver_from_database(database: Any, inbox: Inbox, job_ids: list[str])
         for start in range(0, len(job_ids), _LOOK_UP_PAGE):
             page = job_ids[start : start + _LOOK_UP_PAGE]
             async with database.read() as session:
-                statement = select(JobRow.id, JobRow.status, JobRow.error, JobResultRow.content_type)
+                statement = select(JobRow, JobResultRow.content_type).options(*LIGHT)
                 joined = statement.join(JobResultRow, col(JobResultRow.job_id) == JobRow.id, isouter=True)
                 found = await session.exec(joined.where(col(JobRow.id).in_(page), col(JobRow.status).in_(TERMINAL)))
-                for job_id, status, error, content_type in found.all():
-                    http_status = json.decode(error, type=StoredError).status if error else 200
-                    ending = Ending(status, http_status, content_type or "application/json", None)
-                    inbox.deliver(job_id, Entry(*_FROM_DATABASE, Kind.END, encode_ending(ending, with_body=False)))
+                for row, content_type in found.all():
+                    error, names = error_of(row), dropped_of(row)
+                    http_status = 200 if error is None else error.status
+                    ending = Ending(row.status, http_status, content_type or "application/json", None, names)
+                    inbox.deliver(row.id, Entry(*_FROM_DATABASE, Kind.END, encode_ending(ending, with_body=False)))
     except (SQLAlchemyError, OSError) as error:
         log.warning("replies_not_looked_up", error=repr(error))

@@ -7,7 +7,7 @@ from msgspec import json
 
 from api.endpoints import ENDPOINTS
 from api.http import JSON, REQUESTS, aiohttp_handler
-from api.middlewares import render_errors
+from api.middlewares import count_answers, render_errors
 from api.openapi import build_openapi
 from api.state import STATE, State
 from shared.dialects import MOUNTS
@@ -15,7 +15,7 @@ from shared.dialects import MOUNTS
 
 def create_app(state: State) -> web.Application:
     """Return the app; the caller owns `state` and closes it."""
-    app = web.Application(middlewares=[render_errors], client_max_size=state.settings.max_body_bytes)
+    app = web.Application(middlewares=[count_answers, render_errors], client_max_size=state.settings.max_body_bytes)
     app[STATE] = state
     for endpoint in ENDPOINTS:
         handler = aiohttp_handler(endpoint)

@@ -59,7 +59,7 @@ class BatchNotFinishedError(ConflictError):
     code = "batch_not_finished"
 
     def __init__(self, batch_id: str) -> None:
-        super().__init__(f"`{batch_id}` has not ended.", param="batch_id")
+        super().__init__(f"`{batch_id}` has not ended.", param="batch_id", headers={"x-should-retry": "false"})
 
 
 class NothingToRetryError(BadRequestError):

@@ -19,11 +19,10 @@ from api.waiting_jobs import end_waiting
 from shared.admission.errors import CarbonBudgetExceededError, InsufficientBudgetError
 from shared.admission.records import Admission
 from shared.batches.items import item_span
-from shared.batches.queries import change_batch, count_held_items, count_items, list_held_items
-from shared.batches.schemas import CANCELLING, RUNNING
+from shared.batches.queries import change_batch, count_held_items, count_open_items, list_held_items
+from shared.batches.schemas import RUNNING
 from shared.batches.statements import admit_item
 from shared.batches.tables import BatchRow
-from shared.clock import now_ms
 from shared.errors import ApiError, AuthenticationError, RateLimitError, StoredError
 from shared.group_commit.units import StaleError
 from shared.jobs.entries import queue_entry
@@ -34,9 +33,8 @@ from shared.jobs.tables import JobRow
 MOST_QUEUED: Final = 4000
 """Items of one batch in the queue or running."""
 _PAGE: Final = 200
-_LOOK_S: Final = 0.1
+_LOOK_S: Final = 0.3
 _LONGEST_WAIT_S: Final = 5.0
-_OPEN: Final = (RUNNING, CANCELLING)
 
 
 class _Admitted(Struct, frozen=True):
@@ -56,7 +54,13 @@ class _Feed(Struct):
     async def count_queued(self) -> int:
         """Return how many items are in the queue or run."""
         async with self.state.database.read() as session:
-            return (await count_items(session, self.batch.id)).open - self.held
+            return await count_open_items(session, self.batch.id) - self.held
+
+    async def goes_on(self) -> bool:
+        """Return whether items may still begin."""
+        async with self.state.database.read() as session:
+            batch = await session.get_one(BatchRow, self.batch.id)
+        return batch.status == RUNNING and batch.expired_ms is None
 
     async def find_caller(self) -> Caller | None:
         """Return the owner as he is now."""
@@ -64,31 +68,23 @@ class _Feed(Struct):
 
 
 async def feed(state: State, endpoint: Endpoint, batch: BatchRow) -> None:
-    """Put all held items into the queue, once their time has come."""
-    await _wait_for_start(state, batch.id)
+    """Put all held items into the queue, unless the batch is cancelled or over meanwhile."""
     after = item_span(batch.id)[0]
     async with state.database.read() as session:
         feeding = _Feed(state, endpoint, batch, await count_held_items(session, batch.id))
-    while True:
+    while await feeding.goes_on():
         async with state.database.read() as session:
             rows = await list_held_items(session, batch.id, after, _PAGE)
         if not rows:
             break
         await _wait_for_room(feeding)
+        if not await feeding.goes_on():
+            return
         for row in await _feed_page(feeding, rows):
             await _feed_patiently(feeding, row)
         after = rows[-1].id
     async with state.database.transaction() as session:
-        await change_batch(session, batch.id, _OPEN, is_fed=True)
-
-
-async def _wait_for_start(state: State, batch_id: str) -> None:
-    while True:
-        async with state.database.read() as session:
-            batch = await session.get_one(BatchRow, batch_id)
-        if batch.status != RUNNING or batch.start_ms is None or batch.start_ms <= now_ms():
-            return
-        await asyncio.sleep(min(max(batch.start_ms - now_ms(), 1) / 1000, 1.0))
+        await change_batch(session, batch.id, (RUNNING,), is_fed=True)
 
 
 async def _wait_for_room(feeding: _Feed) -> None:
@@ -148,7 +144,7 @@ async def _admit(feeding: _Feed, caller: Caller | None, row: JobRow) -> _Admitte
     body = row.request or b"{}"
     try:
         request = json.decode(body, type=endpoint.body, strict=False)
-        submission, draft = await prepare(state, caller, endpoint, body, request)
+        submission, draft = await prepare(state, caller, endpoint, body, request, is_stored=True)
     except LineError as error:  # what he may use has changed since the batch was checked
         await _fail(state, row, _stored(error))
         return None

@@ -147,6 +147,8 @@ class LineChecker:
             raise _invalid(to_unprocessable(error, ["body"])) from error
         except RecursionError as error:
             raise LineError("invalid_json_line", "The line is too deeply nested.") from error
+        except (DecodeError, UnicodeDecodeError) as error:  # bytes that are no UTF-8 inside a text of the body
+            raise LineError("invalid_json_line", "The line is not a JSON object.") from error
         submission, draft = await prepare(self._state, self._caller, self._endpoint, bytes(body), request)
         if submission.kind == EMBEDDING:
             self._inputs += submission.estimate.prompts
@@ -157,14 +159,15 @@ _LINE: Final = json.Decoder(BatchLine)
 
 
 async def prepare(
-    state: State, caller: Caller, endpoint: Endpoint, body: bytes, request: Any
+    state: State, caller: Caller, endpoint: Endpoint, body: bytes, request: Any, *, is_stored: bool = False
 ) -> tuple[Submission, Draft]:
     """Return what a stored request asks for and its draft; raises `LineError`."""
     if endpoint.prepare is None:
         raise TypeError(f"{endpoint.path} makes no jobs")
     draft = Draft(
-        caller=caller, state=state, request_id=new_id("req_"), body=body, headers={}, dialect=caller.dialect or OPENAI
-    )
+        caller=caller, state=state, request_id=new_id("req_"), body=body, headers={}, is_stored=is_stored,
+        dialect=caller.dialect or OPENAI,
+    )  # fmt: skip
     try:
         submission = await endpoint.prepare(draft, request)
     except (ModelNotFoundError, ModelNotAllowedError) as error:

@@ -4,6 +4,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from api.keys import Caller
+from api.notice import Notice
 from api.state import State
 from shared.dialects import OPENAI
 from shared.jobs.schemas import CreateJobRequest
@@ -23,12 +24,16 @@ class Draft(Struct, kw_only=True):
     """Id that the job will have; None: a new one."""
     options: CreateJobRequest | None = None
     """How the job is to be run, if it was sent to /v1/jobs."""
+    notice: Notice | None = None
+    """Who is told about the job, if the request says so."""
     headers: dict[str, str] = {}
     """Sent with the answer, also with an error: `x-job-id`, .."""
     dialect: str = OPENAI
     """Which API's defaults and forms count, see `shared.dialects`."""
     model: str | None = None
     """As called; for the request log."""
+    is_stored: bool = False
+    """`body` is that of a job which was made before, in the form in which jobs keep it."""
 
 
 class Call(Draft, kw_only=True):

@@ -94,6 +94,7 @@ class _Form:
         self._call = call
         self._file_names = {field.name for field in fields(kind) if field.type is UploadedFile}
         self._is_upload = issubclass(kind, UploadForm)
+        self._nameless = "" if self._is_upload else "file"
         self._max_bytes = kind.max_file_bytes if self._is_upload else MAX_FILE_BYTES
         self._text_bytes = 0
         self._count = 0
@@ -150,7 +151,7 @@ class _Form:
             self._call.file_id = file_id
             await self._call.state.files.write(file_id, counted())
         return UploadedFile(
-            name=part.filename.encode(errors="replace").decode().replace("\x00", "")[:255] or "file",
+            name=part.filename.encode(errors="replace").decode().replace("\x00", "")[:255] or self._nameless,
             content_type=_media_type(part.headers.get("Content-Type", "")),
             size_bytes=size,
             sha256=digest.hexdigest(),

@@ -312,8 +312,8 @@ def _query(request: web.Request, kind: Any) -> dict[str, Any]:
             found.setdefault(head, []).append(value)
         elif bracket and members.get(head) is dict:
             found.setdefault(head, {})[rest.removesuffix("]")] = value
-        elif name in members:
-            found[name] = value
+        elif name in members or kind.__struct_config__.forbid_unknown_fields:
+            found[name] = value  # what nobody knows is refused by the Struct
     return found
 
 

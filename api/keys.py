@@ -52,6 +52,8 @@ class Caller(Struct, frozen=True, kw_only=True):
     """Of the role, by router; shared by all its callers."""
     budgets: CallerBudgets
     priority: int
+    content_policy: str
+    """Of the organization: what the request log keeps of its requests."""
     dialect: str | None = None
     """Of the key."""
     is_subscription: bool = False
@@ -77,7 +79,8 @@ class Caller(Struct, frozen=True, kw_only=True):
 
 MASTER: Final = Caller(
     user_id=MASTER_ID, email=MASTER_EMAIL, organization_id=None, key_id=None, permissions=frozenset(PERMISSIONS),
-    scopes=None, limits={}, budgets=CallerBudgets(), priority=0, key_expires_ms=None, account_expires_ms=None,
+    scopes=None, limits={}, budgets=CallerBudgets(), priority=0, content_policy="full", key_expires_ms=None,
+    account_expires_ms=None,
 )  # fmt: skip
 
 
@@ -182,6 +185,7 @@ def _caller(
         priority=user.priority,
         dialect=key.dialect,
         is_subscription=key.kind == SUBSCRIPTION_KEY,
+        content_policy="full" if organization is None else organization.content_policy,
         key_expires_ms=key.expires_ms,
         account_expires_ms=user.expires_ms,
     )

@@ -35,6 +35,7 @@ from shared.carbon.footprint import Profile, compute_footprint
 from shared.clock import now_ms
 from shared.directory import Router
 from shared.errors import ApiError, RateLimitError
+from shared.metrics import ADMISSIONS
 from shared.settings import Settings
 
 REFUSALS: Final = (InsufficientBudgetError, CarbonBudgetExceededError, RateLimitError, QueueFullError)
@@ -84,6 +85,7 @@ async def admit(draft: Draft, router: Router, estimate: Estimate, job_id: str) -
     if not limits.windows and not demands:
         return None
     decision = await draft.state.admissions.decide(job_id, limits, demands)
+    draft.state.metrics.count(ADMISSIONS, decision.verdict)
     set_limit_headers(draft.headers, limits, decision)
     set_budget_headers(draft.headers, demands, decision)
     if decision.verdict != "ok":

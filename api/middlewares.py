@@ -1,11 +1,11 @@
-"""The one place where errors become answers."""
+"""Around every handler: the one place where errors become answers, and the count of answers."""
 
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
-from aiohttp import web
+from aiohttp import hdrs, web
 from msgspec import Raw, json
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -26,6 +26,7 @@ from shared.errors import (
     StoredError,
 )
 from shared.ids import new_id
+from shared.metrics import HTTP_REQUESTS, HTTP_SECONDS
 
 log = structlog.get_logger()
 _KEY_REUSED: Final = IdempotencyKeyReusedError.code
@@ -104,3 +105,20 @@ def _call(request: web.Request) -> Call:
             dialect=mount_of(request.path) or OPENAI,
         )  # fmt: skip
     return call
+
+
+@web.middleware
+async def count_answers(request: web.Request, handler: Next) -> web.StreamResponse:
+    """Count every answer by its route, with the time it took."""
+    begun, status = time.perf_counter(), 500
+    try:
+        response = await handler(request)
+        status = response.status
+    finally:
+        resource = request.match_info.route.resource
+        route = "none" if resource is None else resource.canonical
+        metrics = request.app[STATE].metrics
+        method = request.method if request.method in hdrs.METH_ALL else "other"
+        metrics.count(HTTP_REQUESTS, method, route, str(status))
+        metrics.observe(HTTP_SECONDS, route, value=time.perf_counter() - begun)
+    return response

@@ -21,6 +21,7 @@ from shared.idempotency.tables import IdempotencyKeyRow
 from shared.settings import DAY_S
 
 Respond = Callable[[], Awaitable[web.StreamResponse]]
+_KEPT_HEADERS: Final = ("Content-Type", "Location", "x-job-id")
 _IN_FLIGHT_MS: Final = 60_000
 _ASK_AGAIN_MS: Final = 500
 
@@ -29,7 +30,7 @@ class _Kept(Struct):
     """An answer."""
 
     body: str
-    content_type: str
+    headers: dict[str, str]
 
 
 async def respond_once(call: Call, path: str, respond: Respond) -> web.StreamResponse:
@@ -81,15 +82,14 @@ async def _earlier(call: Call, key_id: str, fingerprint: str) -> web.Response | 
     if row.http_status is None or row.body is None:
         raise IdempotencyInFlightError(call.request.path, _ASK_AGAIN_MS)
     kept = json.decode(call.state.box.open(row.body), type=_Kept)
-    headers = call.headers | {REPLAYED: "true", "x-request-id": call.request_id, "Content-Type": kept.content_type}
+    headers = kept.headers | call.headers | {REPLAYED: "true", "x-request-id": call.request_id}
     return web.Response(status=row.http_status, body=kept.body.encode(), headers=headers)
 
 
 async def _keep(call: Call, key_id: str, response: web.StreamResponse) -> None:
     body: Any = response.body if isinstance(response, web.Response) else b""
-    kept = _Kept(
-        body=bytes(body or b"").decode(), content_type=response.headers.get("Content-Type", "application/json")
-    )
+    headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
+    kept = _Kept(body=bytes(body or b"").decode(), headers=headers)
     values = {
         "http_status": response.status, "body": call.state.box.seal(json.encode(kept).decode()),
         "expires_ms": now_ms() + DAY_S * 1000,

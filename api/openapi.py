@@ -26,8 +26,8 @@ from shared.errors import (
 )
 from shared.files.errors import FileTooLargeError
 from shared.files.uploads import UploadedFile
+from shared.version import VERSION
 
-VERSION = "0.1.0"
 _DIALECTS: Final = (
     "What callers use is served at the root and under `/vultr`, `/nec`, `/inflection`, with the defaults of that API. "
     "Without such a mount the `dialect` of the key decides. A parameter that a chat leaves out is taken from the "

@@ -1,4 +1,4 @@
-"""The `Prefer` header (RFC 7240): how long a caller waits for an inference request."""
+"""The `Prefer` header (RFC 7240): how long a caller waits for an inference request, and how exactly it is taken."""
 
 import re
 from typing import Final
@@ -6,7 +6,10 @@ from typing import Final
 from msgspec import Struct
 
 MAX_WAIT_S: Final = 600.0
+STRICT: Final = "handling=strict"
 _WAIT: Final = re.compile(r"wait\s*=\s*\"?([0-9]{1,9})\"?", re.IGNORECASE)
+
+_STRICT: Final = re.compile(r"handling\s*=\s*(strict|\"strict\")")
 
 
 class Prefer(Struct, frozen=True, kw_only=True):
@@ -16,9 +19,8 @@ class Prefer(Struct, frozen=True, kw_only=True):
     """Answer 202 instead of waiting, or after `wait_s`."""
     wait_s: float | None = None
     """Longest wait; None is until the job is over."""
-
     is_strict: bool = False
-    """What cannot be done as asked is refused, not ignored."""
+    """Refuse parameters that a provider cannot take instead of dropping them."""
 
     @property
     def waits(self) -> bool:
@@ -31,7 +33,16 @@ class Prefer(Struct, frozen=True, kw_only=True):
         parts = ["respond-async"] if self.respond_async and not self.wait_s else []
         if self.wait_s is not None:
             parts.append(f"wait={self.wait_s:.0f}")
-        return ", ".join(parts)
+        return ", ".join([*parts, *self._handling])
+
+    @property
+    def deferred(self) -> str:
+        """Return the value of `Preference-Applied` for who did not wait, or not long enough."""
+        return ", ".join(["respond-async", *self._handling])
+
+    @property
+    def _handling(self) -> list[str]:
+        return [STRICT] if self.is_strict else []
 
 
 NO_PREFERENCE: Final = Prefer()
@@ -39,13 +50,13 @@ NO_PREFERENCE: Final = Prefer()
 
 def parse_prefer(values: list[str]) -> Prefer:
     """Return what the `Prefer` headers of a request ask for."""
-    respond_async, is_strict, wait_s = False, False, None
+    respond_async, wait_s, is_strict = False, None, False
     for token in ",".join(values).split(","):
         word = token.strip()
         lower = word.partition(";")[0].strip().lower()
         if lower == "respond-async":
             respond_async = True
-        elif lower.replace(" ", "").replace('"', "") == "handling=strict":
+        elif _STRICT.fullmatch(lower):
             is_strict = True
         elif match := _WAIT.fullmatch(lower):
             wait_s = min(float(match[1]), MAX_WAIT_S)

@@ -11,7 +11,7 @@ from shared.clock import now_ms
 from shared.errors import ApiError
 from shared.group_commit.units import CommitError
 from shared.ids import new_ulid
-from shared.request_logs.redaction import clean, redact_headers
+from shared.request_logs.redaction import FULL, NOTHING, clean, redact_body, redact_headers
 from shared.request_logs.statements import NewRefusal, insert_refusal
 
 _UNDER_PRESSURE: Final = frozenset({"storage_unavailable", "overloaded"})
@@ -25,6 +25,7 @@ async def log_refusal(call: Call, endpoint: str, error: ApiError) -> None:
     latency_ms = int((time.perf_counter() - call.started) * 1000)
     now = now_ms()
     caller = call.caller
+    policy = caller.content_policy if caller else FULL
     refusal = NewRefusal(
         id=new_ulid(),
         created_ms=now - latency_ms,
@@ -38,13 +39,13 @@ async def log_refusal(call: Call, endpoint: str, error: ApiError) -> None:
         user_id=caller.user_id if caller else None,
         organization_id=caller.organization_id if caller else None,
         client_address=call.request.remote,
-        user_agent=clean(call.request.headers.get("User-Agent", "")) or None,
+        user_agent=None if policy == NOTHING else clean(call.request.headers.get("User-Agent", "")) or None,
         latency_ms=latency_ms,
         error=json.encode(error.stored()).decode().replace("\\u0000", ""),
         error_code=error.code,
         retry_count=retry_count(call),
-        request_headers=redact_headers(call.request.headers.items()),
-        request_body=call.body[:MAX_LOGGED_BYTES] if caller else None,
+        request_headers=None if policy == NOTHING else redact_headers(call.request.headers.items()),
+        request_body=_body(call) if caller and policy == FULL else None,
     )
     with suppress(CommitError):
         await call.state.writer.execute_many((insert_refusal(refusal),))
@@ -54,3 +55,8 @@ def retry_count(call: Call) -> int:
     """Return how often a stock client has repeated this request."""
     text = call.request.headers.get("x-stainless-retry-count", "0")
     return int(text) if text.isdecimal() and len(text) < 4 else 0
+
+
+def _body(call: Call) -> bytes:
+    """Return as much of the body as is kept, without what the operator wants to be left out."""
+    return redact_body(call.body[:MAX_LOGGED_BYTES], call.state.settings.secret_members)

@@ -51,8 +51,9 @@ def to_job(row: JobRow | NewJob, progress: JobProgress | None = None, waiting: W
         estimated_start_at=waiting.starts_at,
         progress=progress or JobProgress(output_tokens=0, events=0),
         usage=usage_of(row),
+        dropped_params=dropped_of(row),
         error=error_of(row),
-        incomplete_details=None,
+        incomplete_details=_incomplete_details(row),
         cancel_requested_at=to_seconds(row.cancel_requested_ms),
         idempotency_key=row.idempotency_key,
         request_id=row.request_id,
@@ -67,6 +68,12 @@ def to_job(row: JobRow | NewJob, progress: JobProgress | None = None, waiting: W
             cancel=f"/v1/jobs/{job_id}/cancel",
         ),
     )
+
+
+def _incomplete_details(row: JobRow | NewJob) -> dict[str, str] | None:
+    if isinstance(row, NewJob) or row.incomplete_reason is None:
+        return None
+    return {"reason": row.incomplete_reason}
 
 
 def _aliases(row: JobRow | NewJob) -> list[str]:
@@ -85,6 +92,11 @@ def metadata_of(row: Any) -> dict[str, str]:
 def usage_of(row: JobRow | NewJob) -> Usage | None:
     """Return the usage of a finished job."""
     return json.decode(row.usage, type=Usage) if row.usage else None
+
+
+def dropped_of(row: JobRow | NewJob) -> list[str]:
+    """Return the parameters that the provider did not get."""
+    return json.decode(row.dropped_params, type=list[str]) if row.dropped_params else []
 
 
 def error_of(row: JobRow | NewJob) -> StoredError | None:

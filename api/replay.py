@@ -6,13 +6,14 @@ from typing import Any, Final
 
 from msgspec import json
 
+from api.answer import name_dropped
 from api.call import Call
 from api.frames import read_log
 from api.http import EventStream, Reply
 from api.idempotency import ASYNC, ASYNC_WAIT, REPLAYED, Earlier, IdempotencyInFlightError
 from api.own_jobs import read_result, wait_until_over
 from api.prefer import Prefer
-from api.render import error_of, gone, polling_headers, to_job
+from api.render import dropped_of, error_of, gone, polling_headers, to_job
 from api.stream_forms import StreamForm
 from shared.errors import ReplayedError, WaitExceededError
 from shared.jobs.schemas import TERMINAL, WITH_RESULT, public_id
@@ -36,6 +37,8 @@ async def replay(
     """
     row = earlier.row
     call.headers |= {"x-job-id": public_id(row.id), REPLAYED: "true", "Vary": "Prefer"}
+    if dropped := dropped_of(row):
+        name_dropped(call, dropped)
     if row.removed_ms is not None:
         raise gone(row)
     is_async = earlier.prefers == ASYNC

@@ -22,6 +22,7 @@ from shared.errors import ContextLengthError, GoneError, StorageUnavailableError
 from shared.files.errors import FileTooLargeError, UnsupportedFileTypeError
 from shared.jobs.statements import NewJob
 from shared.jobs.tables import JobRow
+from shared.responses.errors import CREATE_ERRORS
 from shared.ssrf import UrlNotAllowedError
 
 ERRORS: Final = (*INFERENCE_ERRORS, *IDEMPOTENCY_ERRORS, GoneError)
@@ -29,6 +30,7 @@ ERRORS: Final = (*INFERENCE_ERRORS, *IDEMPOTENCY_ERRORS, GoneError)
 ANY_ROUTE: Final = (
     *ERRORS, UnsupportedParameterError, ToolsNotSupportedError,
     ContextLengthError, FileTooLargeError, UnsupportedFileTypeError, UrlNotAllowedError, VoiceNotFoundError,
+    *CREATE_ERRORS,
 )  # fmt: skip
 """Of a job of whichever route."""
 _DUPLICATE: Final = (sqlite3.IntegrityError, asyncpg.UniqueViolationError)
@@ -71,7 +73,6 @@ async def submit_once(call: Call, submission: Submission, prefer: Prefer) -> Sub
 
 def preference_of(call: Call) -> Prefer:
     """Return how the caller wants to be answered."""
-    if call.options is not None:
-        return Prefer(respond_async=True)
     header = call.request.headers.getall("Prefer", None)
-    return NO_PREFERENCE if header is None else parse_prefer(header)
+    prefer = NO_PREFERENCE if header is None else parse_prefer(header)
+    return prefer if call.options is None else Prefer(respond_async=True, is_strict=prefer.is_strict)

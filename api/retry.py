@@ -57,7 +57,7 @@ async def retry(call: Call, row: JobRow) -> Reply[Any]:
         raise TypeError(f"{endpoint.path} makes no jobs")
     submission = await endpoint.prepare(call, request)
     try:
-        submitted = await submit(call, submission, Prefer(respond_async=True), None, retry_of=row)
+        submitted = await submit(call, submission, Prefer(respond_async=True, is_strict=row.strict), None, retry_of=row)
     except StaleError:  # another request was first
         return await _earlier(call, await find_own_job(call, public_id(row.id)))
     return await answer(call, submitted)
@@ -81,7 +81,7 @@ def _options(row: JobRow) -> CreateJobRequest:
 async def _read(call: Call, row: JobRow, endpoint: Endpoint) -> Any:
     """Return the request as its route takes it, whatever was kept apart of it put back."""
     async with call.state.database.read() as session:
-        call.body = await get_request(session, row.id)
+        call.body, call.is_stored = await get_request(session, row.id), True
     try:
         if row.kind == OCR:
             await _put_document_back(call, row)

@@ -21,6 +21,7 @@ from shared.database import Database
 from shared.directory import Directory
 from shared.files.store import FileStore
 from shared.group_commit.writer import GroupCommit
+from shared.metrics import Metrics
 from shared.queue.job_queue import JobQueue
 from shared.replies.inbox import Inbox
 from shared.replies.reader import ReplyReader
@@ -40,6 +41,8 @@ class State(Struct, frozen=True, kw_only=True):
     writer: GroupCommit
     redis: Redis
     queue: JobQueue
+    platform: JobQueue
+    """The lane of webhooks."""
     load: QueueLoad
     admissions: Admissions
     withdrawals: Withdrawals
@@ -57,8 +60,11 @@ class State(Struct, frozen=True, kw_only=True):
     last_used: LastUsed
     passwords: Passwords
     box: SecretBox
+    metrics: Metrics
     http: ClientSession
     """For questions to providers; jobs have workers."""
+    webhooks: ClientSession
+    """Sends samples to webhook endpoints."""
 
 
 STATE: web.AppKey[State] = web.AppKey("state", State)

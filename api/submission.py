@@ -16,7 +16,7 @@ from shared.directory import Router
 from shared.errors import ModelNotFoundError, WrongModelTypeError
 from shared.jobs.schemas import QUEUED
 from shared.jobs.statements import NewJob
-from shared.request_logs.redaction import clean, redact_headers
+from shared.request_logs.redaction import NOTHING, clean, redact_headers
 
 MAX_ATTEMPTS: Final = 3
 _TOKENS_PER_TURN: Final = 1000
@@ -49,6 +49,8 @@ class Submission(Struct, frozen=True, kw_only=True):
     """Of the body; None: that of the headers."""
     is_flex: bool = False
     """The caller waits, but is not in a hurry."""
+    background: bool = False
+    """It runs to its end, whether anybody reads it or not, and may be followed meanwhile."""
 
 
 class Origin(Struct, frozen=True, kw_only=True):
@@ -71,13 +73,14 @@ class Origin(Struct, frozen=True, kw_only=True):
 def origin_of(call: Call) -> Origin:
     """Return where a call comes from."""
     request = call.request
+    shows_headers = call.caller.content_policy != NOTHING
     return Origin(
         client_request_id=_header(request, "x-client-request-id"),
         traceparent=_header(request, "traceparent"),
         client_address=request.remote,
-        user_agent=_header(request, "User-Agent"),
+        user_agent=_header(request, "User-Agent") if shows_headers else None,
         retry_count=retry_count(call),
-        request_headers=redact_headers(request.headers.items()),
+        request_headers=redact_headers(request.headers.items()) if shows_headers else None,
     )
 
 
@@ -106,6 +109,7 @@ def new_job(
 ) -> NewJob:
     """Return the job of a submission, with what is usual for what nobody asked for."""
     settings, caller, now = draft.state.settings, draft.caller, now_ms()
+    wanted = caller.priority if submission.priority is None else submission.priority
     ttl_s = settings.unstored_result_ttl_s if submission.store is False else settings.result_ttl_s
     tokens = submission.estimate.prompt_tokens + submission.estimate.output_tokens
     return NewJob(
@@ -117,6 +121,7 @@ def new_job(
         band=band,
         stream=submission.stream,
         store=submission.store,
+        background=submission.background,
         user_id=caller.user_id,
         organization_id=caller.organization_id,
         key_id=caller.key_id,
@@ -125,9 +130,7 @@ def new_job(
         model=submission.model,
         price_prompt=str(submission.router.price_prompt),
         price_completion=str(submission.router.price_completion),
-        priority=min(
-            caller.priority if submission.priority is None else submission.priority, settings.routing_max_priority
-        ),
+        priority=min(wanted, settings.routing_max_priority),
         cost_estimate=min(max(tokens / _TOKENS_PER_TURN, 0.01), _MAX_TURNS),
         metadata=json.encode(submission.metadata).decode() if submission.metadata else None,
         end_user=submission.end_user,

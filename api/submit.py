@@ -12,6 +12,7 @@ from msgspec import Struct, json
 from api.call import Call
 from api.idempotency import bind
 from api.limits import REFUSALS, admit, admit_unseen
+from api.notice import Notice
 from api.prefer import Prefer
 from api.submission import Submission, new_job, origin_of
 from shared import fault_points
@@ -36,6 +37,7 @@ from shared.jobs.statements import NewJob, insert_job, note_retry
 from shared.jobs.tables import JobRow
 from shared.replies.inbox import Waiter
 from shared.settings import Settings
+from shared.webhooks.statements import insert_endpoint
 
 log = structlog.get_logger()
 INFERENCE_ERRORS: Final = (
@@ -80,13 +82,14 @@ async def submit(
     job_id = call.file_id or call.job_id or new_ulid()
     admission = await _admit(call, submission, job_id, waits=waits)
     job = _new_job(call, submission, prefer, job_id, admission, has_key=key is not None)
+    job.notify = None if call.notice is None else call.notice.notify
     job.inbox = state.inbox.key if waits else None
     if retry_of is not None:
-        job.retry_of, job.custom_id = retry_of.id, retry_of.custom_id
+        job.retry_of, job.custom_id, job.notify = retry_of.id, retry_of.custom_id, retry_of.notify
     waiter = state.inbox.wait_for(job.id) if waits else None
     try:
         fault_points.reach(state.settings, "before_accept")
-        await state.writer.execute_many(_unit(job, key))
+        results = await state.writer.execute_many(_unit(job, key, call.notice))
     except StaleError:
         await _undo(call, job.id, admission)
         raise
@@ -99,6 +102,7 @@ async def submit(
     except BaseException:  # cancelled: a job may have been made, so what it holds stays until it is over
         state.inbox.forget(job.id)
         raise
+    job.notify = results[0].rows[0][0]
     call.headers["x-job-id"] = public_id(job.id)
     call.headers["Vary"] = "Prefer"
     fault_points.reach(state.settings, "after_accept")
@@ -125,14 +129,19 @@ async def _undo(call: Call, job_id: str, admission: Admission | None) -> None:
         await call.state.admissions.give_back(job_id, admission)
 
 
-def _unit(job: NewJob, key: NewIdempotencyKey | None) -> Unit:
+def _unit(job: NewJob, key: NewIdempotencyKey | None, notice: Notice | None) -> Unit:
+    """Return the transaction that accepts a job; its first statement returns who is told about it."""
     if job.retry_of is not None:
-        return (note_retry(job.retry_of, job.id), insert_job(job))
+        return (insert_job(job), note_retry(job.retry_of, job.id))
+    job.idempotency_key = None if key is None else key.key
+    unit: Unit = (insert_job(job),)
+    if notice is not None and notice.endpoint is not None:
+        notice.endpoint.object_id = job.id
+        unit += (insert_endpoint(notice.endpoint),)
     if key is None:
-        return (insert_job(job),)
-    job.idempotency_key = key.key
+        return unit
     lives_ms = job.expires_ms - job.created_ms + (job.timeout_s + job.result_ttl_s) * 1000
-    return (insert_job(job), insert_idempotency_key(bind(key, job.id, lives_ms)))
+    return (*unit, insert_idempotency_key(bind(key, job.id, lives_ms)))
 
 
 async def _admit(call: Call, submission: Submission, job_id: str, *, waits: bool) -> Admission | None:
@@ -151,11 +160,14 @@ async def _admit(call: Call, submission: Submission, job_id: str, *, waits: bool
 def _new_job(
     call: Call, submission: Submission, prefer: Prefer, job_id: str, admission: Admission | None, *, has_key: bool
 ) -> NewJob:
-    is_later = prefer.respond_async or submission.is_flex
+    is_later = prefer.respond_async or submission.is_flex or submission.background
     band = BAND_NUMBERS[BACKGROUND if is_later else INTERACTIVE]
     job = new_job(call, origin_of(call), submission, job_id, admission, band)
-    runs_unread = prefer.respond_async or submission.store is True or has_key  # the stream can be had later
+    has_to_end = submission.store is True or submission.background
+    runs_unread = prefer.respond_async or has_to_end or has_key  # the stream can be had later
     job.cancel_when_unread = submission.stream and not runs_unread
+    job.stream = submission.stream or submission.background
+    job.strict = prefer.is_strict
     if call.options is not None:
         _apply(job, call.options, call.state.settings)
     return job

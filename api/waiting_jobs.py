@@ -14,7 +14,8 @@ from shared.admission.records import decode_admission
 from shared.clock import now_ms
 from shared.errors import StoredError
 from shared.group_commit.units import CommitError, StaleError
-from shared.ids import new_id
+from shared.ids import new_ulid
+from shared.jobs.messages import message_of
 from shared.jobs.queries import LIGHT
 from shared.jobs.schemas import CANCELLED, QUEUED, public_id
 from shared.jobs.statements import FinishedJob, NewJobEvent, finish_job, insert_event, request_cancel
@@ -22,6 +23,9 @@ from shared.jobs.tables import JobRow
 from shared.replies.entries import Ending, Entry, Kind, encode_ending
 from shared.usage.schemas import zero_usage
 from shared.usage.statements import NewCharge, insert_charge
+from shared.webhooks.job_events import tell_end
+from shared.webhooks.queue import enqueue_deliveries
+from shared.webhooks.statements import deliveries_of
 
 log = structlog.get_logger()
 CANCELLED_ERROR: Final = StoredError(
@@ -47,11 +51,18 @@ async def end_waiting(state: State, row: JobRow, error: StoredError, status: str
         key_id=row.key_id, router_id=row.router_id, router_name=row.router_name, kind=row.kind, prompt_tokens=0,
         completion_tokens=0, amount_micros=0,
     )  # fmt: skip
-    event = NewJobEvent(job_id=row.id, id=new_id("evt_"), type=f"job.{status}", created_ms=now)
-    unit = [finish_job(finished, only_queued=True), insert_charge(charge), insert_event(event)]
+    event_id = new_ulid()
+    event = NewJobEvent(job_id=row.id, id=f"evt_{event_id}", type=f"job.{status}", created_ms=now)
+    unit = [
+        finish_job(finished, only_queued=True),
+        insert_charge(charge),
+        insert_event(event),
+        *tell_end(message_of(row), event_id, status, now, state.settings.effective_public_url()),
+    ]
     if status == CANCELLED:
         unit.insert(0, request_cancel(row.id, now))
-    await state.writer.execute_many(unit)
+    results = await state.writer.execute_many(unit)
+    enqueue_deliveries(state.platform, deliveries_of(unit, results))
     if (admission := decode_admission(row.admission)) is not None:
         await state.admissions.release(row.id, admission)
     ending = Ending(status, error.status, "application/json", json.encode(error))

@@ -21,6 +21,7 @@ from shared.database import Database
 from shared.organizations.tables import OrganizationRow
 from shared.providers.tables import ProviderRow
 from shared.revision import get_revision
+from shared.routers.schemas import RouterVoice
 from shared.routers.tables import RouterNameRow, RouterRow
 from shared.secrets import SecretBox
 from shared.tasks import end_tasks
@@ -45,6 +46,10 @@ class Provider(Struct, frozen=True, kw_only=True):
     """Share of the attempts with the strategy `weighted`."""
     qos_metric: str | None
     qos_limit: float | None
+    native_responses: bool
+    """Whether it has a responses route of its own."""
+    max_batch: int | None
+    """Inputs of one call; None if nobody told."""
     updated_ms: int = 0
 
     @property
@@ -70,6 +75,11 @@ class Router(Struct, frozen=True, kw_only=True):
     price_prompt: Decimal
     price_completion: Decimal
     max_context_length: int | None
+    voices: tuple[RouterVoice, ...] | None
+    """Of a router that speaks; None if nobody told."""
+    accepts_token_ids: bool
+    token_encoding: str | None
+    """Vocabulary of the ids; None if nobody told."""
     created_ms: int
     providers: tuple[Provider, ...]
     default_parameters: Mapping[str, Any] = {}
@@ -199,6 +209,9 @@ async def _load(session: AsyncSession, box: SecretBox | None) -> dict[int, Route
             display_name=router.display_name,
             description=router.description,
             has_tools=router.tools,
+            voices=None if router.voices is None else json.decode(router.voices, type=tuple[RouterVoice, ...]),
+            accepts_token_ids=router.accepts_token_ids,
+            token_encoding=router.token_encoding,
             created_ms=router.created_ms,
             providers=tuple(providers.get(router_id, ())),
         )
@@ -246,5 +259,7 @@ def _provider(row: ProviderRow, box: SecretBox | None) -> Provider:
         weight=row.weight,
         qos_metric=row.qos_metric,
         qos_limit=row.qos_limit,
+        native_responses=row.native_responses,
+        max_batch=row.max_batch,
         updated_ms=row.updated_ms,
     )

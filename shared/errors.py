@@ -1,7 +1,8 @@
 """Errors a caller can see.  Class names are those of the OpenAI SDK where it has one; one `code` per class.
 
 Those of accounts and passwords are in `shared.account_errors`, of budgets in `shared.admission.errors`, of new
-providers in `shared.providers.errors`, of files in `shared.files.errors`, of forms in `api.forms`.
+providers in `shared.providers.errors`, of files in `shared.files.errors`, of forms in `api.forms`, of responses in
+`shared.responses.errors`.
 
 ApiError                            500  internal_error
 ├── BadRequestError                 400  a well-formed request that cannot be served
@@ -245,11 +246,11 @@ class GoneError(ApiError):
 
     def __init__(self, message: str, *, tombstone: Any = None) -> None:
         super().__init__(message)
-        self._tombstone = tombstone
+        self.tombstone = tombstone
 
     def body(self) -> bytes:
         """Return the JSON body with the member `tombstone`."""
-        return json.encode({"error": self.error(), "detail": self.message, "tombstone": self._tombstone})
+        return json.encode({"error": self.error(), "detail": self.message, "tombstone": self.tombstone})
 
 
 class BodyTooLargeError(ApiError):

@@ -9,19 +9,30 @@ import time
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS = [high + low for high in ALPHABET for low in ALPHABET]
 _CHARACTERS = frozenset(ALPHABET)
+_VALUES = {character: value for value, character in enumerate(ALPHABET)}
 _LENGTH = 26
 JOB_PREFIXES = ("job_", "chatcmpl-", "resp_", "batch_req_", "cmpl-", "embd-")
 
 
 def new_ulid() -> str:
     """Return 48 bits of Unix ms, then 80 random bits, as 26 characters."""
-    value = (time.time_ns() // 1_000_000 << 80) | int.from_bytes(os.urandom(10), "big")
-    return "".join([_PAIRS[value >> shift & 1023] for shift in range(120, -10, -10)])
+    return _encode((time.time_ns() // 1_000_000 << 80) | int.from_bytes(os.urandom(10), "big"))
 
 
 def oldest_ulid(instant_ms: int) -> str:
     """Return the smallest ULID of this instant: ids below it are older."""
-    value = max(instant_ms, 0) << 80
+    return _encode(max(instant_ms, 0) << 80)
+
+
+def shifted_ulid(ulid: str, by: int) -> str:
+    """Return the ULID this far from another one: ids of the parts of what has that one."""
+    value = 0
+    for character in ulid:
+        value = value << 5 | _VALUES[character]
+    return _encode(value + by)
+
+
+def _encode(value: int) -> str:
     return "".join([_PAIRS[value >> shift & 1023] for shift in range(120, -10, -10)])
 
 

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta, Struct
 
+from shared.ssrf import parse_networks
+
 Positive = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
@@ -31,7 +33,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     admin_key: Annotated[str, Meta(min_length=16)] | None = None
     """The administrator's key; unset: made once and kept in `data_dir/admin_key`."""
     encryption_key: Annotated[str, Meta(min_length=16)] | None = None
-    """Secret that provider keys are encrypted with; unset: made once and kept in `data_dir/encryption_key`."""
+    """What keys of providers and webhooks are encrypted with; unset: made once, kept in `data_dir/encryption_key`."""
     database_url: str | None = None
     """`postgresql://...` or `sqlite:///path`; unset: `data_dir/sluice.db`."""
     redis_url: str | None = None
@@ -118,6 +120,18 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A removed job answers 410 for this long, then 404."""
     request_log_ttl_s: Annotated[int, Meta(ge=60)] = 30 * DAY_S
     """Rows of the request log are kept this long."""
+    webhook_allow_http: bool = False
+    """Webhooks may go to `http` URLs, too."""
+    webhook_allow_literals: bool = False
+    """Webhooks may go to URLs with an IP address instead of a name."""
+    webhook_allow_networks: str = ""
+    """Comma-separated networks that webhooks may go to although they are not public."""
+    webhook_delivery_ttl_s: Annotated[int, Meta(ge=60)] = 30 * DAY_S
+    """The log of deliveries is kept this long."""
+    public_url: str | None = None
+    """Where callers reach the api, for URLs in webhooks; unset: `http://host:port`."""
+    vocabulary_dir: str | None = None
+    """Folder of vocabularies `<name>.tiktoken`; unset: `data_dir/vocabularies`."""
     batch_max_lines: Annotated[int, Meta(ge=1, le=1_000_000)] = 50_000
     """Most requests of one batch."""
     batch_windows: Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,4}[mhd](,[1-9][0-9]{0,4}[mhd])*$")] = (
@@ -130,12 +144,19 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """CSV of hourly carbon intensities, `zone,start_utc,g_per_kwh`; batches with `start: low_carbon` follow it."""
     attach_keyless_retries: bool = True
     """A stock client that sends a request again gets the answer of its first try, not a second job."""
+    redacted_fields: str = ""
+    """Comma-separated names of JSON members whose values the request log never shows."""
     keep_alive_s: Positive = 15.0
     """Silence on a stream after which a comment is sent."""
     fault_points: bool = False
     """For tests, see `shared.fault_points`."""
     strict: bool = False
     """For tests: an answer that does not fit its declaration fails the request."""
+
+    @property
+    def secret_members(self) -> frozenset[str]:
+        """Return the names of members that the request log does not show."""
+        return frozenset(name.strip() for name in self.redacted_fields.split(",") if name.strip())
 
     @property
     def data_path(self) -> Path:
@@ -147,9 +168,19 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Return the socket of the embedded Redis."""
         return self.data_path / "redis.sock"
 
+    @property
+    def vocabulary_path(self) -> Path:
+        """Return the folder of the operator's vocabularies, absolute."""
+        return self.data_path / "vocabularies" if self.vocabulary_dir is None else Path(self.vocabulary_dir).absolute()
+
     def effective_database_url(self) -> str:
         """Return the URL of the database in use."""
         return self.database_url or f"sqlite:///{self.data_path / 'sluice.db'}"
+
+    def effective_public_url(self) -> str:
+        """Return where callers reach the api, without a slash at the end."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return (self.public_url or f"http://{host}:{self.port}").rstrip("/")
 
     def effective_redis_url(self) -> str:
         """Return the URL of the Redis in use."""
@@ -178,6 +209,10 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
             raise SettingsError(f"{key}: {str(error).partition(' - at')[0]}.") from error
     settings = Settings(**values)  # type: ignore[arg-type]  # each value was converted to the type of its field
     _check_urls(settings)
+    try:
+        parse_networks(settings.webhook_allow_networks)
+    except ValueError as error:
+        raise SettingsError(f"SLUICE_WEBHOOK_ALLOW_NETWORKS: {error}.") from error
     return settings
 
 
@@ -187,6 +222,7 @@ def _check_urls(settings: Settings) -> None:
         "SLUICE_REDIS_URL": (settings.redis_url, ("redis://", "rediss://", "unix://")),
         "SLUICE_UPSTREAM_URL": (settings.upstream_url, ("http://", "https://")),
         "SLUICE_SEARXNG_URL": (settings.searxng_url, ("http://", "https://")),
+        "SLUICE_PUBLIC_URL": (settings.public_url, ("http://", "https://")),
         "SLUICE_FILE_STORE_URL": (settings.file_store_url, ("file:///", "s3://")),
     }
     for name, (url, allowed) in schemes.items():

@@ -1,20 +1,24 @@
-"""Keep URLs that callers name away from private networks.
+"""Keep URLs that callers name away from private networks.  Networks: the deny list of the job model, section 9.
 
-Sluice does not fetch these URLs itself: OCR providers take them, so a public URL is passed on.  Fetching here would
+Webhooks are sent by Sluice: `address_guard` looks at the address of every connection when it is opened, which is after
+the name was resolved, so neither a name that changes nor an odd form of an address gets past it.
+
+Documents are not fetched by Sluice: OCR providers take their URLs, so a public URL is passed on.  Fetching here would
 move up to 20 MiB through api, store and worker for nothing, and would put the machine that reaches everything inside
 the operator's network at the disposal of callers.  What is checked here is what the provider is going to be asked for,
 since a provider may stand in the same private network as Sluice.  Chats are another matter: they reach the provider
 unchanged, as the contract says, with all URLs in them.
 
-It is a check at acceptance, not a wall: a name may resolve to something else a second later, and a server may redirect.
-Names that nothing here can resolve are passed on, unless they can only mean something inside of a network; they lead
-nowhere from here.  Networks: the deny list of the job model, section 9.
+That is a check at acceptance, not a wall: a name may resolve to something else a second later, and a server may
+redirect.  Names that nothing here can resolve are passed on, unless they can only mean something inside of a network;
+they lead nowhere from here.
 """
 
 import asyncio
 import ipaddress
 import socket
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from shared.errors import BadRequestError
@@ -30,6 +34,9 @@ _DENIED: Final = tuple(
         """.split(),
     )
 )
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+AddressInfo = tuple[Any, ...]
+"""(family, type, protocol, canonical name, socket address), as `getaddrinfo` returns it."""
 _INNER: Final = frozenset({"localhost", "local", "internal", "intranet", "lan", "home", "corp", "private", "arpa"})
 """Last labels of names that mean something inside of a network only."""
 _RESOLVE_S: Final = 3.0
@@ -44,11 +51,46 @@ class UrlNotAllowedError(BadRequestError):
         super().__init__("The URL is not allowed.", param=param)
 
 
-def is_denied(address: str) -> bool:
-    """Return whether an IP address is none of the public internet; IPv4 inside of IPv6 is looked at as IPv4."""
+class BlockedAddressError(OSError):
+    """A connection was not opened, since its address is none of the public internet."""
+
+
+def is_denied(address: str, allowed: Sequence[Network] = ()) -> bool:
+    """Return whether an IP address is none of the public internet, nor of the networks that are allowed besides.
+
+    IPv4 inside of IPv6 is looked at as IPv4.
+    """
     found = ipaddress.ip_address(address.partition("%")[0])
     found = getattr(found, "ipv4_mapped", None) or found
+    if any(found in network for network in allowed if network.version == found.version):
+        return False
     return any(found in network for network in _DENIED if network.version == found.version)
+
+
+def parse_networks(text: str) -> tuple[Network, ...]:
+    """Return the networks of a comma-separated list; raises `ValueError`."""
+    return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
+
+
+def address_guard(
+    allowed: Sequence[Network], opens: Callable[[str, bool], None]
+) -> Callable[[AddressInfo], socket.socket]:
+    """Return a `socket_factory` for aiohttp that raises `BlockedAddressError` instead of opening a denied connection.
+
+    `opens` is told each address that somebody is about to connect to, and whether it is denied.
+    """
+
+    def open_socket(info: AddressInfo) -> socket.socket:
+        address = str(info[4][0])
+        denied = is_denied(address, allowed)
+        opens(address, denied)
+        if denied:
+            raise BlockedAddressError(address)
+        opened = socket.socket(*info[:3])
+        opened.setblocking(False)
+        return opened
+
+    return open_socket
 
 
 async def check_public_url(url: str, param: str) -> None:

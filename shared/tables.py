@@ -18,10 +18,12 @@ from shared.roles.tables import LimitRow, RoleRow
 from shared.routers.tables import RouterNameRow, RouterRow
 from shared.usage.tables import ChargeRow, UsageRecordRow
 from shared.users.tables import UserRow
+from shared.webhooks.tables import WebhookAttemptRow, WebhookDeliveryRow, WebhookEndpointRow
 
 TABLES: tuple[type[SQLModel], ...] = (
     RevisionRow, OrganizationRow, RoleRow, UserRow, KeyRow, RouterRow, RouterNameRow, ProviderRow, LimitRow,
     JobRow, JobResultRow, JobEventRow, RequestLogRow, UsageRecordRow, ChargeRow, AuditEventRow, CarbonAccountRow,
-    IdempotencyKeyRow, FileRow, BatchRow, ConversationRow, ConversationMessageRow,
+    IdempotencyKeyRow, FileRow, BatchRow, WebhookEndpointRow, WebhookDeliveryRow, WebhookAttemptRow,
+    ConversationRow, ConversationMessageRow,
 )  # fmt: skip
 METADATA = SQLModel.metadata

@@ -14,10 +14,17 @@ from shared.settings import Settings
 from tests.databases import new_postgres_database, prepared_postgres, wait_for_no_disk
 from tests.installation import ADMIN_KEY, Installation, open_installation
 from tests.providers import ScriptedProvider, serve_provider
+from tests.receivers import Receiver, serve_receiver
 from tests.servers import RedisServer
+from tests.webhooks import LOOPBACK
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--all-cases",
+        action="store_true",
+        help="run each fault test on both databases, and all pairs of adapters and failures",
+    )
     parser.addoption("--fault-seeds", type=int, default=1, help="seeds of tests/faults/test_schedule.py, from 0 on")
 
 
@@ -150,3 +157,26 @@ async def settings_with_short_silence(tmp_path: Path, redis_server: RedisServer)
     """An installation that sends a keep-alive comment after 0.2 s."""
     async with open_installation(make_settings(tmp_path, redis_server, keep_alive_s=0.2)) as installation:
         yield installation
+
+
+@pytest_asyncio.fixture
+async def told(tmp_path: Path, redis_server: RedisServer, prepared_url: str) -> AsyncIterator[Installation]:
+    """An installation that may send webhooks to this machine, on each database in turn."""
+    settings = make_settings(tmp_path, redis_server, database_url=prepared_url, **LOOPBACK)
+    async with open_installation(settings) as installation:
+        yield installation
+
+
+@pytest_asyncio.fixture
+async def idle_told(tmp_path: Path, redis_server: RedisServer, prepared_url: str) -> AsyncIterator[Installation]:
+    """The same without workers."""
+    settings = make_settings(tmp_path, redis_server, database_url=prepared_url, **LOOPBACK)
+    async with open_installation(settings, workers=False) as installation:
+        yield installation
+
+
+@pytest_asyncio.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    """A receiver of webhooks over real HTTP that does what the test says."""
+    async with serve_receiver() as running:
+        yield running

@@ -173,6 +173,36 @@ def continues(text: str, *, reported: dict[str, Any] | None = None) -> Behaviour
     return behave
 
 
+def responds(text: str, *, reported: dict[str, Any] | None = None, **members: Any) -> Behaviour:
+    """Answer as a server with `/v1/responses` does; `reported` is the usage (None: as counted, {}: none)."""
+
+    async def behave(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        numbers = {"input_tokens": 9, "output_tokens": 3, "total_tokens": 12} if reported is None else reported
+        response: dict[str, Any] = {"id": "resp_up", "object": "response", "status": "in_progress", "output": []}
+        item = {"id": "msg_up", "type": "message", "status": "completed", "role": "assistant"}
+        part = {"type": "output_text", "text": text, "annotations": []}
+        over = response | {"status": "completed", "output": [item | {"content": [part]}]}
+        over |= ({"usage": numbers} if numbers else {"usage": None}) | members
+        if not body.get("stream"):
+            return web.json_response(over)
+        at = {"item_id": "msg_up", "output_index": 0, "content_index": 0}
+        documents = [
+            {"type": "response.created", "response": response},
+            {"type": "response.in_progress", "response": response},
+            {"type": "response.output_item.added", "output_index": 0, "item": item | {"content": []}},
+            {"type": "response.content_part.added", **at, "part": part | {"text": ""}},
+            *({"type": "response.output_text.delta", **at, "delta": piece} for piece in text.split(" ")),
+            {"type": "response.output_text.done", **at, "text": text},
+            {"type": "response.content_part.done", **at, "part": part},
+            {"type": "response.output_item.done", "output_index": 0, "item": item | {"content": [part]}},
+            {"type": f"response.{over['status']}", "response": over},
+        ]
+        numbered = [document | {"sequence_number": number} for number, document in enumerate(documents)]
+        return await stream(request, numbered, done=False)
+
+    return behave
+
+
 def streams(*chunks: dict[str, Any], delay_s: float = 0.0, done: bool = True, cut: bool = False) -> Behaviour:
     """Stream these chunks; without `done` the end is missing, with `cut` the connection breaks."""
 

@@ -24,6 +24,7 @@ from shared.files.store import UPLOADS, open_file_store
 from shared.group_commit import open_writer
 from shared.installation import encryption_secret
 from shared.log import configure_logging
+from shared.metrics import Metrics
 from shared.process import tune_collector
 from shared.queue.connections import open_pool
 from shared.queue.job_queue import JobQueue
@@ -32,6 +33,8 @@ from shared.queue.pace import Pace
 from shared.replies.writer import ReplyWriter
 from shared.secrets import SecretBox
 from shared.settings import Settings, SettingsError, load_settings
+from shared.webhooks.queue import MOST_IN_FLIGHT
+from shared.webhooks.sending import open_webhook_session
 from worker.batches.advance import advance_batches
 from worker.context import Runtime
 from worker.engine import LeasedWorker
@@ -45,9 +48,10 @@ from worker.routing.health import Health
 from worker.routing.slots import Slots
 from worker.runner import run_job
 from worker.web_search import SearXNG
+from worker.webhooks.deliver import deliver_webhook
 
 log = structlog.get_logger()
-_PLATFORM_SLOTS = 16
+_PLATFORM_SLOTS = 128
 
 
 @asynccontextmanager
@@ -58,23 +62,29 @@ async def open_runtime(settings: Settings, redis: Any, name: str) -> AsyncIterat
         database, writer = Database(url), open_writer(url)
         stack.push_async_callback(database.close)
         stack.push_async_callback(writer.close)
-        directory = Directory(database, SecretBox(encryption_secret(settings)))
+        box = SecretBox(encryption_secret(settings))
+        directory = Directory(database, box)
         await directory.start()
         stack.push_async_callback(directory.close)
         connector = TCPConnector(limit=0, keepalive_timeout=60)
         http = await stack.enter_async_context(ClientSession(connector=connector, cookie_jar=DummyCookieJar()))
+        webhooks = await stack.enter_async_context(open_webhook_session(settings))
+        platform = JobQueue(open_lane(redis.connection_pool, PLATFORM))
+        stack.push_async_callback(platform.close)
         replies = ReplyWriter(redis)
         stack.push_async_callback(replies.close)
         routing = Routing(directory, Health(redis), Slots(redis, settings.lease_s), JobQueue(redis))
-        pace = Pace(redis)
-        for part in (routing, pace):
+        pace, metrics = Pace(redis), Metrics(redis, "worker")
+        writer.on_commit = metrics.note_commit
+        for part in (routing, pace, metrics):
             part.start()
             stack.push_async_callback(part.close)
         yield Runtime(
             name=name, settings=settings, database=database, files=open_file_store(settings),
             uploads=open_file_store(settings, UPLOADS), writer=writer, replies=replies, redis=redis,
+            platform=platform, webhooks=webhooks, box=box,
             gate=Gate(redis, settings.rate_limiting_strategy), directory=directory, routing=routing,
-            adapters=build_adapters(http), pace=pace,
+            adapters=build_adapters(http), pace=pace, metrics=metrics,
             web_search=None if settings.searxng_url is None else SearXNG(http, settings.searxng_url),
         )  # fmt: skip
 
@@ -90,10 +100,11 @@ def build_workers(settings: Settings, runtime: Runtime, redis: Any, token: str) 
     return [
         JobWorker(run_job, redis_pool=inference, max_jobs=settings.worker_slots, ctx={"runtime": runtime}, **options),
         LeasedWorker(
-            [],
+            [deliver_webhook],
             redis_pool=platform,
             max_jobs=_PLATFORM_SLOTS,
-            ctx={"reconciler": reconciler},
+            cap=MOST_IN_FLIGHT,
+            ctx={"reconciler": reconciler, "runtime": runtime},
             cron_jobs=[
                 cron(reconcile, second=set(range(60)), timeout=120, max_tries=1),
                 cron(advance_batches, second=set(range(60)), timeout=1800, max_tries=1),

@@ -16,7 +16,7 @@ from shared.clock import now_ms
 from shared.database import Database, sqlite_path
 from shared.installation import encryption_secret
 from shared.migrations import migrate
-from shared.models.schemas import ModelType
+from shared.models.schemas import EMBEDDING_TYPES, ModelType
 from shared.organizations.tables import OrganizationRow
 from shared.providers.tables import ProviderRow
 from shared.revision import raise_revision
@@ -149,6 +149,7 @@ async def _insert_model(
         name=name,
         type=router_type,
         max_context_length=provider.max_context_length,
+        accepts_token_ids=router_type not in EMBEDDING_TYPES,
         created_ms=now,
         updated_ms=now,
     )

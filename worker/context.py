@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from aiohttp import ClientSession
 from msgspec import UNSET, Raw, Struct, UnsetType
 from redis.asyncio import Redis
 
@@ -11,8 +12,11 @@ from shared.directory import Directory, Provider, Router
 from shared.files.store import FileStore
 from shared.group_commit.writer import GroupCommit
 from shared.jobs.messages import JobMessage
+from shared.metrics import Metrics
+from shared.queue.job_queue import JobQueue
 from shared.queue.pace import Pace
 from shared.replies.writer import Reply, ReplyWriter
+from shared.secrets import SecretBox
 from shared.settings import Settings
 from shared.usage.schemas import Usage
 from worker.providers.base import Adapter
@@ -35,11 +39,17 @@ class Runtime(Struct, frozen=True, kw_only=True):
     writer: GroupCommit
     replies: ReplyWriter
     redis: Redis
+    platform: JobQueue
+    """The lane of webhooks."""
+    webhooks: ClientSession
+    """Sends webhooks and nothing else."""
+    box: SecretBox
     gate: Gate
     routing: Routing
     directory: Directory
     adapters: dict[str, Adapter]
     pace: Pace
+    metrics: Metrics
     web_search: WebSearch | None
     """None: the web is not searched."""
 
@@ -69,6 +79,8 @@ class Produced(Struct, kw_only=True):
     provider_request_id: str | None = None
     content_type: str = "application/json"
     """Of the body."""
+    incomplete_reason: str | None = None
+    """Why the answer was cut, of a kind that calls it incomplete then."""
 
 
 class JobContext(Struct, kw_only=True):
@@ -84,6 +96,10 @@ class JobContext(Struct, kw_only=True):
     begun_ms: int
     """When this attempt began."""
     reply: Reply
+    dropped: list[str] = []
+    """Parameters that the provider does not get."""
+    kept: CacheLook | None = None
+    """The answer, if the router has kept it: no provider is called."""
     looks: list[CacheLook] = []
     """What was looked up in the cache of answers."""
     first_token_ms: int | None = None

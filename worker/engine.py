@@ -52,11 +52,12 @@ class LeasedWorker(Worker):
             the longest time a job blocks the event loop.
         weights: jobs per round of each band, see `Wanted`; every one at least 1, so that nothing starves.
         share: how groups share the slots, see `Wanted`; 0 is no limit.
+        cap: most jobs of one group at once, see `Wanted`; 0 is no limit.
         options: further options of arq's worker.  `job_completion_wait` (30 s here) is the drain after SIGTERM.
 
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what lanes differ in
         self,
         functions: Sequence[Any] = (),
         *,
@@ -65,6 +66,7 @@ class LeasedWorker(Worker):
         lease_s: float = 3.0,
         weights: tuple[int, ...] = DEFAULT_WEIGHTS,
         share: float = DEFAULT_SHARE,
+        cap: int = 0,
         **options: Any,
     ) -> None:
         if len(weights) != BANDS or min(weights) < 1:
@@ -78,6 +80,7 @@ class LeasedWorker(Worker):
         self._leases = Leases(self._scripts, token=token or new_token(), lease_s=lease_s)
         self._weights = weights
         self._share = share
+        self._cap = cap
         self._can_wait: set[str] = set()
         """Running jobs of bands below the first."""
         self._outcomes = Outcomes(redis_pool, self._scripts, self._leases)
@@ -132,6 +135,7 @@ class LeasedWorker(Worker):
             can_wait=max(int(self.max_jobs * _CAN_WAIT), 1) - len(self._can_wait),
             slots=self.max_jobs,
             share=self._share,
+            cap=self._cap,
             weights=self._weights,
         )
         leases = self._leases

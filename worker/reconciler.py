@@ -31,6 +31,7 @@ from worker.context import Runtime
 from worker.failures import job_cancelled, job_expired
 from worker.takeover import end_without_attempt
 from worker.waiting_jobs import end_waiting
+from worker.webhooks.sweep import enqueue_due, wake_paused
 
 log = structlog.get_logger()
 
@@ -128,7 +129,9 @@ async def _restore_lost(reconciler: Reconciler) -> None:
         if now >= progress.next_full_ms:
             since = 0
         await _restore(reconciler, since, now - _SETTLED_MS)
+        await enqueue_due(reconciler.runtime, since)
         if since == 0:  # a deep queue takes long to look through
+            await wake_paused(reconciler.runtime)
             progress.next_full_ms = now_ms() + max(_FULL_SWEEP_MS, 20 * (now_ms() - now))
     await reconciler.redis.set(_PROGRESS_KEY, msgpack.encode(progress))
 

@@ -17,9 +17,11 @@ from shared.jobs.queries import remove_bodies
 from shared.jobs.schemas import IN_PROGRESS
 from shared.jobs.tables import JobEventRow, JobRow
 from shared.request_logs.tables import RequestLogRow
+from shared.webhooks.tables import WebhookAttemptRow, WebhookDeliveryRow, WebhookEndpointRow
 from worker.context import Runtime
 from worker.file_sweep import sweep_files, sweep_uploads
 from worker.reconciler import Reconciler, alone
+from worker.webhooks.sweep import old_deliveries, old_own_endpoints
 
 _PAGE: Final = 500
 
@@ -54,6 +56,12 @@ async def _remove_old(reconciler: Reconciler) -> None:
         RequestLogRow.id < oldest_ulid(now - settings.request_log_ttl_s * 1000), RequestLogRow.status != IN_PROGRESS
     )
     while await _delete_page(database, logs, ((RequestLogRow, RequestLogRow.id),)):
+        pass
+    deliveries = (WebhookAttemptRow, WebhookAttemptRow.delivery_id), (WebhookDeliveryRow, WebhookDeliveryRow.id)
+    while await _delete_page(database, old_deliveries(reconciler.runtime, now), deliveries):
+        pass
+    own = old_own_endpoints(reconciler.runtime, now)
+    while await _delete_page(database, own, ((WebhookEndpointRow, WebhookEndpointRow.id),)):
         pass
     await sweep_files(reconciler.runtime)
     await sweep_uploads(reconciler.runtime)

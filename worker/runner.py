@@ -21,11 +21,15 @@ from shared.errors import ModelNotFoundError, ProviderUnavailableError, StoredEr
 from shared.group_commit.units import StaleError, StoreUnavailableError, WriterBusyError
 from shared.ids import new_ulid
 from shared.jobs.messages import JobMessage
-from shared.jobs.schemas import CANCELLED, COMPLETED, FAILED, JobFrame, public_id
+from shared.jobs.schemas import CANCELLED, COMPLETED, FAILED, INCOMPLETE, JobFrame, public_id
 from shared.jobs.statements import start_attempt
 from shared.replies.entries import Ending, ReplySupersededError
 from shared.replies.frames import encode_frames
 from shared.request_logs.statements import StartedAttempt, insert_attempt
+from shared.webhooks.events import JOB_STARTED
+from shared.webhooks.job_events import tell_change
+from shared.webhooks.queue import enqueue_deliveries
+from shared.webhooks.statements import deliveries_of
 from worker.context import JobContext, Produced, Runtime, TokenCount
 from worker.failures import (
     Failure,
@@ -39,7 +43,9 @@ from worker.failures import (
     too_deep,
 )
 from worker.jobs import KINDS
+from worker.kept_answers import find_answer
 from worker.metering import charge_micros, cost_micros, meter, to_usage
+from worker.parameters import dropped_params, unfit_providers, unsupported_parameter
 from worker.providers.base import ProviderError
 from worker.response_cache import avoided, keep_replies
 from worker.routing.choice import Choice, NoChoice
@@ -73,13 +79,25 @@ async def run_job(arq: dict[str, Any], message: JobMessage | None) -> None:
     if message is None:
         return  # the row is gone: nothing to do
     structlog.contextvars.bind_contextvars(job_id=public_id(message.job_id), request_id=message.request_id)
-    tried: set[int] = set()
+    unfit = await unfit_providers(runtime, message)
+    if unfit and await _has_no_other(runtime, message, unfit):
+        return
+    tried = set(unfit)
     while True:
         delay_s = await _run_attempt(runtime, message, tried, arq["cancel_reason"])
         if delay_s is None:
             return
         if delay_s > 0:
             raise Retry(defer=delay_s)
+
+
+async def _has_no_other(runtime: Runtime, message: JobMessage, unfit: dict[int, str]) -> bool:
+    """End the job if none of its providers can take it."""
+    router = runtime.directory.peek_by_id(message.router_id)
+    if router is None or runtime.routing.candidates(router, set(unfit)):
+        return False
+    await end_without_attempt(runtime, message, FAILED, unsupported_parameter(next(iter(unfit.values()))))
+    return True
 
 
 async def _run_attempt(
@@ -90,6 +108,8 @@ async def _run_attempt(
     if router is None:
         await end_without_attempt(runtime, message, FAILED, ModelNotFoundError().stored())
         return None
+    if (kept := await find_answer(runtime, message, router)) is not None:
+        return await _run_at(runtime, message, router, Choice(router.providers[0], kept=kept), tried, cancel_reason)
     choice = await runtime.routing.choose(router, tried, is_stream=message.stream)
     if not isinstance(choice, Choice):
         return await _wait_for_provider(runtime, message, choice)
@@ -128,6 +148,7 @@ async def _run_at(  # all there is about an attempt
     elif message.admission is not None and not message.admission.is_counted:
         await count_unseen(runtime, message, message.admission)
     ctx = await _open_context(runtime, message, router, provider, start)
+    ctx.kept = choice.kept
     return await _run_and_settle(ctx, start, tried, cancel_reason)
 
 
@@ -168,10 +189,12 @@ async def _start(runtime: Runtime, message: JobMessage, provider: Provider) -> _
         provider_model=provider.model_name,
         job_id=message.job_id,
     )
-    unit = (start_attempt(message.job_id, now), insert_attempt(attempt))
+    told = tell_change(message, JOB_STARTED, runtime.settings.effective_public_url())
+    unit = (start_attempt(message.job_id, now), insert_attempt(attempt), *told)
     # a start that a loss of power forgets is repeated; not so if its number is part of ids that callers have seen
     can_repeat = not message.stream and message.on_worker_lost == "retry"
     results = await runtime.writer.execute_many(unit, durable=not can_repeat)
+    enqueue_deliveries(runtime.platform, deliveries_of(unit, results))
     runtime.pace.note(message.router_id)
     return _Start(*results[0].rows[0])
 
@@ -182,11 +205,12 @@ async def _open_context(
     reply = runtime.replies.open(message.job_id, attempt=start.attempt, inbox=message.inbox, is_stream=message.stream)
     if message.stream and start.attempt > 1:
         reply.entries += await runtime.replies.read_before(message.job_id, start.attempt)
-    reply.start()
     request = message.request if message.request is not None else await read_request(runtime, message.job_id)
+    dropped = dropped_params(runtime, message.kind, provider.type, request)
+    reply.start(dropped)
     return JobContext(
         runtime=runtime, message=message, request=request, router=router, provider=provider, attempt=start.attempt,
-        begun_ms=now_ms(), reply=reply,
+        begun_ms=now_ms(), reply=reply, dropped=dropped,
     )  # fmt: skip
 
 
@@ -221,8 +245,9 @@ async def _end_completed(ctx: JobContext, produced: Produced) -> float | None:
     if produced.render_last_chunk is not None:
         last_chunk = ctx.reply.prepare(produced.render_last_chunk(usage))
     end = JobEnd(
-        status=COMPLETED, usage=usage, charge_micros=charge, content_type=produced.content_type, body=body,
-        frames=_frames(ctx),
+        status=COMPLETED if produced.incomplete_reason is None else INCOMPLETE, usage=usage, charge_micros=charge,
+        content_type=produced.content_type, body=body, frames=_frames(ctx),
+        incomplete_reason=produced.incomplete_reason, dropped=ctx.dropped,
     )  # fmt: skip
     if not is_hit:
         await ctx.runtime.routing.succeeded(ctx.provider, _sample(attempt))
@@ -232,7 +257,7 @@ async def _end_completed(ctx: JobContext, produced: Produced) -> float | None:
     fault_points.reach(ctx.runtime.settings, "after_finish")
     if last_chunk is not None:
         ctx.reply.send(last_chunk)
-    await ctx.reply.end(Ending(COMPLETED, 200, end.content_type, body))
+    await ctx.reply.end(Ending(end.status, 200, end.content_type, body, ctx.dropped))
     return None
 
 
@@ -250,7 +275,7 @@ async def _end_cancelled(ctx: JobContext, reason: CancelReason) -> float | None:
     charge = charge_micros(ctx.message, attempt.meter.cost_micros)
     end = JobEnd(
         status=CANCELLED, usage=to_usage(attempt.meter, charge, requests=1), charge_micros=charge, error=error,
-        frames=_frames(ctx),
+        frames=_frames(ctx), dropped=ctx.dropped,
     )  # fmt: skip
     await _store_failed_end(ctx, end, attempt)
     return None
@@ -271,7 +296,9 @@ async def _end_failed(ctx: JobContext, failure: Failure, tried: set[int]) -> flo
         return None
     log.warning("job_failed", code=failure.error.code, reason=failure.reason, provider_id=ctx.provider.id)
     usage = to_usage(meter(ctx.message, None, tokens, None), 0, requests=1)
-    end = JobEnd(status=FAILED, usage=usage, charge_micros=0, error=failure.error, frames=_frames(ctx))
+    end = JobEnd(
+        status=FAILED, usage=usage, charge_micros=0, error=failure.error, frames=_frames(ctx), dropped=ctx.dropped
+    )  # fmt: skip
     await _store_failed_end(ctx, end, attempt)
     return None
 
@@ -280,7 +307,8 @@ async def _store_failed_end(ctx: JobContext, end: JobEnd, attempt: AttemptEnd) -
     if not await finish(ctx.runtime, ctx.message, ctx.attempt, end, attempt):
         await resume_or_end(ctx.runtime, ctx.message)
     elif end.error is not None:
-        await ctx.reply.end(Ending(end.status, end.error.status, "application/json", json.encode(end.error)))
+        body = json.encode(end.error)
+        await ctx.reply.end(Ending(end.status, end.error.status, "application/json", body, ctx.dropped))
 
 
 def _attempt_end(ctx: JobContext, status: str, tokens: TokenCount, **members: Any) -> AttemptEnd:
@@ -304,7 +332,7 @@ def _sample(attempt: AttemptEnd) -> Sample:
 
 
 def _frames(ctx: JobContext) -> bytes | None:
-    return encode_frames(ctx.reply.entries) if ctx.message.stream else None
+    return encode_frames(ctx.reply.entries) if ctx.reply.entries or ctx.message.stream else None
 
 
 def _retry_frame(ctx: JobContext, error: StoredError, next_ms: int) -> bytes:

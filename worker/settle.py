@@ -2,13 +2,14 @@
 
 One unit of the group-commit writer is one transaction:
 
-    a job ends:      state · result · attempt · usage record · charge · terminal event · budgets
-    it runs again:   state · attempt · usage record · carbon budgets
+    a job ends:      state · result · attempt · usage record · charge · terminal event · webhooks · budgets
+    it runs again:   state · attempt · usage record · webhooks · carbon budgets
 
 Each unit begins with a compare-and-set on the attempt, so a run that was overtaken changes nothing.
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, Final
 
 import structlog
@@ -32,7 +33,7 @@ from shared.group_commit.units import (
     WriterBusyError,
 )
 from shared.group_commit.writer import GroupCommit
-from shared.ids import new_id, new_ulid
+from shared.ids import new_ulid
 from shared.jobs.messages import JobMessage
 from shared.jobs.statements import (
     FinishedJob,
@@ -46,7 +47,12 @@ from shared.jobs.statements import (
 from shared.request_logs.statements import EndedAttempt, end_attempt
 from shared.usage.schemas import Usage
 from shared.usage.statements import NewCharge, NewUsageRecord, insert_charge, insert_usage_record
+from shared.webhooks.events import JOB_RETRY_SCHEDULED
+from shared.webhooks.job_events import tell_change, tell_end
+from shared.webhooks.queue import enqueue_deliveries
+from shared.webhooks.statements import deliveries_of
 from worker.context import Runtime
+from worker.figures import note_attempt, note_job
 from worker.metering import Meter
 
 log = structlog.get_logger()
@@ -81,25 +87,30 @@ class JobEnd(Struct, kw_only=True):
     content_type: str = "application/json"
     body: bytes = b""
     frames: bytes | None = None
+    incomplete_reason: str | None = None
+    dropped: Sequence[str] = ()
+    """Parameters that the provider did not get."""
 
 
-def job_end_unit(message: JobMessage, attempt_number: int, end: JobEnd, attempt: AttemptEnd | None) -> Unit:
+def job_end_unit(
+    message: JobMessage, attempt_number: int, end: JobEnd, attempt: AttemptEnd | None, public_url: str
+) -> Unit:
     """Return the transaction that ends a job; `attempt` is None if none was running."""
-    now = now_ms()
+    now, event_id = now_ms(), new_ulid()
     error = None if end.error is None else json.encode(end.error).decode()
-    statements = [
-        finish_job(
-            FinishedJob(
-                id=message.job_id,
-                attempt=attempt_number,
-                status=end.status,
-                finished_ms=now,
-                result_expires_ms=now + message.result_ttl_s * 1000,
-                error=error,
-                usage=json.encode(end.usage).decode(),
-            )
-        )
-    ]
+    finished = FinishedJob(
+        id=message.job_id,
+        attempt=attempt_number,
+        status=end.status,
+        finished_ms=now,
+        result_expires_ms=now + message.result_ttl_s * 1000,
+        error=error,
+        usage=json.encode(end.usage).decode(),
+        incomplete_reason=end.incomplete_reason,
+        dropped_params=json.encode(end.dropped).decode() if end.dropped else None,
+    )
+    event = NewJobEvent(job_id=message.job_id, id=f"evt_{event_id}", type=f"job.{end.status}", created_ms=now)
+    statements = [finish_job(finished)]
     if end.body or end.frames is not None:
         statements.append(
             insert_result(
@@ -125,17 +136,21 @@ def job_end_unit(message: JobMessage, attempt_number: int, end: JobEnd, attempt:
                 amount_micros=end.charge_micros,
             )
         ),
-        insert_event(NewJobEvent(job_id=message.job_id, id=new_id("evt_"), type=f"job.{end.status}", created_ms=now)),
+        insert_event(event),
+        *tell_end(message, event_id, end.status, now, public_url),
         *_account_statements(message, end, attempt),
     ]
     return tuple(statements)
 
 
-def retry_unit(message: JobMessage, attempt: AttemptEnd, next_attempt_ms: int, *, does_count: bool = True) -> Unit:
+def retry_unit(
+    message: JobMessage, attempt: AttemptEnd, next_attempt_ms: int, public_url: str, *, does_count: bool = True
+) -> Unit:
     """Return the transaction that ends an attempt and plans the next one."""
     return (
         retry_job(message.job_id, attempt.number, next_attempt_ms, does_count=does_count),
         *_attempt_statements(message, attempt, now_ms()),
+        *tell_change(message, JOB_RETRY_SCHEDULED, public_url),
         *_account_statements(message, None, attempt),
     )
 
@@ -210,10 +225,14 @@ def to_usage_record(message: JobMessage, attempt: AttemptEnd, now: int) -> NewUs
 
 async def finish(runtime: Runtime, message: JobMessage, number: int, end: JobEnd, attempt: AttemptEnd | None) -> bool:
     """Store how a job ended and release what it held; returns False if somebody else ended it first."""
-    unit = job_end_unit(message, number, end, attempt)
+    unit = job_end_unit(message, number, end, attempt, runtime.settings.effective_public_url())
     results = await commit(runtime.writer, unit)
     if results is None:
         return False
+    note_job(runtime.metrics, message, end.status, end.charge_micros)
+    if attempt is not None:
+        _note(runtime, message, attempt)
+    enqueue_deliveries(runtime.platform, deliveries_of(unit, results))
     fault_points.reach(runtime.settings, "before_release")
     if message.admission is not None:
         accounts = _changed_accounts(message.admission, end, attempt)
@@ -227,15 +246,23 @@ async def retry(
     runtime: Runtime, message: JobMessage, attempt: AttemptEnd, next_attempt_ms: int, *, does_count: bool = True
 ) -> bool:
     """Store that a job runs again; it keeps what it holds.  Returns False if somebody else changed it first."""
-    unit = retry_unit(message, attempt, next_attempt_ms, does_count=does_count)
-    if await commit(runtime.writer, unit) is None:
+    public_url = runtime.settings.effective_public_url()
+    unit = retry_unit(message, attempt, next_attempt_ms, public_url, does_count=does_count)
+    results = await commit(runtime.writer, unit)
+    if results is None:
         return False
+    _note(runtime, message, attempt)
+    enqueue_deliveries(runtime.platform, deliveries_of(unit, results))
     if message.admission is not None and (accounts := _changed_accounts(message.admission, None, attempt)):
         try:
             await runtime.gate.forget(accounts)
         except (RedisError, OSError) as error:
             log.warning("emissions_known_later", job_id=message.job_id, error=repr(error))
     return True
+
+
+def _note(runtime: Runtime, message: JobMessage, attempt: AttemptEnd) -> None:
+    note_attempt(runtime.metrics, message, attempt.status, attempt.provider_id, attempt.ttft_ms, attempt.meter)
 
 
 def _changed_accounts(admission: Admission, end: JobEnd | None, attempt: AttemptEnd | None) -> list[str]:
@@ -285,7 +312,7 @@ async def count_unseen(runtime: Runtime, message: JobMessage, admission: Admissi
         log.warning("job_not_counted", job_id=message.job_id, error=repr(error))
 
 
-async def commit(writer: GroupCommit, unit: Unit) -> list[Result] | None:
+async def commit(writer: GroupCommit, unit: Unit, *, durable: bool = True) -> list[Result] | None:
     """Write the unit however long the database is away; returns None if somebody else changed the job first.
 
     After an outage it is not known whether the unit was written; then its compare-and-set finds itself beaten by its
@@ -294,7 +321,7 @@ async def commit(writer: GroupCommit, unit: Unit) -> list[Result] | None:
     pause_s = _PAUSE_S
     while True:
         try:
-            return await writer.execute_many(unit)
+            return await writer.execute_many(unit, durable=durable)
         except StaleError:
             return None
         except (StoreUnavailableError, WriterBusyError) as error:

@@ -11,6 +11,7 @@ from shared.errors import StoredError
 from shared.jobs.messages import JobMessage, message_of
 from shared.jobs.schemas import CANCELLED, EXPIRED, FAILED, IN_PROGRESS, TERMINAL, WITH_RESULT
 from shared.jobs.tables import JobResultRow, JobRow
+from shared.metrics import TAKEOVERS
 from shared.replies.entries import Ending, Kind
 from shared.replies.frames import decode_frames, encode_frames
 from shared.request_logs.statements import lose_attempts
@@ -43,7 +44,9 @@ async def lose_earlier_attempts(runtime: Runtime, message: JobMessage, attempt: 
         insert_lost_records(message.job_id, attempt, now, METHOD, FACTORS_VERSION),
         lose_attempts(message.job_id, attempt, now),
     )
-    await commit(runtime.writer, unit)
+    results = await commit(runtime.writer, unit)
+    if results is not None and results[-1].rowcount > 0:
+        runtime.metrics.count(TAKEOVERS, by=results[-1].rowcount)
 
 
 async def end_without_attempt(runtime: Runtime, message: JobMessage, status: str, error: StoredError) -> None:
@@ -97,13 +100,14 @@ async def _send_again(runtime: Runtime, message: JobMessage, row: JobRow) -> Non
     async with runtime.database.read() as session:
         result = await session.get(JobResultRow, row.id)
     reply = runtime.replies.open(row.id, attempt=max(row.attempt, 1), inbox=message.inbox, is_stream=message.stream)
-    if result is not None and result.frames is not None:
+    if message.stream and result is not None and result.frames is not None:
         for entry in decode_frames(result.frames):
             if entry.attempt == reply.attempt:
                 reply.repeat(entry)
+    dropped = json.decode(row.dropped_params, type=list[str]) if row.dropped_params else []
     if row.status in WITH_RESULT and result is not None:
-        ending = Ending(row.status, 200, result.content_type, result.body)
+        ending = Ending(row.status, 200, result.content_type, result.body, dropped)
     else:
         error = json.decode(row.error, type=StoredError) if row.error else job_interrupted()
-        ending = Ending(row.status, error.status, "application/json", json.encode(error))
+        ending = Ending(row.status, error.status, "application/json", json.encode(error), dropped)
     await reply.end(ending)

@@ -20,6 +20,7 @@ from shared.organizations.queries import get_organization as query_organization
 from shared.organizations.queries import list_organizations as query_organizations
 from shared.organizations.schemas import CreateOrganizationRequest, Organization, UpdateOrganizationRequest
 from shared.organizations.tables import OrganizationRow
+from shared.settings import DAY_S
 
 routes = Routes("Admin: organizations")
 
@@ -32,6 +33,8 @@ async def create_organization(call: Call, body: CreateOrganizationRequest) -> Or
         name=trimmed(body.name, "name"),
         budget_micros=to_integer(body.budget, MICROS_PER_UNIT, "budget"),
         carbon_budget_mg=to_integer(body.carbon_budget, MG_PER_G, "carbon_budget"),
+        content_policy=body.content_policy,
+        log_ttl_s=None if body.log_days is None else body.log_days * DAY_S,
         created_ms=now,
         updated_ms=now,
     )
@@ -64,7 +67,7 @@ async def get_organization(call: Call, organization: RowId) -> Organization:
     "/v1/admin/organizations/{organization}", right="admin", status=204, raises=(NotFoundError, ConflictError)
 )
 async def update_organization(call: Call, organization: RowId, body: UpdateOrganizationRequest) -> None:
-    """Rename an organization or change its budgets."""
+    """Rename an organization, change its budgets, or what the request log keeps of it."""
     changes = _changes(body)
     async with call.state.database.transaction() as session:
         row = await lock_organization(session, organization)
@@ -92,6 +95,10 @@ def _changes(body: UpdateOrganizationRequest) -> dict[str, Any]:
         changes["budget_micros"] = to_integer(body.budget, MICROS_PER_UNIT, "budget")
     if body.carbon_budget is not UNSET:
         changes["carbon_budget_mg"] = to_integer(body.carbon_budget, MG_PER_G, "carbon_budget")
+    if body.content_policy is not None:
+        changes["content_policy"] = body.content_policy
+    if body.log_days is not UNSET:
+        changes["log_ttl_s"] = None if body.log_days is None else body.log_days * DAY_S
     return changes
 
 
@@ -117,6 +124,8 @@ def _to_organization(row: OrganizationRow, users: int) -> Organization:
         users=users,
         budget=from_integer(row.budget_micros, MICROS_PER_UNIT),
         carbon_budget=from_integer(row.carbon_budget_mg, MG_PER_G),
+        content_policy=row.content_policy,  # type: ignore[arg-type]  # a column
+        log_days=None if row.log_ttl_s is None else row.log_ttl_s // DAY_S,
         created=row.created_ms // 1000,
         updated=row.updated_ms // 1000,
     )

@@ -14,7 +14,7 @@ from shared.carbon.zones import HOSTING_ZONES
 from shared.clock import now_ms
 from shared.errors import ConflictError, InvalidFieldError, NotFoundError, ProviderTypeError
 from shared.lists import ListPage, RowId, one_of
-from shared.models.schemas import DEFAULT_URL, PROVIDER_TYPES_OF
+from shared.models.schemas import DEFAULT_URL, NATIVE_RESPONSES_TYPES, PROVIDER_TYPES_OF
 from shared.providers.errors import InconsistentModelError, ProviderNotReachableError
 from shared.providers.queries import check_consistency, describe_router, save_provider
 from shared.providers.queries import delete_provider as remove_provider
@@ -41,6 +41,7 @@ async def create_provider(call: Call, body: CreateProviderRequest) -> Provider:
     if router_id is None:
         raise InvalidFieldError(["body", "router"], "Object missing required field `router`", "missing")
     _check(body.model_hosting_zone, body.model_total_params, body.model_active_params, body.qos_metric, body.qos_limit)
+    _check_native(body.type, body.native_responses)
     now = now_ms()
     key = None if body.key is None else trimmed(body.key, "key")
     kept = {name: getattr(body, name) for name in _KEPT}
@@ -84,7 +85,7 @@ async def _probe(call: Call, row: ProviderRow, router: RouterRow) -> None:
 _KEPT = (
     "type", "model_hosting_zone", "model_total_params", "model_active_params", "quantization_bits",
     "gpu_count", "gpu_memory_gb", "batch_size", "pue", "wue", "joules_per_output_token", "qos_metric", "qos_limit",
-    "weight",
+    "weight", "native_responses", "max_batch",
 )  # fmt: skip
 """Members that are columns of the same name."""
 
@@ -102,6 +103,11 @@ def _check(zone: str, total: float, active: float, qos_metric: str | None, qos_l
 def _check_type(provider_type: str, router: RouterRow) -> None:
     if provider_type not in PROVIDER_TYPES_OF[router.type]:
         raise ProviderTypeError(f"Invalid model provider type {provider_type} for {router.type} router.")
+
+
+def _check_native(provider_type: str, native_responses: bool | None) -> None:
+    if native_responses and provider_type not in NATIVE_RESPONSES_TYPES:
+        raise InvalidFieldError(["body", "native_responses"], f"{provider_type} providers have no responses route.")
 
 
 def _url(url: str | None, provider_type: str) -> str:
@@ -185,6 +191,7 @@ async def _look_again(call: Call, provider: int, body: UpdateProviderRequest) ->
 
 def _changes(call: Call, row: ProviderRow, body: UpdateProviderRequest) -> dict[str, Any]:
     """Return the new values of columns; raises `InvalidFieldError`."""
+    _check_native(row.type, body.native_responses)
     changes: dict[str, Any] = {"updated_ms": now_ms()}
     plain = {"timeout": "timeout_s"} | {name: name for name in _CHANGED}
     changes |= {column: value for name, column in plain.items() if (value := getattr(body, name)) is not None}
@@ -196,6 +203,8 @@ def _changes(call: Call, row: ProviderRow, body: UpdateProviderRequest) -> dict[
         key = None if body.key is None else trimmed(body.key, "key")
         changes["key_sealed"] = None if key is None else call.state.box.seal(key)
         changes["key_masked"] = None if key is None else mask(key)
+    if body.max_batch is not UNSET:
+        changes["max_batch"] = body.max_batch
     if body.qos_limit is not UNSET:
         changes["qos_limit"] = body.qos_limit
     if body.qos_metric is not UNSET:
@@ -203,7 +212,7 @@ def _changes(call: Call, row: ProviderRow, body: UpdateProviderRequest) -> dict[
     return changes
 
 
-_CHANGED = ("weight", "model_hosting_zone", "model_total_params", "model_active_params")
+_CHANGED = ("weight", "native_responses", "model_hosting_zone", "model_total_params", "model_active_params")
 
 
 @routes.delete("/v1/admin/providers/{provider}", right="admin", raises=(NotFoundError,))
@@ -241,6 +250,8 @@ def _to_provider(row: ProviderRow) -> Provider:
         qos_metric=row.qos_metric,  # type: ignore[arg-type]
         qos_limit=row.qos_limit,
         weight=_number(row.weight),
+        native_responses=row.native_responses,
+        max_batch=row.max_batch,
         created=row.created_ms // 1000,
         updated=row.updated_ms // 1000,
     )

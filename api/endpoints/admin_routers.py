@@ -15,13 +15,14 @@ from shared.clock import now_ms
 from shared.errors import ConflictError, InvalidFieldError, NotFoundError, ProviderTypeError, QueueUnavailableError
 from shared.lists import ListPage, ListQuery, RowId
 from shared.models.health import RouterHealth
-from shared.models.schemas import PROVIDER_TYPES_OF
+from shared.models.schemas import EMBEDDING_TYPES, PROVIDER_TYPES_OF, SPEECH_TYPES
 from shared.routers.queries import count_providers, get_router, insert_router, list_aliases, list_provider_types
 from shared.routers.queries import delete_router as remove_router
 from shared.routers.queries import list_routers as query_routers
 from shared.routers.queries import update_router as change_router
-from shared.routers.schemas import CreateRouterRequest, DefaultParameters, Router, UpdateRouterRequest
+from shared.routers.schemas import CreateRouterRequest, DefaultParameters, Router, RouterVoice, UpdateRouterRequest
 from shared.routers.tables import RouterRow
+from shared.vocabularies import VocabularyError, check_vocabulary
 
 routes = Routes("Admin: routers")
 _MAX_PRICE: Final = Decimal(10**9)
@@ -45,11 +46,16 @@ async def create_router(call: Call, body: CreateRouterRequest) -> Router:
         description=body.description.strip(),
         tools=body.tools,
         is_small=body.small,
+        voices=_voices(body.voices),
+        accepts_token_ids=_accepts_ids(body),
+        token_encoding=body.token_encoding,
         price_prompt=_price(body.cost_prompt_tokens, "cost_prompt_tokens"),
         price_completion=_price(body.cost_completion_tokens, "cost_completion_tokens"),
         created_ms=now,
         updated_ms=now,
     )
+    _check_voices(row)
+    await _check_encoding(call, body.token_encoding)
     aliases = _aliases(body.aliases)
     async with call.state.database.transaction() as session:
         await _check_fallback(session, None, row.type, row.fallback_id)
@@ -68,6 +74,33 @@ def _parameters(parameters: DefaultParameters | None) -> str | None:
     """Return the parameters as they are stored; None if there are none."""
     text = "{}" if parameters is None else json.encode(parameters).decode()
     return None if text == "{}" else text
+
+
+def _voices(voices: list[RouterVoice] | None) -> str | None:
+    """Return the voices as they are stored; raises `InvalidFieldError` if one is there twice."""
+    if voices is None:
+        return None
+    if len({voice.id for voice in voices}) < len(voices):
+        raise InvalidFieldError(["body", "voices"], "The ids of voices must differ")
+    return json.encode(voices).decode()
+
+
+def _accepts_ids(body: CreateRouterRequest) -> bool:
+    """Return the usual: ids for a model that writes are its own, those for one that embeds are OpenAI's."""
+    return body.type not in EMBEDDING_TYPES if body.accepts_token_ids is None else body.accepts_token_ids
+
+
+async def _check_encoding(call: Call, name: str | None) -> None:
+    if name is not None:
+        try:
+            await check_vocabulary(name, call.state.settings.vocabulary_path)
+        except VocabularyError as error:
+            raise InvalidFieldError(["body", "token_encoding"], str(error)) from error
+
+
+def _check_voices(row: RouterRow) -> None:
+    if row.voices is not None and row.type not in SPEECH_TYPES:
+        raise InvalidFieldError(["body", "voices"], f"A {row.type} router has no voices")
 
 
 def _price(price: Decimal, name: str) -> str:
@@ -109,6 +142,7 @@ async def get_router_health(call: Call, router_id: RowId) -> RouterHealth:
 async def update_router(call: Call, router_id: RowId, body: UpdateRouterRequest) -> Router:
     """Change a router; new prices hold for jobs accepted afterwards."""
     changes = _changes(body)
+    await _check_encoding(call, changes.get("token_encoding"))
     aliases = None if body.aliases is None else _aliases(body.aliases)
     async with call.state.database.transaction() as session:
         row = await get_router(session, router_id)
@@ -121,6 +155,7 @@ async def update_router(call: Call, router_id: RowId, body: UpdateRouterRequest)
         )
         for name, value in changes.items():
             setattr(row, name, value)
+        _check_voices(row)
         await change_router(session, row, before.aliases if aliases is None else aliases)
         after = (await _to_routers(session, [row]))[0]
         audit(session, call, "router.update", "router", router_id, before, after)
@@ -136,22 +171,21 @@ async def _check_fallback(session: AsyncSession, router_id: int | None, kind: st
             raise InvalidFieldError(["body", "fallback"], f"Expected another {kind} router")
 
 
+_CHANGED: Final = ("type", "load_balancing_strategy", "cache_charge", "accepts_token_ids")
+_CLEARED: Final = {"fallback": "fallback_id", "cache_ttl": "cache_ttl_s", "token_encoding": "token_encoding"}
+"""Member → column; null clears it."""
+
+
 def _changes(body: UpdateRouterRequest) -> dict[str, Any]:
     """Return the new values of columns; raises `InvalidFieldError`."""
     changes: dict[str, Any] = {"updated_ms": now_ms()}
+    changes |= {name: value for name in _CHANGED if (value := getattr(body, name)) is not None}
+    changes |= {column: value for name, column in _CLEARED.items() if (value := getattr(body, name)) is not UNSET}
     if body.name is not None:
         changes["name"] = trimmed(body.name, "name")
-    if body.type is not None:
-        changes["type"] = body.type
-    if body.load_balancing_strategy is not None:
-        changes["load_balancing_strategy"] = body.load_balancing_strategy
-    if body.fallback is not UNSET:
-        changes["fallback_id"] = body.fallback
-    if body.cache_ttl is not UNSET:
-        changes["cache_ttl_s"] = body.cache_ttl
-    if body.cache_charge is not None:
-        changes["cache_charge"] = body.cache_charge
     changes |= _described(body)
+    if body.voices is not UNSET:
+        changes["voices"] = _voices(body.voices)
     if body.cost_prompt_tokens is not None:
         changes["price_prompt"] = _price(body.cost_prompt_tokens, "cost_prompt_tokens")
     if body.cost_completion_tokens is not None:
@@ -209,6 +243,9 @@ def _to_router(row: RouterRow, aliases: list[str], providers: int) -> Router:
         description=row.description,
         tools=row.tools,
         small=row.is_small,
+        voices=None if row.voices is None else json.decode(row.voices, type=list[RouterVoice]),
+        accepts_token_ids=row.accepts_token_ids,
+        token_encoding=row.token_encoding,
         vector_size=row.vector_size,
         max_context_length=row.max_context_length,
         cost_prompt_tokens=float(row.price_prompt),

@@ -100,9 +100,9 @@ async def list_voices(call: Call) -> VoiceList:
     """List the voices of all speech models the caller may use, by id, as far as they are known."""
     found: dict[str, Voice] = {}
     for router in await _usable(call, SPEECH_TYPES):
-        for voice_id, (name, language) in (voices_of(router) or {}).items():
-            voice = found.setdefault(voice_id, Voice(id=voice_id, name=name, language=language, models=[]))
-            voice.models.append(router.name)
+        for one in voices_of(router):
+            voice = Voice(id=one.id, name=one.name or one.id, language=one.language, models=[])
+            found.setdefault(one.id, voice).models.append(router.name)
     return VoiceList(voices=[found[voice_id] for voice_id in sorted(found)])
 
 
@@ -113,7 +113,11 @@ async def list_audio_models(call: Call) -> AudioModelList:
     return AudioModelList(
         speech=[
             SpeechModel(
-                model=one.name, id=one.name, description="", voices=sorted(voices_of(one) or ()), max_characters=longest
+                model=one.name,
+                id=one.name,
+                description="",
+                voices=[voice.id for voice in voices_of(one)],
+                max_characters=longest,
             )
             for one in await _usable(call, SPEECH_TYPES)
         ],

@@ -3,7 +3,8 @@
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
-from msgspec import Raw, json
+from msgspec import UNSET, Raw, json
+from msgspec.structs import asdict
 
 from api.batch_errors import (
     BatchInputError,
@@ -21,6 +22,8 @@ from api.http import REQUESTS, ByteStream, Routes
 from api.own_batches import BatchNotFoundError, find_own_batch, to_batch
 from api.own_files import find_own_file
 from api.submission import origin_of
+from api.webhooks import read_notice
+from shared.admission.errors import QueueFullError
 from shared.batches.items import item_id, item_span
 from shared.batches.queries import change_batch, list_items
 from shared.batches.queries import list_batches as query_batches
@@ -46,7 +49,7 @@ from shared.clock import now_ms
 from shared.errors import (
     InvalidCursorError,
     InvalidFieldError,
-    OverloadedError,
+    NotFoundError,
     StorageUnavailableError,
     UnprocessableEntityError,
 )
@@ -55,6 +58,10 @@ from shared.files.schemas import BATCH_PURPOSE
 from shared.files.tables import FileRow
 from shared.ids import new_ulid, parse_id
 from shared.jobs.schemas import CANCELLED, EXPIRED, FAILED
+from shared.webhooks.events import BATCH_ENDS, UnknownEventTypeError
+from shared.webhooks.statements import EVERYBODY, NewWebhookEndpoint
+from shared.webhooks.tables import WebhookEndpointRow
+from shared.webhooks.urls import WebhookUrlNotAllowedError
 
 routes = Routes("Batches")
 PATH: Final = "/v1/batches"
@@ -68,7 +75,8 @@ _SECONDS_OF: Final = {"m": 60, "h": 3600, "d": 86_400}
     PATH,
     raises=(
         UnsupportedEndpointError, InvalidCompletionWindowError, InvalidInputFileError, BatchInputError,
-        UploadNotFoundError, UploadGoneError, OverloadedError, StorageUnavailableError,
+        UploadNotFoundError, UploadGoneError, QueueFullError, StorageUnavailableError, NotFoundError,
+        WebhookUrlNotAllowedError, UnknownEventTypeError,
     ),
 )  # fmt: skip
 async def create_batch(call: Call, body: CreateBatchRequest) -> Batch:
@@ -77,13 +85,18 @@ async def create_batch(call: Call, body: CreateBatchRequest) -> Batch:
     The lines are checked before any of them runs: one that cannot be used and the batch has failed, with its `errors`.
     """
     window_s = _check(call, body)
+    _check_room(call)
+    notice = await read_notice(call, body.webhook, body.webhook_endpoint_ids, BATCH_ENDS)
     file = await _file_of(call, body)
     row = _new_batch(call, body.endpoint, body.completion_window, window_s, file.id)
     row.metadata_ = json.encode(body.metadata).decode() if body.metadata else None
     row.start, row.item_events = body.start, body.item_events
     if body.output_expires_after is not None:
         row.output_ttl_s = body.output_expires_after.seconds
-    return await _store(call, row, file if body.requests is not None else None)
+    row.notify = notice.notify or EVERYBODY
+    batch = await _store(call, row, file if body.requests is not None else None, notice.endpoint)
+    batch.sluice.webhook = notice.shown or UNSET
+    return batch
 
 
 def _check(call: Call, body: CreateBatchRequest) -> int:
@@ -95,8 +108,6 @@ def _check(call: Call, body: CreateBatchRequest) -> int:
         raise InvalidCompletionWindowError(windows)
     if (body.input_file_id is None) == (body.requests is None):
         raise InvalidFieldError(["body", "input_file_id"], "Expected either `input_file_id` or `requests`")
-    if call.state.load.is_full:
-        raise OverloadedError
     return int(body.completion_window[:-1]) * _SECONDS_OF[body.completion_window[-1]]
 
 
@@ -146,9 +157,18 @@ def _new_batch(call: Call, endpoint: str, window: str, window_s: int, file_id: s
     )
 
 
-async def _store(call: Call, row: BatchRow, file: FileRow | None) -> Batch:
+def _check_room(call: Call) -> None:
+    """Raise `QueueFullError` while the queue takes no more."""
+    if call.state.load.is_full:
+        raise QueueFullError
+
+
+async def _store(call: Call, row: BatchRow, file: FileRow | None, endpoint: NewWebhookEndpoint | None = None) -> Batch:
     async with call.state.database.transaction() as session:
         session.add(row)
+        if endpoint is not None:
+            endpoint.object_id = row.id
+            session.add(WebhookEndpointRow(**asdict(endpoint)))
         if file is not None:
             session.add(file)
     call.upload_id = None
@@ -224,7 +244,7 @@ async def list_batch_results(call: Call, batch_id: str, query: BatchResultsQuery
 
 @routes.post(
     PATH + "/{batch_id}/retry",
-    raises=(BatchNotFoundError, BatchNotFinishedError, NothingToRetryError, StorageUnavailableError),
+    raises=(BatchNotFoundError, BatchNotFinishedError, NothingToRetryError, QueueFullError, StorageUnavailableError),
 )
 async def retry_batch(call: Call, batch_id: str, body: RetryBatchRequest) -> Batch:
     """Send the lines that did not succeed again, as a new batch; the old one stays as it is."""
@@ -232,6 +252,7 @@ async def retry_batch(call: Call, batch_id: str, body: RetryBatchRequest) -> Bat
         raise UnprocessableEntityError(["body", "statuses"], "Expected either `statuses` or `custom_ids`")
     async with call.state.database.read() as session:
         old = await find_own_batch(call, session, batch_id)
+    _check_room(call)
     if old.finished_ms is None:
         raise BatchNotFinishedError(batch_id)
     statuses: tuple[Any, ...] = tuple(body.statuses or (FAILED, CANCELLED, EXPIRED))
@@ -242,5 +263,5 @@ async def retry_batch(call: Call, batch_id: str, body: RetryBatchRequest) -> Bat
     window_s = (old.expires_ms - old.created_ms) // 1000
     row = _new_batch(call, old.endpoint, old.completion_window, window_s, file.id)
     row.retry_of, row.metadata_, row.output_ttl_s, row.start = old.id, old.metadata_, old.output_ttl_s, old.start
-    row.item_events = old.item_events
+    row.item_events, row.notify = old.item_events, old.notify
     return await _store(call, row, file)

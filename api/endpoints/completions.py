@@ -7,6 +7,7 @@ from api.http import EventStream, Reply, Routes
 from api.limits import Estimate
 from api.respond import ERRORS, respond_or_stream
 from api.submission import Submission, find_router
+from api.token_ids import check_token_ids
 from shared.completions.schemas import Completion, CompletionChunk, CompletionRequest
 from shared.jobs.schemas import COMPLETION, Job
 from shared.models.schemas import CHAT_TYPES
@@ -20,6 +21,7 @@ async def prepare_completion(draft: Draft, body: CompletionRequest) -> Submissio
     """Return what this request asks for."""
     prompts = body.check()
     router = await find_router(draft, body.model, CHAT_TYPES)
+    await check_token_ids(draft, router, "prompt", prompts)
     return Submission(
         kind=COMPLETION,
         endpoint=PATH,

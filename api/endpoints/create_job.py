@@ -8,15 +8,19 @@ from msgspec import json
 from api.call import Call
 from api.http import REQUESTS, Reply, Routes
 from api.respond import ANY_ROUTE, respond
+from api.webhooks import read_notice
 from shared.clock import now_ms
-from shared.errors import InvalidFieldError, PermissionDeniedError, to_unprocessable
+from shared.errors import InvalidFieldError, NotFoundError, PermissionDeniedError, to_unprocessable
 from shared.jobs.schemas import CreateJobRequest, Job
+from shared.webhooks.events import UnknownEventTypeError
+from shared.webhooks.urls import WebhookUrlNotAllowedError
 
 routes = Routes("Jobs")
 _MOST_AHEAD_S: Final = 30 * 86_400
+_WEBHOOK_ERRORS: Final = (WebhookUrlNotAllowedError, UnknownEventTypeError)
 
 
-@routes.post("/v1/jobs", status=202, raises=ANY_ROUTE, is_inference=True)
+@routes.post("/v1/jobs", status=202, raises=(*ANY_ROUTE, NotFoundError, *_WEBHOOK_ERRORS), is_inference=True)
 async def create_job(call: Call, body: CreateJobRequest) -> Reply[Job]:
     """Make a job of an inference request, which is checked as on its own route."""
     endpoint = call.request.app[REQUESTS].get(body.endpoint)
@@ -24,6 +28,7 @@ async def create_job(call: Call, body: CreateJobRequest) -> Reply[Job]:
         raise InvalidFieldError(["body", "endpoint"], "Expected the path of an inference route that takes JSON")
     _check(call, body)
     call.dialect = endpoint.dialect or call.dialect
+    call.notice = await read_notice(call, body.webhook, body.webhook_endpoint_ids)
     call.body, call.options = bytes(body.body), body
     try:
         request = json.decode(call.body, type=endpoint.body, strict=False)

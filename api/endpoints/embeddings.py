@@ -8,6 +8,7 @@ from api.http import Reply, Routes
 from api.limits import Estimate
 from api.respond import ERRORS, respond
 from api.submission import Submission, find_router
+from api.token_ids import check_token_ids
 from shared.dialects import rules_of
 from shared.directory import Router
 from shared.embeddings.schemas import EmbeddingRequest, Embeddings
@@ -28,6 +29,7 @@ async def prepare_embedding(draft: Draft, body: EmbeddingRequest) -> Submission:
     router = await find_router(draft, model, EMBEDDING_TYPES)
     if body.truncate_prompt_tokens is None:
         _check_lengths(router, inputs)
+    await check_token_ids(draft, router, "input", inputs)
     return Submission(
         kind=EMBEDDING,
         endpoint=PATH,

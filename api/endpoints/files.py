@@ -32,13 +32,16 @@ from shared.ids import parse_id
 
 routes = Routes("Files")
 OCTETS: Final = "application/octet-stream"
-_RANGE: Final = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE: Final = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 
 class RangeNotSatisfiableError(ApiError):
     """The range begins behind the end of the file."""
 
     status, type, code = 416, "invalid_request_error", "range_not_satisfiable"
+
+    def __init__(self, size_bytes: int) -> None:
+        super().__init__(f"The file has {size_bytes} bytes.", headers={"Content-Range": f"bytes */{size_bytes}"})
 
 
 @routes.post("/v1/files", raises=(EmptyFileError, BatchFileTooLargeError))
@@ -72,7 +75,7 @@ async def list_files(call: Call, query: ListFilesQuery) -> FilePage:
     if query.after is not None and (after := parse_id(query.after, FILE_PREFIX)) is None:
         raise InvalidCursorError(f"`{query.after}` is not the id of a file.", param="after")
     async with call.state.database.read() as session:
-        rows, has_more = await query_files(session, call.caller.user_id, query, after)
+        rows, has_more = await query_files(session, call.caller.user_id, query, after, now_ms())
     data = [to_file(row) for row in rows]
     return FilePage(
         data=data, first_id=data[0].id if data else None, last_id=data[-1].id if data else None, has_more=has_more
@@ -111,10 +114,11 @@ def _span(header: str | None, size: int) -> tuple[int, int]:
     if match is None or not (match[1] or match[2]):
         return 0, size
     if not match[1]:
-        return max(size - int(match[2]), 0), size
-    start, end = int(match[1]), min(int(match[2]) + 1 if match[2] else size, size)
+        start, end = max(size - int(match[2]), 0), size
+    else:
+        start, end = int(match[1]), min(int(match[2]) + 1 if match[2] else size, size)
     if start >= size:
-        raise RangeNotSatisfiableError(f"The file has {size} bytes.")
+        raise RangeNotSatisfiableError(size)
     return (start, end) if start < end else (0, size)
 
 

@@ -12,6 +12,7 @@ from shared.errors import InvalidFieldError, StoredError
 from shared.jobs.schemas import public_id
 from shared.jobs.tables import JobRow
 from shared.request_logs.queries import MAX_BODY_BYTES, LoggedRow, list_logged_requests
+from shared.request_logs.redaction import FULL, NOTHING, redact_body
 from shared.request_logs.schemas import LoggedRequest, LoggedRequests, QueryRequestsRequest
 from shared.request_logs.tables import RequestLogRow
 from shared.usage.schemas import MICRO
@@ -32,7 +33,8 @@ async def query_requests(call: Call, body: QueryRequestsRequest) -> LoggedReques
         rows = await list_logged_requests(
             session, user_id, until_ms - body.period * 60_000, until_ms, body.endpoint, _LIMIT + 1
         )
-    return LoggedRequests(requests=[_logged(row) for row in rows[:_LIMIT]], truncated=len(rows) > _LIMIT)
+    names = call.state.settings.secret_members
+    return LoggedRequests(requests=[_logged(row, names) for row in rows[:_LIMIT]], truncated=len(rows) > _LIMIT)
 
 
 def _until_ms(timestamp: str | None) -> int:
@@ -51,9 +53,10 @@ def _until_ms(timestamp: str | None) -> int:
     return until_ms
 
 
-def _logged(row: LoggedRow) -> LoggedRequest:
-    log, job, headers, request, answer = row
-    is_kept = job is None or job.store is not False
+def _logged(row: LoggedRow, secret_members: frozenset[str]) -> LoggedRequest:
+    log, job, headers, request, answer, policy = row
+    is_kept = (job is None or job.store is not False) and policy != NOTHING
+    shows_bodies = is_kept and policy in (None, FULL)
     error = json.decode(log.error, type=StoredError) if log.error else None
     code = _code(log, job, error)
     response = answer if log.status == "succeeded" else log.error.encode() if log.error else None
@@ -62,8 +65,8 @@ def _logged(row: LoggedRow) -> LoggedRequest:
         method=log.method,
         endpoint=log.endpoint.removeprefix("/v1/"),
         request_headers=((headers if job is not None else log.request_headers) or "") if is_kept else "",
-        request_body=_text(request if job is not None else log.request_body) if is_kept else "",
-        response_body=_text(response) if is_kept else "",
+        request_body=_text(request if job is not None else log.request_body, secret_members) if shows_bodies else "",
+        response_body=_text(response, secret_members) if shows_bodies else "",
         response_code=code,
         status_code=code,
         request_id=log.request_id,
@@ -86,8 +89,9 @@ def _code(log: RequestLogRow, job: JobRow | None, error: StoredError | None) -> 
     return log.http_status or 503  # its worker was lost
 
 
-def _text(body: bytes | None) -> str:
+def _text(body: bytes | None, secret_members: frozenset[str]) -> str:
     if body is None:
         return ""
+    body = redact_body(body, secret_members)
     text = body[:MAX_BODY_BYTES].decode(errors="replace")
     return text + "…" if len(body) > MAX_BODY_BYTES else text

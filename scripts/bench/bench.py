@@ -15,6 +15,7 @@ the rounds.  CPU seconds per 1,000 requests hardly depend on what else the machi
   cancel             from the request to cancel a running job to the end of the provider's call
   backlog            the queue alone: cost of a job with few and with very many waiting
   waiting            callers who wait for slow answers: memory and connections
+  webhooks           from the end of a job to the arrival of its event, one by one and with 32 connections
   idle               start to first answer, memory
   cores              chat-64 on one core, and on two with two api and two worker processes
 """
@@ -51,6 +52,7 @@ from routing import run_choices, run_failover, run_slots
 from startup import run_idle
 from upstream import serve_upstream
 from waiting import run_waiting
+from webhooks import run_webhooks
 
 NAMES = (
     *LOADS,
@@ -63,6 +65,7 @@ NAMES = (
     "cancel",
     "backlog",
     "waiting",
+    "webhooks",
     "idle",
     "cores",
 )
@@ -142,6 +145,7 @@ def steps(options: argparse.Namespace, setup: Setup) -> Iterator[Step]:
             "polling": partial(run_polling, database, setup),
             "cancel": partial(run_cancel, database, setup),
             "waiting": partial(run_waiting, database, setup, options.clients),
+            "webhooks": partial(run_webhooks, database, setup),
             "idle": partial(run_idle, database, setup),
             "cores": partial(run_cores, database, setup),
         }

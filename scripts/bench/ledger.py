@@ -66,20 +66,22 @@ class Ledger:
 
     def row(self, statement: str) -> Sequence[Any]:
         """Return the first row of a statement."""
+        return next(iter(self.rows(statement)), ())
+
+    def rows(self, statement: str) -> Sequence[Sequence[Any]]:
+        """Return all rows of a statement."""
         if self._url.startswith("sqlite:///"):
             connection = sqlite3.connect(f"file:{self._url.removeprefix('sqlite:///')}?mode=ro", timeout=5, uri=True)
             try:
-                row: Sequence[Any] = connection.execute(statement).fetchone()
+                return connection.execute(statement).fetchall()
             finally:
                 connection.close()
-            return row
-        return asyncio.run(_postgres_row(self._url, statement))
+        return asyncio.run(_postgres_rows(self._url, statement))
 
 
-async def _postgres_row(url: str, statement: str) -> Sequence[Any]:
+async def _postgres_rows(url: str, statement: str) -> Sequence[Sequence[Any]]:
     connection = await asyncpg.connect(url)
     try:
-        row = await connection.fetchrow(statement)
-        return tuple(row or ())
+        return [tuple(row) for row in await connection.fetch(statement)]
     finally:
         await connection.close()

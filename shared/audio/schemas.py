@@ -58,7 +58,7 @@ class Voice(Struct, kw_only=True):
 
     id: str
     name: str
-    language: str
+    language: str | None
     models: list[str]
 
 

@@ -14,13 +14,16 @@ _WITHOUT_RESPONSE: Final = frozenset({"interrupted", "timeout"})
 _EXPIRED: Final = ItemError(
     code="batch_expired", message="This request could not be executed before the completion window expired."
 )
+_REMOVED: Final = ItemError(code="job_gone", message="The result of this request was removed.")
 _CANCELLED: Final = ItemError(code="batch_cancelled", message="This request was cancelled.")
 
 
 def result_line(row: JobRow, body: bytes | None, *, batch_expired: bool) -> ResultLine:
     """Return the line of an item that has ended; `batch_expired` says why a running one was cancelled."""
     line = ResultLine(id=ITEM_PREFIX + row.id, custom_id=row.custom_id or "", response=None, error=None)
-    if row.status in WITH_RESULT:
+    if row.status in WITH_RESULT and body is None:
+        line.error = _REMOVED
+    elif row.status in WITH_RESULT:
         line.response = LineResponse(status_code=200, request_id=row.request_id, body=Raw(body or b"null"))
     elif row.status == EXPIRED or (row.status == CANCELLED and batch_expired):
         line.error = _EXPIRED

@@ -1,21 +1,24 @@
 """Every statement on `batches`, and on jobs as their items.  The session comes first; nothing here commits."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import func, update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from shared.batches.items import item_span
-from shared.batches.schemas import BATCH_PREFIX, VALIDATING, BatchUsage, InputTokensDetails, ItemCounts
+from shared.batches.schemas import BATCH_PREFIX, RUNNING, VALIDATING, BatchUsage, InputTokensDetails, ItemCounts
 from shared.batches.schemas import OutputTokensDetails as OutputDetails
 from shared.batches.tables import BatchRow
 from shared.ids import parse_id
 from shared.jobs.queries import LIGHT
-from shared.jobs.schemas import QUEUED
+from shared.jobs.schemas import COMPLETED, IN_PROGRESS, INCOMPLETE, QUEUED
 from shared.jobs.tables import JobResultRow, JobRow
 from shared.usage.tables import ChargeRow, UsageRecordRow
+
+_MOST_OF_USER: Final = 8
+"""Batches of one user that are read, or fed, at the same time."""
 
 
 async def find_batch(session: AsyncSession, user_id: int | None, public_id: str) -> BatchRow | None:
@@ -50,17 +53,44 @@ async def change_batch(session: AsyncSession, batch_id: str, statuses: Sequence[
     return bool((await session.exec(update(BatchRow).where(*of_it).values(values))).rowcount)
 
 
-async def lease_batches(session: AsyncSession, owner: str, now_ms: int, lease_ms: int, limit: int) -> list[BatchRow]:
-    """Return some batches that are to be read or fed and that nobody else works on; they are the owner's now."""
+async def has_free_batches(session: AsyncSession, now_ms: int) -> bool:
+    """Return whether there may be a batch to lease: a look that keeps nobody from writing."""
     free = col(BatchRow.lease_until_ms).is_(None) | (col(BatchRow.lease_until_ms) < now_ms)
     to_do = (col(BatchRow.finished_ms).is_(None), col(BatchRow.is_fed).is_(False), free)
-    found = select(BatchRow.id).where(*to_do).order_by(col(BatchRow.id)).limit(limit)
+    return (await session.exec(select(BatchRow.id).where(*to_do).limit(1))).first() is not None
+
+
+async def lease_batches(
+    session: AsyncSession, owner: str, now_ms: int, lease_ms: int, limit: int, *, unread: bool
+) -> list[BatchRow]:
+    """Return some batches that are to be read, or else fed, and that nobody else works on; they are the owner's now.
+
+    Of each user only the oldest few, and users take turns: who has many batches does not keep others waiting.
+    """
+    to_do = _to_read() if unread else _to_feed(now_ms)
+    place = func.row_number().over(partition_by=col(BatchRow.user_id), order_by=col(BatchRow.id))
+    placed = select(BatchRow.id, place.label("place")).where(*to_do).subquery()
+    free = col(BatchRow.lease_until_ms).is_(None) | (col(BatchRow.lease_until_ms) < now_ms)
+    found = select(BatchRow.id).join(placed, placed.c.id == BatchRow.id).where(*to_do, free)
+    found = found.where(placed.c.place <= _MOST_OF_USER).order_by(placed.c.place, col(BatchRow.id)).limit(limit)
     if session.get_bind().dialect.name == "postgresql":
-        found = found.with_for_update(skip_locked=True)
+        found = found.with_for_update(skip_locked=True, of=BatchRow)
     ids = (await session.exec(found)).all()
     values = {"lease_owner": owner, "lease_until_ms": now_ms + lease_ms}
     await session.exec(update(BatchRow).where(col(BatchRow.id).in_(ids)).values(values))
     return list((await session.exec(select(BatchRow).where(col(BatchRow.id).in_(ids)))).all())
+
+
+def _to_read() -> tuple[Any, ...]:
+    return (col(BatchRow.finished_ms).is_(None), col(BatchRow.total).is_(None))
+
+
+def _to_feed(now_ms: int) -> tuple[Any, ...]:
+    has_come = col(BatchRow.start_ms).is_(None) | (col(BatchRow.start_ms) <= now_ms)
+    return (
+        col(BatchRow.finished_ms).is_(None), col(BatchRow.total).is_not(None), BatchRow.status == RUNNING,
+        col(BatchRow.expired_ms).is_(None), col(BatchRow.is_fed).is_(False), has_come,
+    )  # fmt: skip
 
 
 async def keep_lease(session: AsyncSession, batch_id: str, owner: str, until_ms: int) -> BatchRow | None:
@@ -77,14 +107,23 @@ async def list_open_batches(session: AsyncSession) -> Sequence[BatchRow]:
 
 
 async def count_items(session: AsyncSession, batch_id: str) -> ItemCounts:
-    """Return the items by state, counted."""
+    """Return the items by state, counted; an incomplete one has a result, as a completed one has."""
     statement = select(JobRow.status, func.count()).where(JobRow.batch_id == batch_id).group_by(JobRow.status)
-    return ItemCounts(**dict((await session.exec(statement)).all()))
+    counts = dict((await session.exec(statement)).all())
+    if incomplete := counts.pop(INCOMPLETE, 0):
+        counts[COMPLETED] = counts.get(COMPLETED, 0) + incomplete
+    return ItemCounts(**counts)
+
+
+async def count_open_items(session: AsyncSession, batch_id: str) -> int:
+    """Return how many items have not ended."""
+    unfinished = (JobRow.batch_id == batch_id, col(JobRow.status).in_((QUEUED, IN_PROGRESS)))
+    return (await session.exec(select(func.count()).select_from(JobRow).where(*unfinished))).one()
 
 
 async def has_open_items(session: AsyncSession, batch_id: str) -> bool:
     """Return whether an item has not ended."""
-    unfinished = (JobRow.batch_id == batch_id, col(JobRow.status).in_((QUEUED, "in_progress")))
+    unfinished = (JobRow.batch_id == batch_id, col(JobRow.status).in_((QUEUED, IN_PROGRESS)))
     return (await session.exec(select(JobRow.id).where(*unfinished).limit(1))).first() is not None
 
 

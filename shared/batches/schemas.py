@@ -4,7 +4,8 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from shared.jobs.schemas import JobStatus, Metadata
+from shared.batches.items import MAX_LINE
+from shared.jobs.schemas import JobStatus, JobWebhook, Metadata, WebhookRequest
 
 VALIDATING: Final = "validating"
 RUNNING: Final = "in_progress"
@@ -45,6 +46,9 @@ class CreateBatchRequest(Struct, kw_only=True):
     output_expires_after: OutputExpiry | None = None
     start: Literal["asap", "low_carbon"] = "asap"
     item_events: bool = False
+    """Tell of each line, too."""
+    webhook: WebhookRequest | None = None
+    webhook_endpoint_ids: list[str] = []
 
 
 class BatchLine(Struct, kw_only=True):
@@ -140,6 +144,8 @@ class BatchExtras(Struct, kw_only=True):
     cost: float
     carbon: BatchCarbon | None
     retry_of: str | None
+    webhook: JobWebhook | UnsetType = UNSET
+    """In the answer to its creation only."""
 
 
 class Batch(Struct, kw_only=True):
@@ -236,7 +242,7 @@ class ListItemsQuery(Struct, kw_only=True):
 class BatchResultsQuery(Struct, kw_only=True):
     """Query of GET /v1/batches/{batch_id}/results."""
 
-    starting_line: Annotated[int, Meta(ge=1)] = 1
+    starting_line: Annotated[int, Meta(ge=1, le=MAX_LINE)] = 1
     include: list[Literal["input"]] = []
     follow_retries: bool = False
 

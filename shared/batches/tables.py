@@ -4,6 +4,7 @@ from sqlalchemy import Index, text
 from sqlmodel import Field, SQLModel
 
 from shared.columns import bigint
+from shared.webhooks.statements import EVERYBODY
 
 
 class BatchRow(SQLModel, table=True):
@@ -38,8 +39,8 @@ class BatchRow(SQLModel, table=True):
     start_ms: int | None = bigint(default=None)
     """When its items may start, if that is not at once."""
     item_events: bool = False
-    webhook: str | None = None
-    webhook_endpoint_ids: str | None = None
+    notify: str = EVERYBODY
+    """Who is told of it, see `shared.webhooks.statements`."""
     retry_of: str | None = None
     output_ttl_s: int = bigint()
     total: int | None = None

@@ -4,6 +4,7 @@ CSV with a header and at least the columns `zone` (as of providers, such as FRA)
 hour) and `g_per_kwh`; further columns, such as `kind` (measured, forecast) and `source`, are for people.
 """
 
+import asyncio
 import csv
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -66,6 +67,13 @@ class Intensities:
         values = [self._by_hour.get((zone, hour)) for zone in zones for hour in hours]
         known = [value for value in values if value is not None]
         return sum(known) / len(known) if known and len(known) == len(values) else None
+
+
+async def read_intensities(path: str) -> Intensities:
+    """Return what a file says; one of some years and zones takes a second, so it is read in a thread."""
+    intensities = Intensities(path)
+    await asyncio.to_thread(intensities.refresh)
+    return intensities
 
 
 def _read(path: Path) -> dict[tuple[str, int], float]:

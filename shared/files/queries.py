@@ -21,10 +21,11 @@ async def find_file(session: AsyncSession, user_id: int | None, public_id: str) 
 
 
 async def list_files(
-    session: AsyncSession, user_id: int, query: ListFilesQuery, after: str | None
+    session: AsyncSession, user_id: int, query: ListFilesQuery, after: str | None, now_ms: int
 ) -> tuple[list[FileRow], bool]:
-    """Return at most `query.limit` files and whether more follow; keyset pagination on the id."""
+    """Return at most `query.limit` files that can be read, and whether more follow; keyset pagination on the id."""
     statement = select(FileRow).where(FileRow.user_id == user_id, col(FileRow.removed_ms).is_(None))
+    statement = statement.where(col(FileRow.expires_ms).is_(None) | (col(FileRow.expires_ms) > now_ms))
     if query.purpose is not None:
         statement = statement.where(FileRow.purpose == query.purpose)
     if after is not None:

@@ -111,10 +111,14 @@ class SqliteStore:
         return results
 
     def _checkpoint(self) -> None:
-        """Copy the log into the database, and once it has grown large, begin it anew: the only step that locks."""
+        """Copy the log into the database, and once it has grown large, begin it anew: the only step that locks.
+
+        That step is left to the next checkpoint if somebody reads: it would keep all writers out while it waits.
+        """
         try:
             with closing(connect_sqlite(self._path)) as connection:
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+                connection.execute("PRAGMA busy_timeout=0")
                 if Path(f"{self._path}-wal").stat().st_size > _MOST_LOG_BYTES:
                     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except (sqlite3.Error, OSError) as error:

@@ -8,7 +8,7 @@ CPU time of a request (scripts/bench/RESULTS.md).
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from shared.group_commit.units import (
@@ -92,6 +92,8 @@ class GroupCommit:
         self._writer: asyncio.Task[None] | None = None
         self._last_count = 0
         self._is_closed = False
+        self.on_commit: Callable[[int, float], None] | None = None
+        """Told the units and the seconds of each commit."""
 
     async def execute(self, sql: str, parameters: Sequence[Parameter] = ()) -> Result:
         """Write one statement; raises the error of the database, or a `CommitError`."""
@@ -143,6 +145,8 @@ class GroupCommit:
         self._set_alarm()
         await self._write(batch)
         self._took_s, self._is_stalled = loop.time() - begun, False
+        if self.on_commit is not None:
+            self.on_commit(len(self._under_way), self._took_s)
         if self._alarm is not None:
             self._alarm.cancel()
 

@@ -41,6 +41,14 @@ class JobMessage(Struct, array_like=True, frozen=True, kw_only=True):
     admission: Admission | None
     request: bytes | None
     """None if it has to be read from the row."""
+    notify: str | None = None
+    """None if no webhook is told; then the three below are None, too."""
+    batch_id: str | None = None
+    custom_id: str | None = None
+    metadata: str | None = None
+    background: bool = False
+    """A response that was asked for in the background."""
+    strict: bool = False
     dialect: str = "openai"
 
     def __repr__(self) -> str:
@@ -50,6 +58,7 @@ class JobMessage(Struct, array_like=True, frozen=True, kw_only=True):
 
 def message_of(row: JobRow | NewJob, request: bytes | None = None) -> JobMessage:
     """Return the message of a job, stored or about to be; a `request` that is too large is left in its row."""
+    told = row.notify is not None
     return JobMessage(
         job_id=row.id,
         kind=row.kind,
@@ -72,6 +81,12 @@ def message_of(row: JobRow | NewJob, request: bytes | None = None) -> JobMessage
         on_worker_lost=row.on_worker_lost,
         inbox=row.inbox,
         admission=decode_admission(row.admission),
+        strict=row.strict,
         dialect=row.dialect,
         request=None if request is None or len(request) > INLINE_BYTES_OF_BAND[row.band] else request,
+        notify=row.notify,
+        background=row.background,
+        batch_id=row.batch_id if told else None,
+        custom_id=row.custom_id if told else None,
+        metadata=(row.metadata if isinstance(row, NewJob) else row.metadata_) if told else None,
     )

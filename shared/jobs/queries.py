@@ -100,9 +100,11 @@ async def page(
     return rows[:limit], len(rows) > limit
 
 
-def metadata_conditions(session: AsyncSession, metadata: Mapping[str, str]) -> list[ColumnElement[bool]]:
+def metadata_conditions(
+    session: AsyncSession, metadata: Mapping[str, str], column: Any = JobRow.metadata_
+) -> list[ColumnElement[bool]]:
     """Return one condition per pair of metadata."""
-    column = col(JobRow.metadata_)
+    column = col(column)
     if session.get_bind().dialect.name == "postgresql":
         document = cast(column, JSONB)
         return [document[key].as_string() == value for key, value in metadata.items()]

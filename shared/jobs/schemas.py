@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Final, Literal
 
-from msgspec import Meta, Raw, Struct
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from shared.errors import StoredError
 from shared.ids import JOB_PREFIXES
@@ -29,17 +29,16 @@ INFERENCE: Final = "inference"
 COMPLETION: Final = "completion"
 EMBEDDING: Final = "embedding"
 RERANK: Final = "rerank"
+RESPONSE: Final = "response"
 AUDIO_TRANSCRIPTION: Final = "audio.transcription"
 AUDIO_SPEECH: Final = "audio.speech"
 OCR: Final = "ocr"
 KINDS_WITH_FILES: Final = frozenset({AUDIO_TRANSCRIPTION, OCR})
 """A job of these may have a file, see `shared.files.store`."""
 ALIAS_PREFIX: Final = {
-    CHAT_COMPLETION: "chatcmpl-",
-    CHAT_ATTRIBUTES: "chatcmpl-",
-    COMPLETION: "cmpl-",
-    EMBEDDING: "embd-",
-}
+    CHAT_COMPLETION: "chatcmpl-", CHAT_ATTRIBUTES: "chatcmpl-", COMPLETION: "cmpl-", EMBEDDING: "embd-",
+    RESPONSE: "resp_",
+}  # fmt: skip
 """Kind → prefix of the id that its own route gives out."""
 
 UnixSeconds = Annotated[int, Meta(ge=0, le=2**40)]
@@ -70,6 +69,28 @@ class JobUrls(Struct, kw_only=True):
     events: str
     attempts: str
     cancel: str
+
+
+class WebhookRequest(Struct, kw_only=True):
+    """Where the events of one object go, besides the standing endpoints."""
+
+    url: Annotated[str, Meta(max_length=2048)]
+    events: Annotated[list[str], Meta(min_length=1, max_length=64)] | None = None
+    """Unset: all ends."""
+    secret: Annotated[str, Meta(max_length=128)] | None = None
+    """`whsec_` and 24 to 64 bytes as base64; without, one is made."""
+    include_result: bool = False
+
+
+class JobWebhook(Struct, kw_only=True):
+    """The endpoint that was made for one job."""
+
+    endpoint_id: str
+    url: str
+    events: list[str]
+    secret: str | None
+    """If it was made by Sluice; shown this one time."""
+    include_result: bool
 
 
 class JobProgress(Struct, kw_only=True):
@@ -109,6 +130,7 @@ class Job(Struct, kw_only=True):
     estimated_start_at: int | None
     progress: JobProgress
     usage: Usage | None
+    dropped_params: list[str]
     error: StoredError | None
     incomplete_details: dict[str, str] | None
     cancel_requested_at: int | None
@@ -118,6 +140,8 @@ class Job(Struct, kw_only=True):
     trace_id: str | None
     aliases: list[str]
     urls: JobUrls
+    webhook: JobWebhook | UnsetType = UNSET
+    """Only in the answer to the request that brought one."""
     object: Literal["job"] = "job"
 
 
@@ -146,6 +170,10 @@ class CreateJobRequest(Struct, kw_only=True):
     max_attempts: Annotated[int, Meta(ge=1, le=10)] | None = None
     result_ttl: Annotated[int, Meta(ge=60, le=7_776_000)] | None = None
     on_worker_lost: Literal["retry", "fail"] | None = None
+    webhook: WebhookRequest | None = None
+    """Told besides the standing endpoints."""
+    webhook_endpoint_ids: Annotated[list[str], Meta(max_length=100)] = []
+    """Of the standing endpoints, only these are told; empty: all that subscribe."""
 
 
 class ListJobsQuery(Struct, kw_only=True):

@@ -52,9 +52,12 @@ class NewJob(Struct, kw_only=True):
     admission: str | None
     request: bytes
     dialect: str = OPENAI
+    background: bool = False
     batch_id: str | None = None
     custom_id: str | None = None
     held: bool = False
+    strict: bool = False
+    dropped_params: str | None = None
     idempotency_key: str | None = None
     retry_of: str | None = None
     retried_by: str | None = None
@@ -68,6 +71,8 @@ class NewJob(Struct, kw_only=True):
     error: str | None = None
     usage: str | None = None
     vote: str | None = None
+    notify: str | None = None
+    """None: `*` if its user has a standing webhook endpoint at this moment, and it is no item of a batch."""
 
 
 class FinishedJob(Struct, kw_only=True):
@@ -81,6 +86,8 @@ class FinishedJob(Struct, kw_only=True):
     result_expires_ms: int
     error: str | None
     usage: str
+    incomplete_reason: str | None = None
+    dropped_params: str | None = None
 
 
 class NewResult(Struct, kw_only=True):
@@ -101,7 +108,13 @@ class NewJobEvent(Struct, kw_only=True):
     created_ms: int
 
 
-_INSERT_JOB = insert_sql("jobs", NewJob.__struct_fields__)
+_PLACE = {name: f"${number}" for number, name in enumerate(NewJob.__struct_fields__, 1)}
+# asked in the transaction that accepts the job: no endpoint that exists by then is missed, whatever processes know
+_NOTIFY = f"""COALESCE({_PLACE["notify"]}, CASE WHEN CAST({_PLACE["batch_id"]} AS TEXT) IS NULL AND EXISTS (
+    SELECT 1 FROM webhook_endpoints e WHERE e.user_id = {_PLACE["user_id"]} AND e.object_id IS NULL) THEN '*' END)"""  # noqa: S608  # names from the code
+_INSERT_JOB = (
+    insert_sql("jobs", NewJob.__struct_fields__).removesuffix(f"{_PLACE['notify']})") + _NOTIFY + ") RETURNING notify"
+)
 _INSERT_RESULT = insert_sql("job_results", NewResult.__struct_fields__)
 _INSERT_EVENT = insert_sql("job_events", NewJobEvent.__struct_fields__)
 
@@ -114,7 +127,7 @@ RETURNING attempt, max_attempts, started_ms
 """
 _FINISH = """
 UPDATE jobs SET status = $3, finished_ms = $4, result_expires_ms = $5, error = $6, usage = $7,
-    next_attempt_ms = NULL, version = version + 1
+    incomplete_reason = $8, dropped_params = $9, next_attempt_ms = NULL, version = version + 1
 WHERE id = $1 AND attempt = $2 AND finished_ms IS NULL
 """
 _FINISH_QUEUED = _FINISH.rstrip() + " AND status = 'queued'\n"
@@ -133,7 +146,7 @@ RETURNING id
 
 
 def insert_job(job: NewJob) -> Statement:
-    """Accept a job."""
+    """Accept a job; returns (notify)."""
     return Statement(_INSERT_JOB, astuple(job))
 
 
@@ -150,6 +163,8 @@ def finish_job(job: FinishedJob, *, only_queued: bool = False) -> Statement:
     """End a job; with `only_queued`, refused if it has begun."""
     parameters = (
         job.id, job.attempt, job.status, job.finished_ms, job.result_expires_ms, job.error, job.usage,
+        job.incomplete_reason,
+        job.dropped_params,
     )  # fmt: skip
     return Statement(_FINISH_QUEUED if only_queued else _FINISH, parameters, expects=1)
 

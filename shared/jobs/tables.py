@@ -57,6 +57,8 @@ class JobRow(SQLModel, table=True):
     band: int
     stream: bool
     store: bool | None = None
+    background: bool = False
+    """Of a response: made to be read later, whoever is there."""
     user_id: int = bigint()
     organization_id: int | None = bigint(default=None)
     key_id: int | None = bigint(default=None)
@@ -85,6 +87,8 @@ class JobRow(SQLModel, table=True):
     max_attempts: int
     on_worker_lost: str = "retry"
     cancel_when_unread: bool = False
+    strict: bool = False
+    """Parameters that a provider cannot take are refused instead of dropped."""
     request_id: str
     client_request_id: str | None = None
     trace_id: str | None = None
@@ -96,6 +100,8 @@ class JobRow(SQLModel, table=True):
     inbox: str | None = None
     admission: str | None = None
     """What it may use, see `shared.admission.records`; None if nothing limits its caller."""
+    notify: str | None = None
+    """Which webhook endpoints are told, see `shared.webhooks.statements`; None: nobody."""
     attempt: int = 0
     started_ms: int | None = bigint(default=None)
     next_attempt_ms: int | None = bigint(default=None)
@@ -106,7 +112,10 @@ class JobRow(SQLModel, table=True):
     removed_reason: str | None = None
     error: str | None = None
     usage: str | None = None
+    incomplete_reason: str | None = None
     vote: str | None = None
+    dropped_params: str | None = None
+    """JSON list of the parameters that the provider of the last attempt could not take."""
     version: int = 1
     request: bytes | None = None
     """The body as received; `queries.LIGHT` leaves it out where it is not needed."""
@@ -121,7 +130,7 @@ class JobResultRow(SQLModel, table=True):
     content_type: str
     body: bytes
     frames: bytes | None = None
-    """The streamed frames, see `shared.replies.frames`; None unless the job ran as a stream."""
+    """The streamed frames, see `shared.replies.frames`; None unless the job ran as a stream or its kind keeps a log."""
 
 
 class JobEventRow(SQLModel, table=True):

@@ -34,6 +34,8 @@ PROVIDER_TYPES_OF: Final[dict[str, frozenset[str]]] = {
     "text-to-speech": frozenset({"openai", "vllm", "simulator"}),
 }
 """Router type → provider types that can serve it."""
+NATIVE_RESPONSES_TYPES: Final = frozenset({"albert", "openai", "vllm"})
+"""Provider types that may have a responses route of their own."""
 DEFAULT_URL: Final = {
     "albert": "https://albert.api.etalab.gouv.fr/",
     "openai": "https://api.openai.com/",

@@ -8,6 +8,7 @@ from msgspec import Raw, json
 
 from shared.errors import InvalidFieldError
 from shared.files.errors import MAX_FILE_BYTES, FileTooLargeError, UnsupportedFileTypeError
+from shared.ocr.formats import fits
 from shared.ocr.schemas import OcrDocument
 
 STORED: Final = "stored:"
@@ -23,7 +24,8 @@ _DOCUMENTS: Final = ("image/", "application/", "text/")
 async def check_data_uri(document: OcrDocument, uri: str) -> None:
     """Raise `InvalidFieldError`, `UnsupportedFileTypeError` or `FileTooLargeError` for what cannot be read.
 
-    Large ones are looked at piece by piece, so that others have their turn.
+    So it is with what is not what it is said to be.  Large ones are looked at piece by piece, so that others have their
+    turn.
     """
     place: list[str | int] = ["body", "document", document.member]
     head, comma, data = uri.partition(",")
@@ -38,9 +40,11 @@ async def check_data_uri(document: OcrDocument, uri: str) -> None:
         raise InvalidFieldError(place, "The data is not base64")
     for start in range(0, len(data), _PIECE):
         try:
-            binascii.a2b_base64(data[start : start + _PIECE], strict_mode=True)
+            piece = binascii.a2b_base64(data[start : start + _PIECE], strict_mode=True)
         except ValueError as error:
             raise InvalidFieldError(place, "The data is not base64") from error
+        if not start and not fits(media_type, piece):
+            raise UnsupportedFileTypeError("document")
         await asyncio.sleep(0)
 
 

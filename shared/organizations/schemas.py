@@ -6,6 +6,8 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from shared.money import Budget, CarbonBudget
 
+ContentPolicy = Literal["full", "metadata", "none"]
+LogDays = Annotated[int, Meta(ge=1, le=3650)]
 OrganizationName = Annotated[str, Meta(min_length=1, max_length=255)]
 
 
@@ -15,6 +17,10 @@ class CreateOrganizationRequest(Struct, kw_only=True):
     name: OrganizationName
     budget: Budget | None = None
     carbon_budget: CarbonBudget | None = None
+    content_policy: ContentPolicy = "full"
+    """What the request log shows of its requests: bodies and headers, no bodies, or neither."""
+    log_days: LogDays | None = None
+    """How long its rows of the request log are kept, if not as long as the settings say; never longer."""
 
 
 class UpdateOrganizationRequest(Struct, kw_only=True):
@@ -23,6 +29,8 @@ class UpdateOrganizationRequest(Struct, kw_only=True):
     name: OrganizationName | None = None
     budget: Budget | UnsetType | None = UNSET
     carbon_budget: CarbonBudget | UnsetType | None = UNSET
+    content_policy: ContentPolicy | None = None
+    log_days: LogDays | UnsetType | None = UNSET
 
 
 class Organization(Struct, kw_only=True):
@@ -33,6 +41,8 @@ class Organization(Struct, kw_only=True):
     users: int
     budget: float | None
     carbon_budget: float | None
+    content_policy: ContentPolicy
+    log_days: int | None
     created: int
     updated: int
     object: Literal["organization"] = "organization"

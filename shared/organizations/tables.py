@@ -17,5 +17,9 @@ class OrganizationRow(SQLModel, table=True):
     """Grows with every change of the budget."""
     carbon_budget_mg: int | None = bigint(default=None)
     """CO2e per calendar month, UTC; null is unlimited."""
+    content_policy: str = "full"
+    """What the request log shows of its requests: `full`, `metadata` (no bodies), `none` (no headers either)."""
+    log_ttl_s: int | None = None
+    """How long its rows of the request log are kept; null is as long as those of everybody."""
     created_ms: int = bigint()
     updated_ms: int = bigint()

@@ -15,7 +15,11 @@ UpstreamKey = Annotated[str, Meta(min_length=1, max_length=4096)]
 Timeout = Annotated[int, Meta(ge=1, le=3600, description="Seconds.")]
 UpstreamModel = Annotated[str, Meta(min_length=1, max_length=255)]
 Zone = Annotated[str, Meta(pattern="^[A-Z]{3}$", description="ISO 3166-1 alpha-3, or WOR.")]
+Native = Annotated[bool, Meta(description="It has `/v1/responses`; otherwise responses are made of chats.")]
 Weight = Annotated[float, Meta(gt=0, le=1_000_000, description="Share of the attempts with the strategy `weighted`.")]
+MaxBatch = Annotated[
+    int, Meta(ge=1, le=100_000, description="Inputs of one call of an embedding or a reranking; null: found out.")
+]
 QosLimit = Annotated[float, Meta(ge=0, le=1e12)]
 
 
@@ -42,11 +46,13 @@ class CreateProviderRequest(Struct, kw_only=True):
     qos_metric: Metric | None = None
     qos_limit: QosLimit | None = None
     weight: Weight = 1.0
+    native_responses: Native = False
+    max_batch: MaxBatch | None = None
     probe: Annotated[bool, Meta(description="False: add it without looking whether it answers.")] = True
 
 
 class UpdateProviderRequest(Struct, kw_only=True):
-    """What is absent stays; null clears `key` and `qos_limit`, with `qos_metric` both QoS members, and nothing else."""
+    """What is absent stays; null clears `key`, `max_batch`, `qos_limit`, and with `qos_metric` both QoS members."""
 
     router: RowId | None = None
     router_id: RowId | None = None
@@ -60,6 +66,8 @@ class UpdateProviderRequest(Struct, kw_only=True):
     qos_metric: Metric | UnsetType | None = UNSET
     qos_limit: QosLimit | UnsetType | None = UNSET
     weight: Weight | None = None
+    native_responses: Native | None = None
+    max_batch: MaxBatch | UnsetType | None = UNSET
     probe: bool = True
 
 
@@ -87,6 +95,8 @@ class Provider(Struct, kw_only=True):
     qos_metric: Metric | None
     qos_limit: float | None
     weight: float | int
+    native_responses: bool
+    max_batch: int | None
     created: int
     updated: int
     object: Literal["provider"] = "provider"

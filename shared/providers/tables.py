@@ -33,6 +33,9 @@ class ProviderRow(SQLModel, table=True):
     qos_metric: str | None = None
     qos_limit: float | None = None
     weight: float = 1.0
+    native_responses: bool = False
+    max_batch: int | None = None
+    """Inputs of one call of an embedding or a reranking; null: it is found out."""
     max_context_length: int | None = None
     vector_size: int | None = None
     created_ms: int = bigint()

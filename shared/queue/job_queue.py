@@ -139,7 +139,7 @@ class JobQueue:
         return await self._scripts.release(token, int(lease_s * 1000))
 
     async def set_caps(self, caps: Mapping[str, int]) -> None:
-        """Say how many jobs of these groups may run at once; other groups have no cap of their own."""
+        """Say how many jobs of these groups may run at once; other groups have that of their lane, see `Wanted`."""
         async with self._redis.pipeline(transaction=True) as pipeline:
             pipeline.delete(caps_key(self.name))
             if caps:

@@ -11,7 +11,7 @@ from shared.jobs.messages import JobMessage
 INFERENCE: Final = "sluice:inference"
 """Jobs that call a provider; bands: interactive, background, batch."""
 PLATFORM: Final = "sluice:platform"
-"""Everything else: sweeps, cron.  Own slots, so that it never waits for inference nor the other way round."""
+"""Everything else: webhooks, sweeps, cron.  Own slots, so that it never waits for inference nor the other way round."""
 LANES: Final = (INFERENCE, PLATFORM)
 
 RUN_JOB: Final = "run_job"

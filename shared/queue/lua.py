@@ -48,6 +48,8 @@ class Wanted(Struct, frozen=True, kw_only=True):
     """All it has."""
     share: float
     """A group takes a slot only while it has fewer than this times the free ones of all workers; 0 is no limit."""
+    cap: int = 0
+    """Most jobs at once of a group that has no cap of its own; 0 is no limit."""
     weights: tuple[int, ...]
     """Jobs per round and band while all of them have jobs; at least 1 each."""
 
@@ -72,7 +74,7 @@ class QueueScripts:
         load spreads; it carries no job, so nothing is lost with a broken connection.
         """
         jobs = min(wanted.jobs, MAX_CLAIMS)
-        arguments = [token, jobs, lease_ms, wanted.slots, wanted.share, wanted.can_wait, *wanted.weights]
+        arguments = [token, jobs, lease_ms, wanted.slots, wanted.share, wanted.can_wait, wanted.cap, *wanted.weights]
         answer = await (self._run_at_the_bell(arguments, wait_s) if wait_s > 0 else self._run("claim", arguments))
         now, upcoming, is_more, *rows = answer
         claims = [

@@ -21,6 +21,7 @@ from enum import StrEnum
 from typing import Final
 
 from msgspec import Struct, msgpack
+from msgspec.structs import replace
 
 LIFETIME_S: Final = 24 * 3600
 """A reply that is never ended is dropped this long after its first entry of an attempt."""
@@ -36,7 +37,7 @@ class Kind(StrEnum):
     """What an entry means."""
 
     STARTED = "s"
-    """An attempt began; readers discard the output of earlier ones."""
+    """An attempt began; readers discard the output of earlier ones.  `data` names the parameters that were dropped."""
     CHUNK = "c"
     RETRY = "r"
     """The attempt failed, another one is planned; `data` is the JSON of the lifecycle frame."""
@@ -83,12 +84,14 @@ class Ending(Struct, array_like=True, frozen=True):
     content_type: str
     body: bytes | None
     """None if it has to be read from the database."""
+    dropped: list[str] = []
+    """Parameters that the provider did not get."""
 
 
 def encode_ending(ending: Ending, *, with_body: bool) -> bytes:
     """Return the data of an END entry."""
     if ending.body is not None and (not with_body or len(ending.body) > MAX_INLINE_BYTES):
-        ending = Ending(ending.status, ending.http_status, ending.content_type, None)
+        ending = replace(ending, body=None)
     return msgpack.encode(ending)
 
 

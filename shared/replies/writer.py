@@ -5,6 +5,7 @@ is one row of that inbox, so the cost of a chunk falls as the load grows.
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, Final
 
 import structlog
@@ -43,7 +44,7 @@ class Reply:
         self.inbox = inbox
         self.error: Exception | None = None
         self.entries: list[Entry] = []
-        """All written so far, but the END: the log of the reply.  Empty unless it is a stream."""
+        """All written so far, but the END: the log of the reply.  Unless it is a stream, only what was prepared."""
         self.for_stream: list[Entry] = []
         self.for_inbox: list[Entry] = []
         """Taken by the writer when its turn comes."""
@@ -53,10 +54,10 @@ class Reply:
         self._is_stream = is_stream
         self._seq = 0
 
-    def start(self) -> None:
-        """Say that the attempt has begun."""
+    def start(self, dropped: Sequence[str] = ()) -> None:
+        """Say that the attempt has begun, and which parameters its provider does not get."""
         if self._is_stream:
-            self.send(self._take(Kind.STARTED, b""))
+            self.send(self._take(Kind.STARTED, ", ".join(dropped).encode()))
         self._seq = max(self._seq, 1)
 
     def prepare(self, data: bytes) -> Entry:

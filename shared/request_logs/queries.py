@@ -10,10 +10,11 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from shared.ids import oldest_ulid
 from shared.jobs.queries import LIGHT
 from shared.jobs.tables import JobResultRow, JobRow
+from shared.organizations.tables import OrganizationRow
 from shared.request_logs.tables import RequestLogRow
 
-LoggedRow = tuple[RequestLogRow, JobRow | None, str | None, bytes | None, bytes | None]
-"""Row, its job, and headers, request and answer as far as they are shown."""
+LoggedRow = tuple[RequestLogRow, JobRow | None, str | None, bytes | None, bytes | None, str | None]
+"""Row, its job, headers, request and answer as far as they are shown, and the content policy of its organization."""
 MAX_BODY_BYTES: Final = 64 * 1024
 _HOUR_MS: Final = 3_600_000
 
@@ -29,10 +30,12 @@ async def list_logged_requests(
             col(JobRow.request_headers),
             func.substr(JobRow.request, 1, MAX_BODY_BYTES + 1),
             func.substr(JobResultRow.body, 1, MAX_BODY_BYTES + 1),
+            col(OrganizationRow.content_policy),
         )
         .options(*LIGHT)
         .join(JobRow, col(JobRow.id) == RequestLogRow.job_id, isouter=True)
         .join(JobResultRow, col(JobResultRow.job_id) == RequestLogRow.job_id, isouter=True)
+        .join(OrganizationRow, col(OrganizationRow.id) == RequestLogRow.organization_id, isouter=True)
         .where(col(RequestLogRow.created_ms) >= from_ms, col(RequestLogRow.created_ms) < until_ms)
         .where(col(RequestLogRow.id) >= oldest_ulid(from_ms), col(RequestLogRow.id) < oldest_ulid(until_ms + _HOUR_MS))
     )

@@ -1,9 +1,12 @@
 """What of a request may be stored."""
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
-from msgspec import json
+from msgspec import DecodeError, json
+
+FULL: Final = "full"
+NOTHING: Final = "none"
 
 _SECRET_NAMES: Final = frozenset({"authorization", "cookie", "proxy-authorization", "set-cookie"})
 _SECRET_ENDS: Final = ("-key", "-token", "-secret")
@@ -21,3 +24,22 @@ def redact_headers(headers: Iterable[tuple[str, str]]) -> str:
         lower = name.lower()
         shown[lower] = "***" if lower in _SECRET_NAMES or lower.endswith(_SECRET_ENDS) else clean(value)
     return json.encode(shown).decode()
+
+
+def redact_body(body: bytes, names: frozenset[str]) -> bytes:
+    """Return a JSON body with the values of these members, at whatever depth, replaced by `***`.
+
+    What cannot be read, because it is no JSON or was cut, is left out as a whole if there are such names.
+    """
+    if not names or not body:
+        return body
+    try:
+        return json.encode(_redacted(json.decode(body), names))
+    except (DecodeError, UnicodeDecodeError, RecursionError):
+        return b"***"
+
+
+def _redacted(value: Any, names: frozenset[str]) -> Any:
+    if isinstance(value, dict):
+        return {name: "***" if name in names else _redacted(member, names) for name, member in value.items()}
+    return [_redacted(member, names) for member in value] if isinstance(value, list) else value

@@ -16,6 +16,24 @@ CacheCharge = Literal["free", "full"]
 Alias = Annotated[str, Meta(min_length=1, max_length=64)]
 
 
+class RouterVoice(Struct, frozen=True, kw_only=True):
+    """A voice of a model that speaks; without a name it is called by its id."""
+
+    id: Annotated[str, Meta(min_length=1, max_length=255)]
+    name: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
+    language: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+
+
+Voices = Annotated[
+    list[RouterVoice], Meta(min_length=1, max_length=1000, description="Of a text-to-speech router; null: not known.")
+]
+
+
+TokenEncoding = Annotated[
+    str, Meta(min_length=1, max_length=64, description="Vocabulary of token ids: cl100k_base, o200k_base, or a file.")
+]
+
+
 class DefaultParameters(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """Parameters of chats that leave them out; those of the request go first."""
 
@@ -46,6 +64,12 @@ class CreateRouterRequest(Struct, kw_only=True):
     fallback: RowId | None = None
     cache_ttl: CacheTtl | None = None
     cache_charge: CacheCharge = "free"
+    voices: Voices | None = None
+    accepts_token_ids: Annotated[
+        bool | None,
+        Meta(description="Token ids go to the providers unchanged, not as text; null: unless the model embeds."),
+    ] = None
+    token_encoding: TokenEncoding | None = None
     default_parameters: DefaultParameters | None = None
     display_name: DisplayName | None = None
     description: Description = ""
@@ -56,10 +80,7 @@ class CreateRouterRequest(Struct, kw_only=True):
 
 
 class UpdateRouterRequest(Struct, kw_only=True):
-    """What is absent or null stays, but null removes fallback, cache, default parameters, display name and `tools`.
-
-    `aliases` are replaced as a whole.
-    """
+    """What is absent or null stays, but null removes what may be null; `aliases` are replaced as a whole."""
 
     name: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
     type: ModelType | None = None
@@ -68,6 +89,9 @@ class UpdateRouterRequest(Struct, kw_only=True):
     fallback: RowId | UnsetType | None = UNSET
     cache_ttl: CacheTtl | UnsetType | None = UNSET
     cache_charge: CacheCharge | None = None
+    voices: Voices | UnsetType | None = UNSET
+    accepts_token_ids: bool | None = None
+    token_encoding: TokenEncoding | UnsetType | None = UNSET
     default_parameters: DefaultParameters | UnsetType | None = UNSET
     display_name: DisplayName | UnsetType | None = UNSET
     description: Description | None = None
@@ -89,6 +113,9 @@ class Router(Struct, kw_only=True):
     fallback: int | None
     cache_ttl: int | None
     cache_charge: CacheCharge
+    voices: list[RouterVoice] | None
+    accepts_token_ids: bool
+    token_encoding: str | None
     default_parameters: DefaultParameters
     display_name: str | None
     description: str

@@ -23,6 +23,12 @@ class RouterRow(SQLModel, table=True):
     """Decimal money per million tokens."""
     price_completion: str = "0"
     max_context_length: int | None = None
+    voices: str | None = None
+    """JSON list of `RouterVoice`; null: those that the provider is known to have."""
+    accepts_token_ids: bool = True
+    """False: a provider gets the text of the ids."""
+    token_encoding: str | None = None
+    """Vocabulary of the ids; null: that of the model, which is not known here, or the usual one if they are decoded."""
     default_parameters: str | None = None
     """JSON of `DefaultParameters`; null: none."""
     display_name: str | None = None

@@ -8,7 +8,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from tests.installation import Installation
-from tests.providers import Behaviour, ScriptedProvider, continues, embeds, ranks, says, sends, usage
+from tests.providers import Behaviour, ScriptedProvider, continues, embeds, ranks, responds, says, sends, usage
 from tests.recordings import transcribe
 
 KEY = "sk-upstream-0123456789"
@@ -29,6 +29,8 @@ class Server(Struct, frozen=True, kw_only=True):
     answers: Callable[[bool], Behaviour]
     """Returns a good answer, with its usage or without."""
     reports_usage: bool = True
+    options: dict[str, Any] = {}
+    """Further members of the provider."""
     is_form: bool = False
     """Called with a recording in a form."""
 
@@ -39,7 +41,7 @@ class Server(Struct, frozen=True, kw_only=True):
         """Make it the one provider of the model `public`."""
         provider.default = self.answers(True)
         options = {"type": self.type, "key": KEY, "router_type": self.router_type, "prices": (1, 1)}
-        await sluice.add_model("public", provider.url, **options | members)
+        await sluice.add_model("public", provider.url, **options | self.options | members)
 
     async def call(self, sluice: Installation, **members: Any) -> Any:
         """Have Sluice call it."""
@@ -54,6 +56,11 @@ def _chat(has_usage: bool) -> Behaviour:
 
 def _completion(has_usage: bool) -> Behaviour:
     return continues("one two three", reported=usage(PROMPT_TOKENS, 3) if has_usage else {})
+
+
+def _response(has_usage: bool) -> Behaviour:
+    numbers = {"input_tokens": PROMPT_TOKENS, "output_tokens": 3, "total_tokens": PROMPT_TOKENS + 3}
+    return responds("one two three", reported=numbers if has_usage else {})
 
 
 def _embedding(has_usage: bool) -> Behaviour:
@@ -101,6 +108,7 @@ def _servers(operation: str, router_type: str, route: str, body: dict[str, Any],
 
 
 _CHAT, _TEXT, _VECTORS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
+_RESPONSES = "/v1/responses"
 _HEARING, _SPEECH, _OCR = "/v1/audio/transcriptions", "/v1/audio/speech", "/v1/ocr"
 _RANKING = {"query": "one", "documents": ["two", "three"]}
 
@@ -111,9 +119,37 @@ CHATS = _servers(
 COMPLETIONS = _servers(
     "completion", "text-generation", _TEXT, {"prompt": "Hello"}, openai=_TEXT, vllm=_TEXT, albert=_TEXT
 )
+RESPONSES = [
+    *(
+        Server(
+            type=kind,
+            operation="response",
+            router_type="text-generation",
+            route=_RESPONSES,
+            path=_RESPONSES,
+            body={"input": "Hello"},
+            answers=_response,
+            options={"native_responses": True},
+        )
+        for kind in ("openai", "vllm", "albert")
+    ),
+    *(
+        Server(
+            type=kind,
+            operation="response-by-chat",
+            router_type="text-generation",
+            route=_RESPONSES,
+            path=_CHAT,
+            body={"input": "Hello"},
+            answers=_chat,
+        )
+        for kind in ("openai", "mistral")
+    ),
+]
 SERVERS = [
     *CHATS,
     *COMPLETIONS,
+    *RESPONSES,
     *_servers(
         "embedding", "text-embeddings-inference", _VECTORS, {"input": ["hello", "world"]},
         openai=_VECTORS, vllm=_VECTORS, albert=_VECTORS, mistral=_VECTORS, tei=_VECTORS,

@@ -38,6 +38,18 @@ async def usage_of(sluice: Installation, response: Any) -> Any:
     return (await sluice.job(response.headers["x-job-id"]))["usage"]
 
 
+def as_told(answer: Any, used: Any) -> Any:
+    """Return the usage of a job in the words of its route."""
+    if answer.get("object") != "response":
+        return used
+    details = {
+        "input_tokens": used["prompt_tokens"], "output_tokens": used["completion_tokens"],
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "output_tokens_details": {"reasoning_tokens": 0},
+    }  # fmt: skip
+    return details | {name: used[name] for name in ("total_tokens", "cost", "carbon", "impacts", "requests")}
+
+
 async def reasons_of(sluice: Installation) -> list[str | None]:
     """Return why attempts failed, in their order."""
     rows = await sluice.rows(RequestLogRow)
@@ -56,7 +68,7 @@ async def test_an_answer_is_passed_on_and_charged(
     assert (response.status, used["requests"]) == (200, 1)
     if server.operation != "speech":
         answer = await response.json()
-        assert (answer["model"], answer["usage"]) == ("public", used)
+        assert (answer["model"], answer["usage"]) == ("public", as_told(answer, used))
     assert provider.paths == [server.path]
     assert provider.headers[0]["Authorization"] == f"Bearer {KEY}"
     is_form = server.is_form and server.path == server.route
@@ -93,7 +105,7 @@ async def test_a_media_type_may_have_parameters(
 
     answer = await (await server.call(sluice)).json()
 
-    assert answer["usage"]["prompt_tokens"] > 0
+    assert answer["usage"]["total_tokens"] > 0
     assert [row.is_estimated for row in await sluice.rows(UsageRecordRow)] == [not server.reports_usage]
 
 

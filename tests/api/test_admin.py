@@ -29,6 +29,7 @@ async def test_a_router_is_created_read_listed_and_deleted(both: Installation) -
     assert created == {
         "object": "router", "id": router_id, "name": "public", "user_id": 0, "type": "text-generation",
         "aliases": ["a", "b"], "load_balancing_strategy": "shuffle", "fallback": None, "cache_ttl": None,
+        "voices": None, "accepts_token_ids": True, "token_encoding": None,
         "cache_charge": "free", "default_parameters": {}, "display_name": None, "description": "", "tools": None,
         "small": False, "vector_size": None, "max_context_length": None,
         "cost_prompt_tokens": 0, "cost_completion_tokens": 0, "providers": 0, "created": created["created"],
@@ -52,7 +53,8 @@ async def test_a_provider_is_created_read_listed_and_deleted(both: Installation)
         "url": f"{NOWHERE}Path/", "key": "sk-upstr...89abcdef", "timeout": 300, "model_name": "m",
         "model_hosting_zone": "WOR", "model_total_params": 0, "model_active_params": 0, "quantization_bits": None,
         "gpu_count": None, "gpu_memory_gb": None, "batch_size": None, "pue": None, "wue": None,
-        "joules_per_output_token": None, "qos_metric": None, "qos_limit": None, "weight": 1,
+        "joules_per_output_token": None, "qos_metric": None, "qos_limit": None, "weight": 1, "native_responses": False,
+        "max_batch": None,
         "created": created["created"], "updated": created["created"],
     }  # fmt: skip
     assert await read(both, f"{PROVIDERS}/{created['id']}") == created

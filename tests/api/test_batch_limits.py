@@ -82,6 +82,20 @@ async def test_an_input_whose_bytes_are_lost_fails_the_batch(idle: Installation)
     assert [error["code"] for error in failed["errors"]["data"]] == ["file_not_found"]
 
 
+async def test_an_input_that_cannot_be_read_fails_the_batch_at_the_end_of_its_window(idle: Installation) -> None:
+    file_id = await add_input(idle, to_jsonl(chat_line("a")))
+    path = idle.state.settings.data_path / "files" / "uploads" / file_id.removeprefix("file-")
+    path.unlink()
+    path.symlink_to(path)  # cannot be opened, but is not gone either
+    body = {"input_file_id": file_id, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+    batch = await (await idle.post("/v1/batches", body)).json()
+
+    await _change(idle, batch["id"], expires_ms=now_ms())
+    failed = await ended(idle, batch["id"])
+
+    assert [error["code"] for error in failed["errors"]["data"]] == ["batch_expired"]
+
+
 async def test_a_batch_ends_when_its_key_does(idle: Installation) -> None:
     user = await add_user(idle)
     me = await key_of(idle, user["id"])
@@ -181,3 +195,50 @@ async def test_counts_and_costs_of_an_ended_batch_outlive_its_items(sluice: Inst
     assert await get_batch(sluice, batch["id"]) == done
     gone = await sluice.get(f"/v1/jobs?batch_id={batch['id']}")
     assert (await gone.json())["data"] == []
+
+
+async def test_batches_that_wait_keep_no_other_waiting(tmp_path: Path, redis_server: RedisServer) -> None:
+    path = intensities(tmp_path / "grid.csv", *(500 - 20 * n for n in range(15)))
+    async with open_installation(make_settings(tmp_path, redis_server, intensity_file=path)) as sluice:
+        waiting = [await make_batch(sluice, chat_line("a"), start="low_carbon") for _ in range(9)]
+        for batch in waiting:
+            await eventually(lambda batch_id=batch["id"]: _is(sluice, batch_id, "in_progress"))
+
+        done = await ended(sluice, (await make_batch(sluice, chat_line("a")))["id"])
+
+        assert done["status"] == "completed"
+        assert (await get_batch(sluice, waiting[0]["id"]))["sluice"]["starts_at"] is not None
+
+
+async def test_who_has_many_batches_keeps_nobody_waiting(both: Installation) -> None:
+    await both.grant(1, rpm=1)
+    users = [await add_user(both, email) for email in ("busy@example.com", "other@example.com")]
+    busy, other = [await key_of(both, user["id"]) for user in users]
+    for _ in range(9):
+        await make_batch(both, chat_line("a"), chat_line("b"), headers=busy)
+
+    done = await ended(both, (await make_batch(both, chat_line("a"), headers=other))["id"])
+
+    assert done["request_counts"]["completed"] == 1
+
+
+async def test_a_cancelled_batch_lets_nothing_in_any_more(idle: Installation) -> None:
+    user = await add_user(idle)
+    me = await key_of(idle, user["id"])
+    await idle.grant(1, rpm=1)
+    batch = await make_batch(idle, *(chat_line(f"r{n}") for n in range(3)), headers=me)
+    await eventually(lambda: _has_let_in(idle, 1))
+
+    cancelled = await (await idle.post(f"/v1/batches/{batch['id']}/cancel")).json()
+    await idle.grant(1)
+    later = await make_batch(idle, chat_line("a"), headers=me)
+    await eventually(lambda: _has_let_in(idle, 2))
+
+    assert cancelled["status"] == "cancelling"
+    held = {row.batch_id for row in await idle.rows(JobRow) if row.held}
+    assert held == {batch["id"].removeprefix("batch_")}
+    assert later["status"] == "validating"
+
+
+async def _has_let_in(installation: Installation, count: int) -> bool:
+    return len([row for row in await installation.rows(JobRow) if not row.held]) == count

@@ -128,6 +128,18 @@ async def test_one_bad_line_and_nothing_runs(
     assert file["status_details"].startswith("Line 3: ")
 
 
+async def test_bytes_that_are_no_text_are_a_fault_of_their_line(sluice: Installation) -> None:
+    response = await send_batch(
+        sluice, to_jsonl(chat_line("a"), chat_line("b", "no text")).replace(b"no text", b"\xff")
+    )
+
+    done = await ended(sluice, (await response.json())["id"])
+
+    assert done["status"] == "failed"
+    (error,) = done["errors"]["data"]
+    assert (error["code"], error["line"]) == ("invalid_json_line", 2)
+
+
 async def test_at_most_a_hundred_errors_are_listed(sluice: Installation) -> None:
     batch = await make_batch(sluice, *("{" for _ in range(150)))
 

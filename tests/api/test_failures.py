@@ -203,6 +203,35 @@ async def test_a_stream_that_breaks_ends_with_an_error_event_and_is_charged_noth
     assert (job["status"], job["error"]["code"]) == ("failed", "interrupted")
 
 
+async def test_a_provider_that_falls_silent_between_two_chunks_is_given_up(
+    both: Installation, provider: ScriptedProvider
+) -> None:
+    provider.default = streams(chunk({"content": "one"}), delay_s=3600)
+    await both.add_model("public", provider.url, timeout=1, prices=(1, 1))
+
+    response = await both.chat(model="public", stream=True)
+
+    events = await read_events(response)
+    assert json.loads(events[0].data)["choices"][0]["delta"]["content"] == "one"
+    assert json.loads(events[-1].data)["error"]["code"] == "interrupted"
+    assert [(row.status, row.retry_reason) for row in await attempts_of(both)] == [("failed", "timeout")]
+    assert len(provider.requests) == 1
+    assert await eventually(lambda: provider.running == 0)
+    assert [charge.amount_micros for charge in await both.rows(ChargeRow)] == [0]
+
+
+async def test_a_slow_stream_may_take_longer_than_the_timeout_of_its_provider(
+    sluice: Installation, provider: ScriptedProvider
+) -> None:
+    provider.default = says("one two three four five", delay_s=0.3)
+    await sluice.add_model("public", provider.url, timeout=1)
+
+    events = await read_events(await sluice.chat(model="public", stream=True))
+
+    assert events[-1].data == "[DONE]"
+    assert len(provider.requests) == 1
+
+
 async def test_a_stream_that_fails_before_its_first_chunk_is_tried_again(
     sluice: Installation, provider: ScriptedProvider
 ) -> None:

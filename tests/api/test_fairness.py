@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from api.http import _is_deep, _is_huge  # the check of every body
+from api.bodies import is_deep, is_huge  # the check of every body
 from tests.conftest import make_settings
 from tests.events import read_events
 from tests.installation import Installation, open_installation
@@ -88,7 +88,7 @@ async def test_the_errors_of_a_provider_stay_inside(sluice: Installation, provid
 
 
 @pytest.mark.parametrize(
-    ("document", "is_deep"),
+    ("document", "expected"),
     [
         (b"[" * 300 + b"]" * 300, True),
         (b'{"a":' * 300 + b"1" + b"}" * 300, True),
@@ -100,10 +100,10 @@ async def test_the_errors_of_a_provider_stay_inside(sluice: Installation, provid
         (b"[" * 200 + b"]" * 200, False),
     ],
 )
-def test_depth_is_counted_outside_of_texts(document: bytes, is_deep: bool) -> None:
-    assert _is_deep(document) is is_deep
+def test_depth_is_counted_outside_of_texts(document: bytes, expected: bool) -> None:
+    assert is_deep(document) is expected
 
 
 def test_a_document_of_millions_of_lists_is_refused() -> None:
-    assert _is_huge(b"[" + b"[]," * 1_000_001 + b"[]]")
-    assert not _is_huge(b'["' + b"x" * 3_000_000 + b'"]')
+    assert is_huge(b"[" + b"[]," * 1_000_001 + b"[]]")
+    assert not is_huge(b'["' + b"x" * 3_000_000 + b'"]')

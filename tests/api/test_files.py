@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from aiohttp import FormData
 
+from shared.clock import now_ms
 from shared.files.tables import FileRow
 from tests.installation import Installation
 from tests.people import add_user, key_of
@@ -56,6 +57,7 @@ async def test_an_upload_is_kept_and_read_again(both: Installation) -> None:
         ("bytes=4-2", 200, b"abcdefgh"),
         ("lines=1-2", 200, b"abcdefgh"),
         ("bytes=0-1,3-4", 200, b"abcdefgh"),
+        (f"bytes={'9' * 5000}-", 200, b"abcdefgh"),
     ],
 )
 async def test_a_part_of_a_file_is_read(sluice: Installation, header: str, status: int, body: bytes) -> None:
@@ -66,12 +68,14 @@ async def test_a_part_of_a_file_is_read(sluice: Installation, header: str, statu
     assert (response.status, await response.read()) == (status, body)
 
 
-async def test_a_range_behind_the_end_is_refused(sluice: Installation) -> None:
+@pytest.mark.parametrize("header", ["bytes=8-", "bytes=-0"])
+async def test_a_range_behind_the_end_is_refused(sluice: Installation, header: str) -> None:
     file = await uploaded(sluice, b"abcdefgh")
 
-    response = await sluice.get(f"{FILES}/{file['id']}/content", headers={"Range": "bytes=8-"})
+    response = await sluice.get(f"{FILES}/{file['id']}/content", headers={"Range": header})
 
     assert (response.status, (await response.json())["error"]["code"]) == (416, "range_not_satisfiable")
+    assert response.headers["Content-Range"] == "bytes */8"
 
 
 async def test_files_are_listed_by_page_and_purpose(both: Installation) -> None:
@@ -115,9 +119,30 @@ async def test_what_cannot_be_a_file_is_refused_and_not_kept(
     assert [path async for path in stored_uploads(sluice)] == []
 
 
+async def test_a_file_without_a_name_is_refused(sluice: Installation) -> None:
+    body = (
+        b'--x\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
+        b'--x\r\nContent-Disposition: form-data; name="file"; filename=""\r\n\r\nabc\r\n--x--\r\n'
+    )
+    headers = sluice.headers | {"Content-Type": "multipart/form-data; boundary=x"}
+
+    response = await sluice.client.post(FILES, data=body, headers=headers)
+
+    assert (response.status, (await response.json())["error"]["code"]) == (400, "empty_file")
+
+
 async def stored_uploads(installation: Installation) -> Any:
     for path in (installation.state.settings.data_path / "files" / "uploads").glob("*"):
         yield path
+
+
+async def test_a_file_whose_time_is_over_is_not_listed(both: Installation) -> None:
+    file = await uploaded(both)
+    async with both.state.database.transaction() as session:
+        (await session.get_one(FileRow, file["id"].removeprefix("file-"))).expires_ms = now_ms()
+
+    assert (await (await both.get(FILES)).json())["data"] == []
+    assert (await both.get(f"{FILES}/{file['id']}")).status == 410
 
 
 async def test_a_deleted_file_leaves_a_tombstone(both: Installation) -> None:

@@ -31,6 +31,13 @@ def data_uri(data: bytes = b"%PDF-1.7 hello", media_type: str = "application/pdf
     return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
 
 
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def pdf(size: int) -> bytes:
+    return b"%PDF-1.7 ".ljust(size, b"\0")
+
+
 def document(url: str | None = None, **members: Any) -> dict[str, Any]:
     return {"type": "document_url", "document_url": data_uri() if url is None else url} | members
 
@@ -91,7 +98,7 @@ async def test_the_provider_gets_the_body_as_received(
 async def test_a_long_document_is_kept_in_the_file_store(both: Installation, provider: ScriptedProvider) -> None:
     provider.script = [fails(500), sends(json.dumps(PAGES).encode())]
     await add_reader(both, provider.url)
-    uri = data_uri(bytes(3_000_000), "image/png")
+    uri = data_uri(PNG.ljust(3_000_000, b"\0"), "image/png")
     image = {"image_url": {"url": uri, "detail": "high"}}
 
     response = await ocr(both, image, model="eyes")
@@ -107,7 +114,7 @@ async def test_a_long_document_is_kept_in_the_file_store(both: Installation, pro
 
 
 async def test_the_document_may_be_given_in_several_ways(sluice: Installation) -> None:
-    image = data_uri(b"x", "image/png")
+    image = data_uri(PNG, "image/png")
     ways = [
         {"document_url": data_uri()}, {"document_url": PUBLIC}, {"image_url": image}, {"image_url": {"url": image}},
         {"type": "image_url", "image_url": "http://93.184.215.14:8080/x.png"}, {"document_url": image},
@@ -148,12 +155,42 @@ async def test_what_does_not_fit_is_refused_with_the_place(both: Installation) -
     assert await both.rows(JobRow) == []
 
 
+@pytest.mark.parametrize(
+    ("data", "media_type"),
+    [
+        (b"hello", "application/pdf"), (bytes(1024) + b"%PDF-", "application/pdf"), (b"%PDF-1.7", "image/png"),
+        (b"MZ\x90\0", "image/jpeg"), (b"<svg/>", "image/svg+xml"), (b"RIFF\0\0\0\0WAVE", "image/webp"),
+        (b"hello", "application/octet-stream"), (b"\0\0\0\x18ftypisom", "image/avif"),
+    ],
+    ids=str,
+)  # fmt: skip
+async def test_what_is_not_what_it_says_is_refused(sluice: Installation, data: bytes, media_type: str) -> None:
+    answer = await refused(await ocr(sluice, document(data_uri(data, media_type))))
+
+    assert answer == (422, "Unsupported file type.")
+    assert await sluice.rows(JobRow) == []
+
+
+@pytest.mark.parametrize(
+    ("data", "media_type"),
+    [
+        (b"\n" * 1000 + b"%PDF-2.0", "application/pdf"), (b"\xff\xd8\xff\xe0", "image/png"), (b"GIF89a", "image/gif"),
+        (b"RIFF\0\0\0\0WEBPVP8 ", "IMAGE/WEBP"), (b"II*\0", "image/tiff"), (b"\0\0\0\x18ftypavif", "image/avif"),
+        (PNG, "application/octet-stream"), (b"%PDF-1.4", "application/octet-stream"), (b"Hello", "text/plain"),
+        (b"PK\3\4", "application/vnd.openxmlformats-officedocument.wordprocessingml.document"),
+    ],
+    ids=str,
+)  # fmt: skip
+async def test_what_it_is_counts_not_what_it_is_called(sluice: Installation, data: bytes, media_type: str) -> None:
+    assert (await ocr(sluice, document(data_uri(data, media_type)))).status == 200
+
+
 async def test_a_document_over_the_limit_is_refused(sluice: Installation) -> None:
     limit = 20 * 1024 * 1024
-    response = await ocr(sluice, document(data_uri(bytes(limit + 1))))
+    response = await ocr(sluice, document(data_uri(pdf(limit + 1))))
 
     assert await refused(response) == (413, "File size limit exceeded (max: 20971520 bytes).")
-    assert (await ocr(sluice, document(data_uri(bytes(limit))))).status == 200
+    assert (await ocr(sluice, document(data_uri(pdf(limit))))).status == 200
 
 
 @pytest.mark.parametrize(
@@ -196,7 +233,7 @@ async def test_without_a_model_the_first_one_reads(both: Installation, provider:
 
 
 async def test_a_refused_document_is_not_kept(both: Installation) -> None:
-    long = document(data_uri(bytes(10_000)))
+    long = document(data_uri(pdf(10_000)))
     await both.add_model("paid", router_type="image-to-text", prices=(1, 1))
     poor = await key_of(both, (await add_user(both, budget=0))["id"])
 

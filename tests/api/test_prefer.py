@@ -113,7 +113,7 @@ async def test_a_job_goes_on_after_its_caller_s_wait_was_exceeded(both: Installa
 async def test_strict_handling_is_accepted(sluice: Installation) -> None:
     response = await sluice.chat(headers={"Prefer": "handling=strict"}, top_p=0.5)
 
-    assert response.status == 200
+    assert (response.status, response.headers["Preference-Applied"]) == (200, "handling=strict")
 
 
 async def test_a_preference_nobody_knows_is_ignored(sluice: Installation) -> None:

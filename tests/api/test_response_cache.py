@@ -6,18 +6,19 @@ import pytest
 
 from shared.usage.tables import ChargeRow, UsageRecordRow
 from tests.installation import Installation
-from tests.people import ROUTERS, create
-from tests.providers import ScriptedProvider, says
+from tests.people import PROVIDERS, ROUTERS, changed, create, read
+from tests.providers import Behaviour, ScriptedProvider, continues, embeds, fails, ranks, says
 
 
 async def cached(installation: Installation, url: str | None = None, **members: Any) -> None:
     """Create a model that keeps its answers."""
+    provider = members.pop("provider", {})
     router = await create(
         installation, ROUTERS, **({"name": "kept", "type": "text-generation", "cache_ttl": 60,
         "cost_completion_tokens": 10} | members),
     )  # fmt: skip
     await installation.grant(router["id"])
-    sizes = {"model_total_params": 70, "model_hosting_zone": "FRA"}
+    sizes = {"model_total_params": 70, "model_hosting_zone": "FRA"} | provider
     await installation.add_provider(router["id"], url, **sizes)
     assert installation.runtime is not None
     await installation.runtime.directory.refresh()
@@ -94,3 +95,65 @@ async def test_a_failure_is_not_kept(sluice: Installation) -> None:
     answers = [await sluice.chat(model="kept", temperature=0, simulator=failing) for _ in range(2)]
 
     assert [answer.status for answer in answers] == [400, 400]
+
+
+async def test_a_kept_answer_needs_no_provider_that_is_well(sluice: Installation, provider: ScriptedProvider) -> None:
+    await cached(sluice, provider.url)
+    first = await (await sluice.chat(model="kept", temperature=0)).json()
+    provider.default = fails(503, **{"Retry-After": "60"})
+
+    other = await sluice.chat("Another", model="kept", temperature=0)
+    called = len(provider.requests)
+    second = await sluice.chat(model="kept", temperature=0)
+
+    answer = await second.json()
+    assert other.status == 503
+    assert (second.status, answer["choices"], answer["usage"]["cache"]["hit"]) == (200, first["choices"], True)
+    assert len(provider.requests) == called
+
+
+REQUESTS: list[tuple[str, str, Behaviour, dict[str, Any]]] = [
+    ("text-generation", "/v1/completions", continues("x"), {"prompt": "a", "seed": 1}),
+    ("text-embeddings-inference", "/v1/embeddings", embeds(), {"input": ["a", "b"]}),
+    ("text-embeddings-inference", "/v1/embeddings", embeds(), {"input": [9906, 1917]}),
+    ("text-classification", "/v1/rerank", ranks(0.5, 0.1), {"query": " q ", "documents": ["a ", "b"]}),
+]
+
+
+@pytest.mark.parametrize(("kind", "path", "answers", "body"), REQUESTS, ids=lambda value: str(value)[:30])
+async def test_every_kept_kind_is_answered_while_all_providers_are_out(
+    sluice: Installation, provider: ScriptedProvider, kind: str, path: str, answers: Behaviour, body: dict[str, Any]
+) -> None:
+    provider.default = answers
+    await cached(sluice, provider.url, type=kind, provider={"type": "vllm"})
+    first = await (await sluice.post(path, {"model": "kept"} | body)).json()
+    provider.default = fails(503, **{"Retry-After": "60"})
+    other = {name: ["other"] if name in ("input", "documents") else value for name, value in body.items()}
+    if path == "/v1/completions":
+        other["prompt"] = "other"
+    refused = await sluice.post(path, {"model": "kept"} | other)
+    called = len(provider.requests)
+
+    second = await (await sluice.post(path, {"model": "kept"} | body)).json()
+
+    assert (refused.status, len(provider.requests)) == (503, called)
+    for member in ("data", "results", "choices"):
+        assert second.get(member) == first.get(member)
+    assert second["usage"]["cache"]["hit"]
+
+
+async def test_what_was_embedded_in_one_call_is_found_whatever_the_batch_is_now(
+    sluice: Installation, provider: ScriptedProvider
+) -> None:
+    provider.default = embeds()
+    await cached(sluice, provider.url, type="text-embeddings-inference")
+    number = (await read(sluice, PROVIDERS))["data"][-1]["id"]
+    body = {"model": "kept", "input": ["a", "bb", "ccc"]}
+    first = await (await sluice.post("/v1/embeddings", body)).json()
+    await changed(sluice, f"{PROVIDERS}/{number}", {"max_batch": 1})
+    assert sluice.runtime is not None
+    await sluice.runtime.directory.refresh()
+
+    second = await (await sluice.post("/v1/embeddings", body)).json()
+
+    assert (second["data"], len(provider.requests)) == (first["data"], 1)

@@ -9,7 +9,10 @@ from shared.ids import new_ulid, oldest_ulid
 from shared.jobs.tables import JobEventRow, JobResultRow, JobRow
 from shared.request_logs.tables import RequestLogRow
 from shared.usage.tables import ChargeRow, UsageRecordRow
+from shared.webhooks.tables import WebhookDeliveryRow, WebhookEndpointRow
 from tests.installation import Installation
+from tests.receivers import Receiver
+from tests.webhooks import add_endpoint
 from worker.__main__ import open_runtime
 from worker.reconciler import Reconciler
 from worker.retention import retain
@@ -167,3 +170,36 @@ async def test_thousands_of_old_rows_are_removed_in_one_sweep(both: Installation
     assert [row.job_id for row in await both.rows(JobResultRow)] == [job_id]
     assert {row.job_id for row in await both.rows(JobEventRow)} == {job_id, *finished}
     assert [row.job_id for row in await both.rows(RequestLogRow)] == [job_id]
+
+
+async def test_deliveries_and_endpoints_of_one_job_are_removed_in_their_time(
+    idle_told: Installation, receiver: Receiver
+) -> None:
+    endpoint = await add_endpoint(idle_told, receiver)
+    for number in range(3):
+        body = {"model": "simulator", "messages": [{"role": "user", "content": f"{number}"}]}
+        request = {"endpoint": "/v1/chat/completions", "body": body, "webhook": {"url": receiver.url}}
+        job = await (await idle_told.post("/v1/jobs", request)).json()
+        assert (await idle_told.post(f"/v1/jobs/{job['id']}/cancel")).status == 200
+    ttl_ms = idle_told.state.settings.webhook_delivery_ttl_s * 1000
+    old = oldest_ulid(now_ms() - ttl_ms - 1)[:10]
+    rows = await idle_told.rows(WebhookDeliveryRow)
+    waiting, over, *young = rows
+    await age(idle_told, WebhookDeliveryRow, waiting.id, old)
+    await age(idle_told, WebhookDeliveryRow, over.id, old, due_ms=None, status="exhausted")
+    own = [row.id for row in await idle_told.rows(WebhookEndpointRow) if row.object_id is not None]
+    await age(idle_told, WebhookEndpointRow, own[0], oldest_ulid(now_ms() - ttl_ms - 41 * DAY_MS)[:10])
+
+    await sweep(idle_told)
+
+    assert len(rows) == 6
+    left = {row.id for row in await idle_told.rows(WebhookDeliveryRow)}
+    assert left == {old + waiting.id[10:], *(row.id for row in young)}
+    assert len(await idle_told.rows(WebhookEndpointRow)) == 3
+    assert (await idle_told.get(f"/v1/webhook_endpoints/{endpoint['id']}")).status == 200
+
+
+async def age(sluice: Installation, table: Any, row_id: str, old: str, **values: object) -> None:
+    """Make a row so old; its id tells its age."""
+    async with sluice.state.database.transaction() as session:
+        await session.exec(update(table).where(table.id == row_id).values(id=old + row_id[10:], **values))

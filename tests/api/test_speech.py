@@ -10,7 +10,7 @@ import pytest
 from shared.jobs.tables import JobResultRow, JobRow
 from shared.usage.tables import ChargeRow, UsageRecordRow
 from tests.installation import Installation
-from tests.people import ROLES, add_user, create, key_of, read, refused
+from tests.people import ROLES, ROUTERS, add_user, create, key_of, read, refused
 from tests.providers import ScriptedProvider, fails, sends
 
 SPEECH = "/v1/audio/speech"
@@ -193,3 +193,66 @@ async def test_voices_and_models_are_those_of_the_caller(both: Installation, pro
     ]  # fmt: skip
     assert await (await both.get("/v1/audio/voices", headers=nobody)).json() == {"voices": []}
     assert await (await both.get("/v1/audio/models", headers=nobody)).json() == {"speech": [], "transcription": []}
+
+
+BARK = [
+    {"id": "es_speaker_1", "name": "Spanish 1", "language": "es"},
+    {"id": "en_speaker_1", "name": None, "language": None},
+]
+
+
+async def add_bark(sluice: Installation, url: str) -> int:
+    router = await create(sluice, ROUTERS, name="bark-small", type="text-to-speech", voices=BARK)
+    assert router["voices"] == BARK
+    await sluice.grant(router["id"])
+    await sluice.add_provider(router["id"], url)
+    return int(router["id"])
+
+
+async def test_a_router_has_voices_of_its_own(both: Installation, provider: ScriptedProvider) -> None:
+    provider.default = sends(SOUND, "audio/mpeg")
+    await add_bark(both, provider.url)
+
+    spoken = await speak(both, model="bark-small", voice="en_speaker_1")
+    unknown = await refused(await speak(both, model="bark-small", voice="alloy"))
+
+    assert spoken.status == 200
+    assert unknown == (400, "Voice `alloy` not found.")
+    assert len(provider.requests) == 1
+    voices = {voice["id"]: voice for voice in (await read(both, "/v1/audio/voices"))["voices"]}
+    assert voices["es_speaker_1"] == {
+        "id": "es_speaker_1", "name": "Spanish 1", "language": "es", "models": ["bark-small"],
+    }  # fmt: skip
+    assert (voices["en_speaker_1"]["name"], voices["en_speaker_1"]["language"]) == ("en_speaker_1", None)
+    speech = {one["model"]: one["voices"] for one in (await read(both, "/v1/audio/models"))["speech"]}
+    assert speech["bark-small"] == ["en_speaker_1", "es_speaker_1"]
+
+
+async def test_voices_are_changed_and_forgotten(both: Installation, provider: ScriptedProvider) -> None:
+    provider.default = sends(SOUND, "audio/mpeg")
+    path = f"{ROUTERS}/{await add_bark(both, provider.url)}"
+
+    changed = await (await both.patch(path, {"voices": [{"id": "fr"}]})).json()
+    kept = await (await both.patch(path, {"name": "bark"})).json()
+    refusal = await speak(both, model="bark", voice="en_speaker_1")
+    cleared = await (await both.patch(path, {"voices": None})).json()
+    passed_on = await speak(both, model="bark", voice="en_speaker_1")
+
+    assert changed["voices"] == kept["voices"] == [{"id": "fr", "name": None, "language": None}]
+    assert (refusal.status, cleared["voices"], passed_on.status) == (400, None, 200)
+    assert (await read(both, path))["voices"] is None
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"voices": []}, {"voices": [{"id": ""}]}, {"voices": [{"id": "a"}, {"id": "a"}]}, {"voices": ["a"]},
+        {"type": "text-generation", "voices": [{"id": "a"}]},
+    ],
+    ids=str,
+)  # fmt: skip
+async def test_voices_that_do_not_fit_are_refused(sluice: Installation, members: dict[str, Any]) -> None:
+    response = await sluice.post(ROUTERS, {"name": "m", "type": "text-to-speech"} | members)
+
+    assert response.status == 422
+    assert (await response.json())["detail"][0]["loc"][:2] == ["body", "voices"]

@@ -173,11 +173,17 @@ def bare(job_id: str) -> str:
 
 
 def stored_text(body: bytes) -> str:
-    """Return the text of a chat completion."""
-    return str(json.loads(body)["choices"][0]["message"]["content"])
+    """Return the text of a chat completion, or of a response."""
+    answer = json.loads(body)
+    if answer["object"] == "response":
+        return str(answer["output"][0]["content"][0]["text"])
+    return str(answer["choices"][0]["message"]["content"])
 
 
 def piece(chunk: str | bytes) -> str:
-    """Return the text of one chunk of a streamed chat completion."""
-    choices = json.loads(chunk)["choices"]
+    """Return the text of one chunk of a streamed chat completion, or of one event of a response."""
+    document = json.loads(chunk)
+    if "choices" not in document:
+        return str(document["delta"]) if document["type"] == "response.output_text.delta" else ""
+    choices = document["choices"]
     return (choices[0]["delta"].get("content") or "") if choices else ""

@@ -10,9 +10,11 @@ from aiohttp import ClientError, ClientSession, FormData
 from tests.batches import chat_line, to_jsonl
 from tests.faults.invariants import check_ledger
 from tests.faults.processes import Processes
+from tests.faults.test_webhooks import add_endpoint
+from tests.receivers import Receiver
 from tests.waiting import eventually
 
-LINES = 600
+LINES = 400
 
 
 async def ask(http: ClientSession, processes: Processes, path: str) -> Any:
@@ -23,7 +25,7 @@ async def ask(http: ClientSession, processes: Processes, path: str) -> Any:
     return None
 
 
-async def send_batch(http: ClientSession, processes: Processes, lines: list[dict[str, Any]]) -> str:
+async def send_batch(http: ClientSession, processes: Processes, lines: list[dict[str, Any]], **members: Any) -> str:
     """Upload the lines and make a batch of them; returns its id."""
     form = FormData()
     form.add_field("purpose", "batch")
@@ -31,7 +33,7 @@ async def send_batch(http: ClientSession, processes: Processes, lines: list[dict
     async with http.post(processes.url + "/v1/files", data=form, headers=processes.headers) as response:
         assert response.status == 200, await response.text()
         file_id = (await response.json())["id"]
-    body = {"input_file_id": file_id, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+    body = {"input_file_id": file_id, "endpoint": "/v1/chat/completions", "completion_window": "24h"} | members
     async with http.post(processes.url + "/v1/batches", json=body, headers=processes.headers) as response:
         assert response.status == 200, await response.text()
         return str((await response.json())["id"])
@@ -58,25 +60,36 @@ async def progress(http: ClientSession, processes: Processes, batch_id: str, lea
     return batch is not None and batch["request_counts"]["completed"] >= least
 
 
-async def test_every_line_is_answered_once_whatever_dies(processes: Processes) -> None:
+async def test_every_line_is_answered_and_told_once_whatever_dies(telling: Processes, receiver: Receiver) -> None:
+    await add_endpoint(telling, receiver, "job.completed", "batch.completed")
     lines = [chat_line(f"r{n}", body={"simulator": {"delay_ms": 300, "tokens": 5}}) for n in range(LINES)]
     async with ClientSession() as http:
-        batch_id = await send_batch(http, processes, lines)
-        processes.kill("-m api")  # while it reads the lines, or puts them into the queue
-        await eventually(lambda: progress(http, processes, batch_id, 1), within_s=40)
-        processes.kill("-m worker")
-        await eventually(lambda: progress(http, processes, batch_id, LINES // 4), within_s=40)
-        with processes.redis() as redis:
+        batch_id = await send_batch(http, telling, lines, item_events=True)
+        telling.kill("-m api")  # while it reads the lines, or puts them into the queue
+        await eventually(lambda: progress(http, telling, batch_id, 1), within_s=40)
+        telling.kill("-m worker")
+        await eventually(lambda: progress(http, telling, batch_id, LINES // 4), within_s=40)
+        with telling.redis() as redis:
             redis.flushall()
-        processes.kill("-m worker")
+        await eventually(lambda: telling.children("-m worker"))
+        telling.kill("-m worker")
 
-        done = await until_ended(http, processes, batch_id)
+        done = await until_ended(http, telling, batch_id)
 
         assert (done["status"], done["request_counts"]) == (
             "completed", {"total": LINES, "completed": LINES, "failed": 0},
         )  # fmt: skip
-        assert await ids_in(http, processes, done["output_file_id"]) == [f"r{n}" for n in range(LINES)]
-    await check_ledger(processes)
+        names = [f"r{n}" for n in range(LINES)]
+        assert await ids_in(http, telling, done["output_file_id"]) == names
+    await eventually(lambda: len(told_of(receiver)) == LINES + 1, within_s=60)
+    assert told_of(receiver) == {*names, batch_id}
+    assert len({one.id for one in receiver.received}) == LINES + 1  # a repeated try has the id of the first one
+    await check_ledger(telling)
+
+
+def told_of(receiver: Receiver) -> set[str]:
+    """Return the lines, and the batch, whose end was told."""
+    return {one.body["data"].get("custom_id") or one.body["data"]["id"] for one in receiver.received}
 
 
 async def test_a_cancelled_batch_adds_up_whatever_dies(processes: Processes) -> None:

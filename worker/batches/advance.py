@@ -13,11 +13,15 @@ import structlog
 from msgspec import json
 from sqlalchemy.exc import SQLAlchemyError
 
+from shared.batches.events import tell_end
 from shared.batches.queries import change_batch, count_items, has_open_items, list_open_batches, sum_usage
 from shared.batches.schemas import CANCELLED, CANCELLING, COMPLETED, EXPIRED, FINALIZING, RUNNING
 from shared.batches.tables import BatchRow
+from shared.carbon.intensity import read_intensities
 from shared.clock import now_ms
 from shared.files.store import FileStoreError
+from shared.webhooks.queue import enqueue_deliveries
+from shared.webhooks.statements import Delivery
 from worker.batches.carbon import batch_carbon
 from worker.batches.ending import end_open_items
 from worker.batches.outputs import write_files
@@ -67,10 +71,11 @@ async def _advance(reconciler: Reconciler, row: BatchRow) -> None:
 
 async def _finish(reconciler: Reconciler, row: BatchRow) -> None:
     """Write the files, then end the batch."""
-    runtime = reconciler.runtime
+    runtime, path = reconciler.runtime, reconciler.runtime.settings.intensity_file
+    intensities = None if path is None else await read_intensities(path)
     async with runtime.database.read() as session:
         counts, usage = await count_items(session, row.id), await sum_usage(session, row.id)
-        carbon = await batch_carbon(session, runtime.settings.intensity_file, row)
+        carbon = await batch_carbon(session, intensities, row)
     status = CANCELLED if row.status == CANCELLING else EXPIRED if row.expired_ms or counts.expired else COMPLETED
     if status == COMPLETED:
         async with runtime.database.transaction() as session:
@@ -86,9 +91,12 @@ async def _finish(reconciler: Reconciler, row: BatchRow) -> None:
         "output_file_id": None if files.output is None else files.output.id,
         "error_file_id": None if files.error is None else files.error.id,
     }  # fmt: skip
+    deliveries: list[Delivery] = []
     async with runtime.database.transaction() as session:
         if await change_batch(session, row.id, _BEFORE[status], **values):
             session.add_all([file for file in (files.output, files.error) if file is not None])
+            deliveries = await tell_end(session, row, status, now)
+    enqueue_deliveries(runtime.platform, deliveries)
     log.info("batch_ended", batch_id=row.id, status=status, completed=counts.completed, failed=counts.unsuccessful)
 
 

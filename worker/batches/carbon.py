@@ -10,14 +10,14 @@ from shared.carbon.intensity import HOUR_MS, Intensities
 from shared.usage.tables import UsageRecordRow
 
 
-async def batch_carbon(session: AsyncSession, path: str | None, row: BatchRow) -> tuple[int | None, int | None]:
+async def batch_carbon(
+    session: AsyncSession, intensities: Intensities | None, row: BatchRow
+) -> tuple[int | None, int | None]:
     """Return operational emissions in ng, if run at once and as run; None if the file does not know all hours."""
-    if path is None:
+    if intensities is None:
         return None, None
-    intensities = Intensities(path)
-    intensities.refresh()
     low, high = item_span(row.id)
-    hour = (UsageRecordRow.created_ms / HOUR_MS).label("hour")  # type: ignore[attr-defined]  # a column
+    hour = (UsageRecordRow.created_ms // HOUR_MS).label("hour")  # type: ignore[attr-defined]  # a column
     statement = (
         select(UsageRecordRow.zone_effective, hour, func.sum(UsageRecordRow.energy_nwh))
         .where(col(UsageRecordRow.job_id).between(low, high), UsageRecordRow.energy_nwh > 0)

@@ -35,5 +35,6 @@ async def end_open_items(reconciler: Reconciler, batch: BatchRow, status: str) -
 
 async def _read(reconciler: Reconciler, batch_id: str, status: str) -> list[JobRow]:
     of_it = (JobRow.batch_id == batch_id, col(JobRow.status) == status)
+    page = select(JobRow).where(*of_it).order_by(col(JobRow.id)).limit(_PAGE).options(*LIGHT)  # as they are let in
     async with reconciler.runtime.database.read() as session:
-        return list((await session.exec(select(JobRow).where(*of_it).limit(_PAGE).options(*LIGHT))).all())
+        return list((await session.exec(page)).all())

@@ -1,7 +1,8 @@
 """Many inputs in as few calls of a provider as it takes.
 
-The first call finds out how many inputs the provider takes; the others are sent a few at a time.  What the calls of an
-attempt consumed is recorded even if one of them fails.
+How many inputs a provider takes was told by its operator, was found out an hour ago at most, or is found out by the
+first call; the others are sent a few at a time.  What the calls of an attempt consumed is recorded even if one of them
+fails.
 """
 
 import asyncio
@@ -38,6 +39,8 @@ _ABOUT_ONE: Final = re.compile(r"context|sequence|must have less than|dimension"
 _TOO_LONG: Final = re.compile(
     r"context.{0,9}length|sequence length|less than \d+ tokens|max\w* \d+ tokens", re.IGNORECASE
 )
+_COUNTED: Final = re.compile(r"batch|too many|(number|amount) of|items|entries|array", re.IGNORECASE)
+"""Says that there were too many inputs, rather than too many bytes or tokens in them."""
 _UNKNOWN_TOKEN: Final = re.compile(r"vocab|token ids?\b", re.IGNORECASE)
 
 
@@ -49,10 +52,13 @@ async def call_in_batches(
     A batch that the provider refuses for its size is halved.  Raises `ProviderError`.
     """
     done: dict[int, B] = {}
+    has_counted = False
+    """Whether the provider refused a number of inputs."""
     ctx.count_so_far = lambda: count_batches(done.values())
 
     async def send(start: int, most: int) -> int:
         """Send as many as the provider takes; returns how many that are."""
+        nonlocal has_counted
         while True:
             batch = inputs[start : start + most]
             try:
@@ -60,14 +66,29 @@ async def call_in_batches(
             except ProviderError as error:
                 if len(batch) == 1 or not _is_about_size(error):
                     raise _to_unprocessable(error) from error
+                has_counted = has_counted or _COUNTED.search(error.message) is not None
                 most = (len(batch) + 1) // 2
             else:
                 return len(batch)
 
-    taken = await send(0, ctx.runtime.adapters[ctx.provider.type].max_inputs)
+    taken = await send(0, await _most_inputs(ctx, len(inputs)))
+    if has_counted:
+        await ctx.runtime.routing.health.learn_batch(ctx.provider.id, taken)
     ranges = deque((start, min(start + taken, len(inputs))) for start in range(taken, len(inputs), taken))
     await _send_all(ranges, send, _AT_ONCE if ctx.provider.most_attempts is None else 1)
     return [done[start] for start in sorted(done)]
+
+
+async def _most_inputs(ctx: JobContext, wanted: int) -> int:
+    """Return how many inputs to try in one call."""
+    if ctx.kept is not None:
+        return wanted
+    if ctx.provider.max_batch is not None:
+        return ctx.provider.max_batch
+    usual = ctx.runtime.adapters[ctx.provider.type].max_inputs
+    if wanted == 1:
+        return usual
+    return min(await ctx.runtime.routing.health.learned_batch(ctx.provider.id) or usual, usual)
 
 
 async def _send_all(ranges: deque[tuple[int, int]], send: Callable[[int, int], Awaitable[int]], at_once: int) -> None:

@@ -7,9 +7,10 @@ import msgspec
 from msgspec import Raw, json
 
 from shared.chat.schemas import AssistantMessage, Choice, ChunkChoice
+from shared.directory import Provider, Router
 from shared.tokens import count_tokens
 from shared.usage.schemas import Usage
-from worker.context import JobContext, Produced, TokenCount
+from worker.context import JobContext, Produced, Runtime, TokenCount
 from worker.jobs.dialects import complete_chat, shape_chunk, shape_completion
 from worker.jobs.streams import StreamedChoices, run_stream
 from worker.jobs.upstream import (
@@ -35,7 +36,8 @@ _CHUNK_CHOICES = json.Decoder(list[ChunkChoice])
 
 async def run_chat(ctx: JobContext) -> Produced:
     """Run one attempt; raises `ProviderError`."""
-    body = to_upstream(complete_chat(ctx, ctx.request), ctx.provider.model_name, "chat", is_stream=ctx.message.stream)
+    request = complete_chat(ctx.runtime.settings, ctx.router, ctx.message.dialect, ctx.request)
+    body = await to_chat_body(ctx.runtime, ctx.router, ctx.provider, request, is_stream=ctx.message.stream)
     if ctx.message.stream:
         return await run_stream(ctx, call_of(ctx, "chat", body), _StreamedChat(), _render, shape_chunk)
     reply = await call_provider(ctx, "chat", body)
@@ -52,6 +54,13 @@ async def run_chat(ctx: JobContext) -> Produced:
         render=lambda usage: _render(ctx, members, usage),
         provider_request_id=request_id_of(reply),
     )
+
+
+async def to_chat_body(
+    _runtime: Runtime, _router: Router, provider: Provider, request: bytes, *, is_stream: bool = False
+) -> bytes:
+    """Return the body of the call."""
+    return to_upstream(request, provider.model_name, "chat", is_stream=is_stream)
 
 
 def _render(ctx: JobContext, members: dict[str, Any], usage: Usage) -> bytes:

@@ -6,11 +6,13 @@ from typing import Any
 from msgspec import Raw, Struct, json
 
 from shared.completions.schemas import CompletionChoice
+from shared.directory import Provider, Router
 from shared.text_input import TextInput, to_inputs
 from shared.tokens import count_input_tokens, count_tokens
 from shared.usage.schemas import Usage
-from worker.context import JobContext, Produced, TokenCount
+from worker.context import JobContext, Produced, Runtime, TokenCount
 from worker.jobs.streams import StreamedChoices, run_stream
+from worker.jobs.token_ids import with_texts
 from worker.jobs.upstream import (
     MALFORMED,
     MEMBERS,
@@ -38,7 +40,7 @@ _ASKED = json.Decoder(_Asked, strict=False)
 
 async def run_completion(ctx: JobContext) -> Produced:
     """Run one attempt; raises `ProviderError`."""
-    body = to_upstream(ctx.request, ctx.provider.model_name, "completion", is_stream=ctx.message.stream)
+    body = await to_completion_body(ctx.runtime, ctx.router, ctx.provider, ctx.request, is_stream=ctx.message.stream)
     if ctx.message.stream:
         return await run_stream(ctx, call_of(ctx, "completion", body), _StreamedCompletion(), _render)
     reply = await call_provider(ctx, "completion", body)
@@ -54,6 +56,15 @@ async def run_completion(ctx: JobContext) -> Produced:
         render=lambda usage: _render(ctx, members, usage),
         provider_request_id=request_id_of(reply),
     )
+
+
+async def to_completion_body(
+    runtime: Runtime, router: Router, provider: Provider, request: bytes, *, is_stream: bool = False
+) -> bytes:
+    """Return the body of the call; raises `ProviderError`."""
+    prompts = to_inputs(_ASKED.decode(request).prompt, "prompt")
+    request = await with_texts(runtime, router, provider, request, "prompt", prompts)
+    return to_upstream(request, provider.model_name, "completion", is_stream=is_stream)
 
 
 def _render(ctx: JobContext, members: dict[str, Any], usage: Usage) -> bytes:

@@ -8,6 +8,8 @@ from msgspec import Raw, json
 
 from shared.clock import now_ms
 from shared.dialects import INFLECTION, INFLECTION_LEGACY, NEC, VULTR, chat_defaults, rules_of
+from shared.directory import Router
+from shared.settings import Settings
 from worker.context import JobContext
 from worker.jobs.upstream import MEMBERS, NULL
 
@@ -19,17 +21,17 @@ _SMALLEST_TOP_P: Final = 1e-6
 _REQUEST_ID: Final = b'"request_id"'
 
 
-def complete_chat(ctx: JobContext, request: bytes) -> bytes:
+def complete_chat(settings: Settings, router: Router, dialect: str, request: bytes) -> bytes:
     """Return a chat with the parameters that it leaves to its router and its dialect."""
-    rules = rules_of(ctx.message.dialect, ctx.runtime.settings.vultr_defaults)
-    if not (rules.chat_defaults or ctx.router.default_parameters or rules.is_exact):
+    rules = rules_of(dialect, settings.vultr_defaults)
+    if not (rules.chat_defaults or router.default_parameters or rules.is_exact):
         return request
     given = {
         name: value
         for name, value in MEMBERS.decode(request).items()
         if bytes(value) != b"null" and (rules.takes_only is None or name in rules.takes_only)
     }
-    defaults = chat_defaults(rules, ctx.router.default_parameters, given)
+    defaults = chat_defaults(rules, router.default_parameters, given)
     if rules.is_exact and "top_p" in given and float(json.decode(given["top_p"])) == 0:
         given["top_p"] = Raw(json.encode(_SMALLEST_TOP_P))
     return json.encode(given | defaults)

@@ -15,11 +15,13 @@ from msgspec.structs import replace
 
 from shared.chat.schemas import Message
 from shared.chat.text import has_other_parts, to_text
+from shared.directory import Provider, Router
 from shared.text_input import Input, TextInput, to_inputs
 from shared.tokens import count_input_tokens
 from shared.usage.schemas import Usage
-from worker.context import JobContext, Produced
+from worker.context import JobContext, Produced, Runtime
 from worker.jobs.batches import call_in_batches, count_batches
+from worker.jobs.token_ids import with_texts
 from worker.jobs.upstream import (
     MALFORMED,
     OF_SLUICE,
@@ -74,11 +76,7 @@ _FLOATS: Final = json.Decoder(list[float])
 
 async def run_embedding(ctx: JobContext) -> Produced:
     """Run one attempt; raises `ProviderError`."""
-    asked = _ASKED.decode(ctx.request)
-    members = to_members(ctx.request, ctx.provider.model_name, "embedding")
-    for name in ("encoding_format", "additional_data", *OF_SLUICE):
-        members.pop(name, None)
-    inputs = _inputs(ctx, asked, members)
+    asked, members, inputs = await _read(ctx.runtime, ctx.router, ctx.provider, ctx.request)
 
     async def embed(_start: int, batch: Sequence[Input]) -> _Batch:
         if len(batch) < len(inputs):
@@ -101,15 +99,37 @@ async def run_embedding(ctx: JobContext) -> Produced:
     )
 
 
-def _inputs(ctx: JobContext, asked: _Asked, members: dict[str, Raw]) -> list[Input]:
+async def to_embedding_body(runtime: Runtime, router: Router, provider: Provider, request: bytes) -> bytes:
+    """Return the body of the call, if one is enough; raises `ProviderError`."""
+    return json.encode((await _read(runtime, router, provider, request))[1])
+
+
+async def _read(
+    runtime: Runtime, router: Router, provider: Provider, request: bytes
+) -> tuple[_Asked, dict[str, Raw], list[Input]]:
+    """Return what is asked for, the members that this provider gets, and the single inputs."""
+    asked = _ASKED.decode(request)
+    readable = request
+    if asked.messages is None:
+        inputs = to_inputs(asked.input or "", "input")
+        readable = await with_texts(runtime, router, provider, request, "input", inputs)
+    if readable is not request:
+        asked = _ASKED.decode(readable)
+    members = to_members(readable, provider.model_name, "embedding")
+    for name in ("encoding_format", "additional_data", *OF_SLUICE):
+        members.pop(name, None)
+    return asked, members, _inputs(provider, asked, members)
+
+
+def _inputs(provider: Provider, asked: _Asked, members: dict[str, Raw]) -> list[Input]:
     """Return the single inputs; a conversation is one, as a text for providers that read none."""
-    if not takes_all(ctx.provider):
+    if not takes_all(provider):
         for name in _OF_ENGINES:
             members.pop(name, None)
     if asked.messages is None:
         return to_inputs(asked.input or "", "input")
     text = to_text(asked.messages)
-    if not takes_all(ctx.provider):
+    if not takes_all(provider):
         if has_other_parts(asked.messages):
             raise ProviderError(
                 "The model embeds conversations of text only.", blame="request", reason="unsupported_value", status=400,

@@ -36,7 +36,12 @@ async def run_inference(ctx: JobContext) -> Produced:
     """Run one attempt; raises `ProviderError`."""
     request = _REQUEST.decode(ctx.request)
     chat = json.encode(to_chat(request, await _search(ctx, request)))
-    body = to_upstream(complete_chat(ctx, chat), ctx.provider.model_name, "chat", is_stream=ctx.message.stream)
+    body = to_upstream(
+        complete_chat(ctx.runtime.settings, ctx.router, ctx.message.dialect, chat),
+        ctx.provider.model_name,
+        "chat",
+        is_stream=ctx.message.stream,
+    )
     if ctx.message.stream:
         return await _stream(ctx, body)
     reply = await call_provider(ctx, "chat", body)

@@ -5,9 +5,10 @@ from math import isfinite
 
 from msgspec import Raw, Struct, json
 
+from shared.directory import Provider, Router
 from shared.tokens import count_input_tokens
 from shared.usage.schemas import Usage
-from worker.context import JobContext, Produced
+from worker.context import JobContext, Produced, Runtime
 from worker.jobs.batches import call_in_batches, count_batches
 from worker.jobs.upstream import (
     MALFORMED,
@@ -52,10 +53,8 @@ _ANSWER = json.Decoder(_UpstreamReranks)
 
 async def run_rerank(ctx: JobContext) -> Produced:
     """Run one attempt; raises `ProviderError`."""
-    asked = _ASKED.decode(ctx.request)
-    query, documents = asked.query.strip(), [document.strip() for document in asked.documents]
-    members = to_members(ctx.request, ctx.provider.model_name, "rerank")
-    members["query"] = Raw(json.encode(query))
+    asked, members = _read(ctx.provider, ctx.request)
+    query, documents = asked.query, asked.documents
 
     async def rank(start: int, batch: Sequence[str]) -> _Batch:
         members["documents"] = Raw(json.encode(batch))
@@ -79,6 +78,20 @@ async def run_rerank(ctx: JobContext) -> Produced:
         render=lambda usage: _render(ctx, results[: asked.top_n], usage),
         provider_request_id=batches[-1].request_id,
     )
+
+
+async def to_rerank_body(_runtime: Runtime, _router: Router, provider: Provider, request: bytes) -> bytes:
+    """Return the body of the call, if one is enough."""
+    return json.encode(_read(provider, request)[1])
+
+
+def _read(provider: Provider, request: bytes) -> tuple[_Asked, dict[str, Raw]]:
+    """Return what is asked for, without white space around it, and the members that the provider gets."""
+    asked = _ASKED.decode(request)
+    asked.query, asked.documents = asked.query.strip(), [document.strip() for document in asked.documents]
+    members = to_members(request, provider.model_name, "rerank")
+    members |= {"query": Raw(json.encode(asked.query)), "documents": Raw(json.encode(asked.documents))}
+    return asked, members
 
 
 def _check(results: list[_Result], documents: int) -> None:

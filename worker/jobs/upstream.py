@@ -58,6 +58,9 @@ _DETAILS: Final = json.Decoder(_Details | None)
 async def call_provider(ctx: JobContext, operation: Operation, body: bytes) -> ProviderReply:
     """Return the whole answer of the attempt's provider, or the one that was kept; raises `ProviderError`."""
     key = None if ctx.router.cache_ttl_s is None else cache_key(ctx.router.id, operation, body)
+    if ctx.kept is not None and ctx.kept.key == key:
+        ctx.looks.append(ctx.kept)
+        return ProviderReply(ctx.kept.body, None)
     if key is not None and (found := await find_reply(ctx.runtime.redis, key)) is not None:
         ctx.looks.append(CacheLook(key=key, body=found.body, found=found))
         return ProviderReply(found.body, None)

@@ -4,14 +4,14 @@ An adapter knows one wire format and one transport.  It returns documents as the
 the job kinds read and rewrite them.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Final, Literal, Protocol
 
 from msgspec import Struct
 
 from shared.directory import Provider
 
-Operation = Literal["chat", "completion", "embedding", "rerank", "ocr", "transcription", "speech"]
+Operation = Literal["chat", "completion", "response", "embedding", "rerank", "ocr", "transcription", "speech"]
 """What a provider is asked for."""
 Blame = Literal["request", "operator", "provider", "sluice"]
 """Who has to act: the caller, since the request is at fault; the operator, since key or model name are; nobody but the
@@ -99,6 +99,7 @@ def unsupported(call: ProviderCall) -> ProviderError:
 JUDGE_INVALID: Final = "judge_invalid_output"
 """Reason of the failure of a model that was asked to judge, twice, and gave no verdict."""
 MAX_INPUTS: Final = 2048
+ANY_PARAMETERS: Final[Mapping[Operation, frozenset[str]]] = {}
 
 
 class Adapter(Protocol):
@@ -106,6 +107,10 @@ class Adapter(Protocol):
 
     max_inputs: int
     """Texts that are tried in one call; if a server refuses so many, halves follow."""
+    takes_token_ids: bool
+    """Whether the format has ids in the place of a text."""
+    parameters: Mapping[Operation, frozenset[str]]
+    """Members of a request that the format has, in OpenAI's names; of an operation that is not named it has all."""
 
     async def complete(self, call: ProviderCall) -> ProviderReply:
         """Return the whole answer; raises `ProviderError`."""

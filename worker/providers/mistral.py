@@ -33,6 +33,8 @@ class Mistral:
     """Sends of a chat what Mistral takes, everything else as it is."""
 
     max_inputs = MAX_INPUTS
+    takes_token_ids = False
+    parameters: Mapping[Operation, frozenset[str]] = {"chat": _MEMBERS | frozenset(_OTHER_NAMES)}
 
     def __init__(self, http: ClientSession) -> None:
         self._server = OpenAICompatible(http, _PATHS)

@@ -18,7 +18,16 @@ from msgspec import json
 from shared.bodies import read_at_most
 from shared.clock import now_ms
 from shared.directory import Provider
-from worker.providers.base import MAX_INPUTS, Blame, Operation, ProviderCall, ProviderError, ProviderReply, unsupported
+from worker.providers.base import (
+    ANY_PARAMETERS,
+    MAX_INPUTS,
+    Blame,
+    Operation,
+    ProviderCall,
+    ProviderError,
+    ProviderReply,
+    unsupported,
+)
 from worker.providers.sse import DONE, data_of
 
 _CONNECT_S: Final = 10.0
@@ -32,6 +41,7 @@ _ABOUT_THE_ACCOUNT: Final = frozenset({401, 402, 403, 404, 405})
 PATHS: Final[dict[Operation, str]] = {
     "chat": "v1/chat/completions",
     "completion": "v1/completions",
+    "response": "v1/responses",
     "embedding": "v1/embeddings",
     "transcription": "v1/audio/transcriptions",
     "speech": "v1/audio/speech",
@@ -44,6 +54,8 @@ class OpenAICompatible:
     """Sends the request as it is and returns the answer as it is."""
 
     max_inputs = MAX_INPUTS
+    takes_token_ids = True
+    parameters = ANY_PARAMETERS
 
     def __init__(self, http: ClientSession, paths: Mapping[Operation, str] = PATHS) -> None:
         self._http = http

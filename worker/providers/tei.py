@@ -33,6 +33,8 @@ class TextEmbeddingsInference:
     """Embeds and reranks; it does not generate."""
 
     max_inputs = _MAX_INPUTS
+    takes_token_ids = True
+    parameters: Mapping[Operation, frozenset[str]] = {"rerank": frozenset({"query", "documents", "top_n"})}
 
     def __init__(self, http: ClientSession) -> None:
         self._server = OpenAICompatible(http, _PATHS)

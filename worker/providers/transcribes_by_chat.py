@@ -4,14 +4,16 @@ Source: Mistral documentation, "Audio & Transcription", chat with `input_audio`.
 """
 
 import base64
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Final
 
 import msgspec
 from msgspec import Raw, Struct, json
 from msgspec.structs import replace
 
-from worker.providers.base import Adapter, ProviderCall, ProviderError, ProviderReply
+from worker.providers.base import Adapter, Operation, ProviderCall, ProviderError, ProviderReply
+
+_MEMBERS: Final = frozenset({"file", "prompt", "language", "temperature", "response_format"})
 
 
 class _Fields(Struct):
@@ -44,6 +46,8 @@ class TranscribesByChat:
     def __init__(self, inner: Adapter) -> None:
         self._inner = inner
         self.max_inputs = inner.max_inputs
+        self.takes_token_ids = inner.takes_token_ids
+        self.parameters: Mapping[Operation, frozenset[str]] = {**inner.parameters, "transcription": _MEMBERS}
 
     async def complete(self, call: ProviderCall) -> ProviderReply:
         """Return the whole answer; raises `ProviderError`."""

@@ -25,6 +25,7 @@ from shared.directory import Directory, Provider, Router
 from shared.queue.job_queue import JobQueue
 from shared.queue.lanes import group_of
 from shared.tasks import end_tasks
+from worker.response_cache import CacheLook
 from worker.routing.health import Health, Sample
 from worker.routing.slots import Slots
 
@@ -39,10 +40,11 @@ _TOKENS: Final = 1000
 
 
 class Choice(Struct, frozen=True):
-    """A provider, and its slot if its attempts are counted."""
+    """A provider, and its slot if its attempts are counted; it is not called if the answer was kept."""
 
     provider: Provider
     slot: str | None = None
+    kept: CacheLook | None = None
 
 
 class NoChoice(Struct, frozen=True):

@@ -2,6 +2,7 @@
 
 Circuit breaker: after 5 failures in a row for at least a second, or as long as the provider asks with `Retry-After`,
 nothing is sent there (open, 2 to 10 s); then one attempt at a time (half-open) until one succeeds (closed).
+Batches: how many inputs a provider took that had refused more, for an hour, since servers change.
 Samples: time to first token, latency and tokens per second of the attempts of the last two minutes.
 """
 
@@ -34,6 +35,7 @@ _LONGEST_PAUSE_MS: Final = 10_000
 _REFRESH_S: Final = 0.5
 _WATCHED_S: Final = 60.0
 _ASK_AGAIN_S: Final = 0.5
+_BATCH_KNOWN_S: Final = 3600
 _FAIL: Final = Path(__file__).parent / "scripts" / "fail.lua"
 
 
@@ -115,6 +117,22 @@ class Health:
         self._open_until[provider_id] = until or self._open_until.get(provider_id, -1)
         if until:
             log.warning("provider_paused", provider_id=provider_id, seconds=round((until - now_ms()) / 1000, 1))
+
+    async def learned_batch(self, provider_id: int) -> int | None:
+        """Return how many inputs the provider took lately when more were refused; None if nothing is known."""
+        try:
+            found = await self._redis.get(f"sluice:provider:{provider_id}:batch")
+        except (RedisError, OSError) as error:
+            log.warning("batch_not_known", provider_id=provider_id, error=repr(error))
+            return None
+        return None if found is None else int(found)
+
+    async def learn_batch(self, provider_id: int, inputs: int) -> None:
+        """Remember how many inputs the provider takes."""
+        try:
+            await self._redis.set(f"sluice:provider:{provider_id}:batch", inputs, ex=_BATCH_KNOWN_S)
+        except (RedisError, OSError) as error:
+            log.warning("batch_not_learned", provider_id=provider_id, error=repr(error))
 
     def has_failed(self, provider_id: int) -> bool:
         """Return whether a success would be news."""

@@ -1,13 +1,13 @@
 """Files, batches, and what jobs know of them; retries; answers kept for idempotency keys.
 
-Revision: 0007, after 0005
+Revision: 0007, after 0006
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0007"
-down_revision = "0005"
+down_revision = "0006"
 
 
 def upgrade() -> None:
@@ -53,7 +53,7 @@ def _create_batches() -> None:
     )  # fmt: skip
     texts = (
         "model", "input_file_id", "metadata", "errors", "usage", "counts", "output_file_id", "error_file_id", "origin",
-        "lease_owner", "retry_of", "webhook", "webhook_endpoint_ids",
+        "lease_owner", "retry_of",
     )  # fmt: skip
     op.create_table(
         "batches",
@@ -66,6 +66,7 @@ def _create_batches() -> None:
         sa.Column("completion_window", sa.Text(), nullable=False),
         sa.Column("request_id", sa.Text(), nullable=False),
         sa.Column("start", sa.Text(), nullable=False),
+        sa.Column("notify", sa.Text(), nullable=False),
         sa.Column("created_ms", sa.BigInteger(), nullable=False),
         sa.Column("expires_ms", sa.BigInteger(), nullable=False),
         sa.Column("output_ttl_s", sa.BigInteger(), nullable=False),

@@ -1,13 +1,13 @@
 """Dialects of keys and jobs, subscriptions, conversations, and what routers tell of themselves.
 
-Revision: 0011, after 0007
+Revision: 0011, after 0012
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0011"
-down_revision = "0007"
+down_revision = "0012"
 
 
 def upgrade() -> None:

@@ -1,20 +1,21 @@
 -- claim: lease up to `wanted` jobs to one worker.
 -- KEYS     1 queue
 -- ARGV     1 token of the worker   2 wanted   3 lease ms   4 slots of the worker   5 share (0 = no limit)
---          6 how many of the wanted may be of bands below the first   7.. weights: band 0, band 1, ..
+--          6 how many of the wanted may be of bands below the first   7 cap of groups that have none of their own (0 = no
+--          limit)   8.. weights: band 0, band 1, ..
 -- returns  {now ms, next score after now ('0' = none), 1 if jobs are ready that were not claimed,
 --          id, score, place, payload ('' = lost), id, ..}
 -- keeps    a job has at most one holder; every band that has jobs gets its weight of each round; a group takes a slot
 --          only while it has fewer than `share` times those that are free in all workers
 local token, wanted, lease_ms = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local share, later = tonumber(ARGV[5]), tonumber(ARGV[6])
+local share, later, any_cap = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local now, claimed = now_ms(), {}
 local patience = 1000  -- entries one call may put aside before it lets Redis serve others
 local total = math.max(tonumber(redis.call('GET', total_slots) or '0'), tonumber(ARGV[4]))
 
 local zones = {}
-for i = 1, #ARGV - 6 do
-  local band, weight = i - 1, tonumber(ARGV[6 + i])
+for i = 1, #ARGV - 7 do
+  local band, weight = i - 1, tonumber(ARGV[7 + i])
   local credit = math.min(weight, tonumber(redis.call('HGET', credits, i) or weight))
   local low, high = band * BAND_WIDTH, '(' .. (band + 1) * BAND_WIDTH
   zones[i] = {low = low, high = high, weight = weight, credit = credit, open = true, band = band}
@@ -33,7 +34,7 @@ if redis.call('SCARD', busy) >= total then recount(busy) end
 -- Slots the group may take below its cap, which it has together with its jobs that can wait.
 local function room_below_cap(group)
   local base = string.match(group, '^(.-)%+?$')
-  local cap = tonumber(redis.call('HGET', caps, base) or '')
+  local cap = tonumber(redis.call('HGET', caps, base) or (any_cap > 0 and any_cap or ''))
   if not cap then return wanted end
   local function running() return redis.call('SCARD', running_key(base)) + redis.call('SCARD', running_key(base .. '+')) end
   if running() >= cap then

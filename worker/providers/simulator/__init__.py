@@ -7,7 +7,7 @@ purpose, without an account anywhere.
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
 
-from worker.providers.base import MAX_INPUTS, Operation, ProviderCall, ProviderReply, unsupported
+from worker.providers.base import ANY_PARAMETERS, MAX_INPUTS, Operation, ProviderCall, ProviderReply, unsupported
 from worker.providers.simulator.chat import complete_chat, stream_chat
 from worker.providers.simulator.completion import complete_text, stream_text
 from worker.providers.simulator.embedding import embed
@@ -35,6 +35,8 @@ class Simulator:
     """Serves every operation."""
 
     max_inputs = MAX_INPUTS
+    takes_token_ids = True
+    parameters = ANY_PARAMETERS
 
     async def complete(self, call: ProviderCall) -> ProviderReply:
         """Return the answer; raises `ProviderError`."""

@@ -1,0 +1,75 @@
+"""GET /v1/request_logs: what was asked, who answered, how long it took and what it cost; as a list or as a file."""
+
+from typing import Any
+
+from msgspec import UNSET, DecodeError, Raw, json
+
+from api.call import Call
+from api.http import ByteStream, Routes
+from api.log_export import FORMATS, export
+from shared.errors import InvalidCursorError, NotFoundError
+from shared.ids import parse_id
+from shared.request_logs.listing import (
+    LOG_PREFIX,
+    GetRequestLogQuery,
+    ListRequestLogsQuery,
+    RequestLog,
+    RequestLogPage,
+)
+from shared.request_logs.listing_queries import find_request_log, list_request_logs
+from shared.request_logs.redaction import FULL, NOTHING, redact_body
+
+routes = Routes("Requests")
+
+
+@routes.get("/v1/request_logs", raises=(InvalidCursorError,), other_media_types=tuple(FORMATS))
+async def list_logs(call: Call, query: ListRequestLogsQuery) -> RequestLogPage | ByteStream:
+    """List attempts and refused requests, running ones too, newest first: one's own, or for administrators all.
+
+    `Accept: application/x-ndjson`, `text/csv` or `application/vnd.apache.parquet` gives all that match, without pages.
+    """
+    user_id = None if call.caller.is_admin else call.caller.user_id
+    after = None
+    if query.after is not None and (after := parse_id(query.after, LOG_PREFIX)) is None:
+        raise InvalidCursorError(f"`{query.after[:100]}` is not the id of a row.", param="after")
+    wanted = call.request.headers.get("Accept", "")
+    for media_type, encode in FORMATS.items():
+        if media_type in wanted:
+            return ByteStream(pieces=export(call, user_id, query, after, encode), content_type=media_type)
+    async with call.state.database.read() as session:
+        rows = await list_request_logs(session, user_id, query, after, query.limit + 1)
+    data = rows[: query.limit]
+    return RequestLogPage(
+        data=data, first_id=data[0].id if data else None, last_id=data[-1].id if data else None,
+        has_more=len(rows) > query.limit,
+    )  # fmt: skip
+
+
+@routes.get("/v1/request_logs/{log_id}", raises=(NotFoundError,))
+async def get_log(call: Call, log_id: str, query: GetRequestLogQuery) -> RequestLog:
+    """Get one row; with `include=request,response` the bodies, too, as long as they are kept and may be shown."""
+    user_id = None if call.caller.is_admin else call.caller.user_id
+    ulid = parse_id(log_id, LOG_PREFIX)
+    async with call.state.database.read() as session:
+        found = None if ulid is None else await find_request_log(session, user_id, ulid)
+    if found is None:
+        raise NotFoundError(f"No row `{log_id[:100]}` of the request log.", param="log_id")
+    log, policy = found.log, found.content_policy if found.is_stored else NOTHING
+    wanted = {name for one in query.include for name in one.split(",")}
+    names = call.state.settings.secret_members
+    log.request_headers = None if policy == NOTHING or not found.headers else json.decode(found.headers)
+    log.request = _shown(found.request, policy, names) if "request" in wanted else UNSET
+    log.response = _shown(found.response, policy, names) if "response" in wanted else UNSET
+    return log
+
+
+def _shown(body: bytes | None, policy: str, names: frozenset[str]) -> Any:
+    """Return a body as JSON, or as text if it is none; null if it may not be shown or is not kept any more."""
+    if body is None or policy != FULL:
+        return None
+    body = redact_body(body, names)
+    try:
+        json.decode(body)
+    except (DecodeError, UnicodeDecodeError, RecursionError):
+        return body.decode(errors="replace")
+    return Raw(body)

@@ -1,0 +1,59 @@
+"""Usage reports: one's own, and for administrators those of everybody; as JSON or CSV."""
+
+import datetime as dt
+from typing import Any, Final
+
+from msgspec import json
+
+from api.call import Call
+from api.http import Reply, Routes
+from api.usage_report import make_report, to_csv
+from shared.clock import now_ms, to_datetime
+from shared.errors import InvalidFieldError
+from shared.usage.report_queries import DAY_MS
+from shared.usage.reports import MOST_DAYS, UsageReportPage, UsageReportQuery
+
+routes = Routes("Usage")
+CSV: Final = "text/csv"
+
+
+@routes.get("/v1/usage/report", other_media_types=(CSV,))
+async def get_usage_report(call: Call, query: UsageReportQuery) -> Reply[UsageReportPage]:
+    """Add up one's own usage by day, month or in total, and by key, model or provider.
+
+    `Accept: text/csv` gives the lines as CSV.
+    """
+    return await _report(call, query, {"user_id": call.caller.user_id, "organization_id": query.organization_id})
+
+
+@routes.get("/v1/admin/usage/report", right="admin", other_media_types=(CSV,))
+async def get_all_usage_report(call: Call, query: UsageReportQuery) -> Reply[UsageReportPage]:
+    """Add up the usage of everybody, or of one user, organization or key, by whatever is asked for."""
+    return await _report(call, query, {"user_id": query.user_id, "organization_id": query.organization_id})
+
+
+async def _report(call: Call, query: UsageReportQuery, filters: dict[str, Any]) -> Reply[UsageReportPage]:
+    today = to_datetime(now_ms()).date()
+    since = _day(query.since, "since") or today.replace(day=1)
+    until = _day(query.until, "until") or today
+    if not 0 <= (until - since).days < MOST_DAYS:
+        raise InvalidFieldError(["query", "until"], f"Expected a day from `since` on, and at most {MOST_DAYS} days")
+    from_ms, until_ms = _start_ms(since), _start_ms(until) + DAY_MS
+    filters |= {"router_name": query.model, "key_id": query.key_id}
+    async with call.state.database.read() as session:
+        lines, total = await make_report(session, query, from_ms, until_ms, filters)
+    if CSV in call.request.headers.get("Accept", ""):
+        return Reply(body=to_csv(lines), content_type=CSV)
+    page = UsageReportPage(since=since.isoformat(), until=until.isoformat(), data=lines, total=total)
+    return Reply(body=json.encode(page))
+
+
+def _day(text: str | None, name: str) -> dt.date | None:
+    try:
+        return None if text is None else dt.date.fromisoformat(text)
+    except ValueError:
+        raise InvalidFieldError(["query", name], "Expected a day such as 2026-11-01") from None
+
+
+def _start_ms(day: dt.date) -> int:
+    return int(dt.datetime(day.year, day.month, day.day, tzinfo=dt.UTC).timestamp() * 1000)

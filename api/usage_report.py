@@ -1,0 +1,122 @@
+"""Fold sums of the ledger into the lines of a report."""
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from shared.clock import to_datetime
+from shared.usage.report_queries import DAY_MS, SOURCES, SUMS, Part, sum_charges, sum_records
+from shared.usage.reports import Emissions, UsageLine, UsageReportQuery
+from shared.usage.schemas import MICRO, NANO_PER_UNIT, Range
+
+Group = tuple[Any, ...]
+"""Period and dimensions."""
+_DIMENSIONS: Final = ("organization", "user", "key", "model", "provider")
+_NG_PER_G: Final = 10**9
+_COUNTED: Final = 1 + len(SUMS) + len(SOURCES)
+
+
+class _Sums:
+    """What was added up for one group."""
+
+    def __init__(self) -> None:
+        self.records = [0] * _COUNTED
+        self.jobs = 0
+        self.charged_micros = 0
+
+    def add(self, other: "_Sums") -> None:
+        self.records = [one + more for one, more in zip(self.records, other.records, strict=True)]
+        self.jobs += other.jobs
+        self.charged_micros += other.charged_micros
+
+
+async def make_report(
+    session: AsyncSession, query: UsageReportQuery, from_ms: int, until_ms: int, filters: dict[str, Any]
+) -> tuple[list[UsageLine], UsageLine]:
+    """Return the lines of [from, until), and their sum."""
+    dimensions = [name for name in _DIMENSIONS if name in query.group_by]
+    part = Part(from_ms=from_ms, until_ms=until_ms, dimensions=dimensions, filters=filters)
+    has_charges = "provider" not in dimensions
+    groups: defaultdict[Group, _Sums] = defaultdict(_Sums)
+    for day, *rest in await sum_records(session, part):
+        found = groups[(_period(int(day), query.period), *rest[: len(dimensions)])]
+        found.records = [one + more for one, more in zip(found.records, rest[len(dimensions) :], strict=True)]
+    if has_charges:
+        for day, *rest in await sum_charges(session, part):
+            found = groups[(_period(int(day), query.period), *rest[: len(dimensions)])]
+            found.jobs += rest[-2]
+            found.charged_micros += rest[-1]
+    total = _Sums()
+    for one in groups.values():
+        total.add(one)
+    ordered = sorted(groups.items(), key=lambda item: [(value is not None, str(value)) for value in item[0]])
+    lines = [_to_line(group, dimensions, sums, has_charges=has_charges) for group, sums in ordered]
+    return lines, _to_line((None,), [], total, has_charges=has_charges)
+
+
+def _period(day: int, period: str) -> str | None:
+    if period == "total":
+        return None
+    return to_datetime(day * DAY_MS).strftime("%Y-%m-%d" if period == "day" else "%Y-%m")
+
+
+def _to_line(group: Group, dimensions: Sequence[str], sums: _Sums, *, has_charges: bool) -> UsageLine:
+    attempts, *values = sums.records
+    stored = dict(zip((*SUMS, *SOURCES), values, strict=True))
+    of = dict(zip(dimensions, group[1:], strict=True))
+    tokens = stored["prompt_tokens"] + stored["completion_tokens"]
+    known = tokens - stored["none"]
+    emitted_ng = stored["operational_ng"] + stored["embodied_ng"]
+    return UsageLine(
+        period=group[0],
+        organization_id=of.get("organization"),
+        user_id=of.get("user"),
+        key_id=of.get("key"),
+        model=of.get("model"),
+        provider_id=of.get("provider"),
+        attempts=attempts,
+        requests=sums.jobs if has_charges else None,
+        prompt_tokens=stored["prompt_tokens"],
+        completion_tokens=stored["completion_tokens"],
+        cached_tokens=stored["cached_tokens"],
+        cost=stored["cost_micros"] / MICRO,
+        charge=sums.charged_micros / MICRO if has_charges else None,
+        kwh=stored["energy_nwh"] / NANO_PER_UNIT,
+        kwh_range=Range(min=stored["energy_low_nwh"] / NANO_PER_UNIT, max=stored["energy_high_nwh"] / NANO_PER_UNIT),
+        gco2eq=Emissions(
+            total=emitted_ng / _NG_PER_G,
+            operational=stored["operational_ng"] / _NG_PER_G,
+            embodied=stored["embodied_ng"] / _NG_PER_G,
+            range=Range(min=stored["carbon_low_ng"] / _NG_PER_G, max=stored["carbon_high_ng"] / _NG_PER_G),
+        ),
+        water_l=stored["water_nl"] / 10**9,
+        gco2eq_per_1000_tokens=emitted_ng / _NG_PER_G / known * 1000 if known > 0 else None,
+        coverage=known / tokens if tokens else None,
+        sources={source: stored[source] / tokens for source in SOURCES if tokens and stored[source]},
+    )
+
+
+def to_csv(lines: Iterable[UsageLine]) -> bytes:
+    """Return the lines as CSV with a header; members of members become columns of their own."""
+    rows = [_flat(msgspec.to_builtins(line)) for line in lines]
+    names = list(dict.fromkeys([*_NAMES, *(name for row in rows for name in row)]))
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue().encode()
+
+
+_NAMES: Final = ("period", "organization_id", "user_id", "key_id", "model", "provider_id")
+
+
+def _flat(members: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in members.items():
+        flat |= _flat(value, f"{prefix}{name}_") if isinstance(value, dict) else {prefix + name: value}
+    return flat

@@ -1,0 +1,105 @@
+"""Wire types of GET /v1/request_logs.  Source: the job model, section 12."""
+
+from typing import Annotated, Any, Final, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from shared.jobs.schemas import UnixSeconds
+from shared.lists import RowId
+from shared.usage.schemas import Impacts
+
+LOG_PREFIX: Final = "rlog_"
+LogStatus = Literal["in_progress", "completed", "failed", "cancelled", "lost", "refused"]
+Text = Annotated[str, Meta(max_length=512)]
+Amount = Annotated[float, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+
+
+class ListRequestLogsQuery(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Filters of the request log; all of them must match.  `status` may be repeated."""
+
+    job_id: Text | None = None
+    batch_id: Text | None = None
+    request_id: Text | None = None
+    endpoint: Text | None = None
+    method: Text | None = None
+    status: list[LogStatus] = []
+    http_status: Annotated[int, Meta(ge=100, le=599)] | None = None
+    model: Text | None = None
+    """As called."""
+    provider_id: RowId | None = None
+    key_id: RowId | None = None
+    user_id: RowId | None = None
+    organization_id: RowId | None = None
+    error_code: Text | None = None
+    vote: Literal["up", "down"] | None = None
+    created_after: UnixSeconds | None = None
+    created_before: UnixSeconds | None = None
+    min_latency_ms: Count | None = None
+    max_latency_ms: Count | None = None
+    min_tokens: Count | None = None
+    min_cost: Amount | None = None
+    streamed: bool | None = None
+    metadata: dict[str, str] = {}
+    after: str | None = None
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 50
+    order: Literal["asc", "desc"] = "desc"
+
+
+class RequestLog(Struct, kw_only=True):
+    """One attempt of a job, or one request that was refused before it was a job.
+
+    `cost` is what the attempt consumed; `http_status` is that of the provider, or of the refusal.
+    """
+
+    id: str
+    created_at: int
+    request_id: str
+    job_id: str | None
+    batch_id: str | None
+    attempt: int
+    method: str
+    endpoint: str
+    status: LogStatus
+    http_status: int | None
+    model: str | None
+    provider_id: int | None
+    provider_model: str | None
+    key_id: int | None
+    user_id: int | None
+    organization_id: int | None
+    client_address: str | None
+    user_agent: str | None
+    streamed: bool
+    queue_ms: int | None
+    ttft_ms: int | None
+    latency_ms: int | None
+    prompt_tokens: int
+    completion_tokens: int
+    cost: float
+    impacts: Impacts | None
+    error_code: str | None
+    retry_count: int
+    vote: str | None
+    trace_id: str | None
+    metadata: dict[str, str] | None
+    request_headers: dict[str, str] | UnsetType | None = UNSET
+    request: Any = UNSET
+    response: Any = UNSET
+    object: Literal["request_log"] = "request_log"
+
+
+class RequestLogPage(Struct, kw_only=True):
+    """One page of the log, newest first unless asked otherwise."""
+
+    data: list[RequestLog]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+    object: Literal["list"] = "list"
+
+
+class GetRequestLogQuery(Struct, kw_only=True):
+    """`include` adds bodies, as long as they are kept: `request,response`, or repeated."""
+
+    include: list[str] = []

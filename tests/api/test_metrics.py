@@ -1,0 +1,107 @@
+"""GET /metrics: figures of all processes."""
+
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.installation import Installation
+from tests.people import add_user, key_of, person
+from tests.waiting import eventually
+
+
+async def metrics(installation: Installation, **options: Any) -> dict[tuple[str, frozenset[Any]], float]:
+    """Return name and labels → value."""
+    response = await installation.get("/metrics", **options)
+    assert response.status == 200, await response.text()
+    families = text_string_to_metric_families(await response.text())
+    return {(one.name, frozenset(one.labels.items())): one.value for family in families for one in family.samples}
+
+
+def of(found: dict[tuple[str, frozenset[Any]], float], name: str, **labels: str) -> float:
+    """Return the sum of the series that have these labels."""
+    return sum(
+        value for (series, has), value in found.items() if series == f"sluice_{name}" and labels.items() <= set(has)
+    )
+
+
+async def test_what_happened_is_counted_over_all_processes(sluice: Installation) -> None:
+    await sluice.add_model("known", model_total_params=70, model_active_params=70, prices=(1, 1_000_000))
+    for _ in range(3):
+        await sluice.chat(model="known", simulator={"tokens": 5})
+    await (await sluice.chat(stream=True)).read()
+    await sluice.chat(simulator={"fail": "400"})
+    await sluice.get("/v1/jobs/job_nobody")
+
+    async def is_told() -> bool:
+        return of(await metrics(sluice), "jobs_total", status="failed") == 1
+
+    await eventually(is_told)
+    found = await metrics(sluice)
+    assert of(found, "jobs_total", model="known", status="completed", kind="chat.completion") == 3
+    assert of(found, "tokens_total", model="known", type="completion") == 15
+    assert of(found, "charge_total", model="known") > 15
+    assert of(found, "emissions_gco2eq_total", model="known") > 0
+    assert of(found, "attempts_total", status="succeeded") == 4
+    assert of(found, "attempts_total", status="failed") == 1
+    assert of(found, "job_seconds_count", model="known") == 3
+    assert of(found, "job_seconds_bucket", model="known", le="+Inf") == 3
+    assert of(found, "first_token_seconds_count") == 1
+    assert of(found, "http_requests_total", route="/v1/chat/completions", status="200") == 4
+    assert of(found, "http_requests_total", route="/v1/jobs/{job_id}", status="404") == 1
+    assert of(found, "commit_units_sum", process="api") >= 5
+    assert of(found, "commit_seconds_count", process="worker") > 0
+
+
+async def test_buckets_grow_to_the_count(sluice: Installation) -> None:
+    await sluice.chat()
+
+    async def is_told() -> bool:
+        return of(await metrics(sluice), "job_seconds_count") == 1
+
+    await eventually(is_told)
+    found = await metrics(sluice)
+    buckets = [(dict(labels), value) for (name, labels), value in found.items() if name == "sluice_job_seconds_bucket"]
+    bounds = {float(labels["le"]): value for labels, value in buckets}
+    assert [bounds[bound] for bound in sorted(bounds)] == sorted(bounds.values())
+
+
+async def test_queues_and_providers_are_told_as_they_are_now(idle: Installation) -> None:
+    await idle.chat(headers={"Prefer": "respond-async"})
+
+    async def is_queued() -> bool:
+        return of(await metrics(idle), "queue_ready", lane="inference", band="background") == 1
+
+    await eventually(is_queued)
+    found = await metrics(idle)
+    assert of(found, "queue_ready", lane="inference", band="interactive") == 0
+    assert of(found, "queue_oldest_seconds", lane="platform") >= 0
+    assert of(found, "provider_breaker_open", provider="1") == 0
+
+
+async def test_decisions_about_limits_are_counted(sluice: Installation) -> None:
+    await sluice.grant(1, rpm=1)
+    me = await key_of(sluice, (await add_user(sluice))["id"])
+    for _ in range(3):
+        await sluice.chat(headers=me)
+
+    async def is_told() -> bool:
+        return of(await metrics(sluice), "admissions_total", verdict="rpm") == 2
+
+    await eventually(is_told)
+    assert of(await metrics(sluice), "admissions_total", verdict="ok") == 1
+
+
+async def test_only_who_may_read_metrics_can(sluice: Installation) -> None:
+    nobody = await person(sluice, email="nobody@example.com")
+    reader = await person(sluice, "read_metric", email="reader@example.com")
+
+    assert (await sluice.client.get("/metrics")).status == 401
+    assert (await sluice.client.get("/metrics", headers=nobody)).status == 403
+    assert (await sluice.client.get("/metrics", headers=reader)).status == 200
+
+
+async def test_a_flush_of_redis_begins_anew(sluice: Installation) -> None:
+    await sluice.chat()
+    await sluice.state.redis.flushall()
+
+    assert of(await metrics(sluice), "jobs_total") == 0

@@ -1,0 +1,203 @@
+"""GET /v1/request_logs: filters, pages, bodies, files."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyarrow import parquet
+
+from tests.conftest import make_settings
+from tests.installation import Installation, open_installation
+from tests.people import ORGANIZATIONS, add_user, create, key_of
+from tests.servers import RedisServer
+
+LOGS = "/v1/request_logs"
+
+
+async def logs(installation: Installation, **options: Any) -> list[Any]:
+    headers = options.pop("headers", {})
+    response = await installation.client.get(LOGS, headers=installation.headers | headers, params=options)
+    assert response.status == 200, await response.text()
+    return list((await response.json())["data"])
+
+
+async def test_an_attempt_is_told_with_what_it_cost(both: Installation) -> None:
+    await both.add_model("known", model_total_params=70, model_active_params=70)
+    response = await both.chat(model="known", metadata={"run": "nightly"})
+
+    (row,) = await logs(both)
+
+    assert (row["object"], row["status"], row["attempt"], row["http_status"]) == ("request_log", "completed", 1, 200)
+    assert (row["job_id"], row["model"]) == (response.headers["x-job-id"], "known")
+    assert row["request_id"] == response.headers["x-request-id"]
+    assert (row["endpoint"], row["method"], row["streamed"]) == ("/v1/chat/completions", "POST", False)
+    assert row["prompt_tokens"] > 0
+    assert row["impacts"]["kWh"] > 0
+    assert row["metadata"] == {"run": "nightly"}
+    assert row["latency_ms"] >= 0
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ({}, ["refused", "failed", "completed", "completed"]),
+        ({"status": "completed"}, ["completed", "completed"]),
+        ([("status", "failed"), ("status", "refused")], ["refused", "failed"]),
+        ({"model": "simulator"}, ["failed", "completed", "completed"]),
+        ({"endpoint": "/v1/embeddings"}, ["refused"]),
+        ({"error_code": "model_not_found"}, ["refused"]),
+        ({"http_status": "400"}, ["failed"]),
+        ({"streamed": "true"}, ["completed"]),
+        ({"metadata[k]": "v"}, ["completed"]),
+        ({"metadata[k]": "w"}, []),
+        ({"min_tokens": "1"}, ["completed", "completed"]),
+        ({"min_cost": "0.5"}, []),
+        ({"max_latency_ms": "600000", "min_latency_ms": "0"}, ["refused", "failed", "completed", "completed"]),
+        ({"created_after": "1", "created_before": "99999999999"}, ["refused", "failed", "completed", "completed"]),
+        ({"created_before": "1"}, []),
+        ({"created_after": "99999999999"}, []),
+        ({"user_id": "77"}, []),
+        ({"provider_id": "1"}, ["failed", "completed", "completed"]),
+        ({"job_id": "job_nobody"}, []),
+        ({"vote": "up"}, []),
+        ({"order": "asc"}, ["completed", "completed", "failed", "refused"]),
+    ],
+)
+async def test_rows_are_found_by_filters(sluice: Installation, filters: Any, expected: list[str]) -> None:
+    await sluice.chat(metadata={"k": "v"})
+    await (await sluice.chat(stream=True)).read()
+    await sluice.chat(simulator={"fail": "400"})
+    await sluice.post("/v1/embeddings", {"model": "nobody", "input": "x"})
+
+    response = await sluice.get(LOGS, params=filters)
+
+    assert [row["status"] for row in (await response.json())["data"]] == expected
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["nothing=1", "http_status=abc", "http_status=700", "status=done", "limit=0", "limit=1001", "min_cost=-1",
+     "streamed=perhaps", "vote=sideways", "order=up", "user_id=x", "created_after=yesterday"],
+)  # fmt: skip
+async def test_impossible_filters_are_refused(sluice: Installation, query: str) -> None:
+    response = await sluice.get(f"{LOGS}?{query}")
+
+    assert (response.status, (await response.json())["error"]["code"]) == (422, "invalid_request")
+
+
+async def test_pages_follow_each_other(both: Installation) -> None:
+    for _ in range(5):
+        await both.chat()
+
+    first = await (await both.get(f"{LOGS}?limit=3")).json()
+    second = await (await both.get(f"{LOGS}?limit=3&after={first['last_id']}")).json()
+    wrong = await both.get(f"{LOGS}?after=rlog_nobody")
+
+    ids = [row["id"] for row in first["data"] + second["data"]]
+    assert (len(set(ids)), first["has_more"], second["has_more"]) == (5, True, False)
+    assert ids == sorted(ids, reverse=True)
+    assert (wrong.status, (await wrong.json())["error"]["code"]) == (400, "invalid_cursor")
+
+
+async def test_a_running_attempt_is_listed(sluice: Installation) -> None:
+    from tests.waiting import eventually  # noqa: PLC0415
+
+    await sluice.chat(simulator={"delay_ms": 5000}, headers={"Prefer": "respond-async"})
+
+    await eventually(lambda: logs(sluice, status="in_progress"))
+    (row,) = await logs(sluice, status="in_progress")
+    assert (row["http_status"], row["latency_ms"], row["impacts"]) == (None, None, None)
+
+
+async def test_users_see_their_own_rows_only(both: Installation) -> None:
+    users = [await add_user(both, f"{name}@example.com") for name in ("one", "two")]
+    mine, other = [await key_of(both, user["id"]) for user in users]
+    await both.chat(headers=mine)
+
+    (row,) = await logs(both)
+
+    assert [one["id"] for one in await logs(both, headers=mine)] == [row["id"]]
+    assert await logs(both, headers=other) == []
+    assert (await both.client.get(f"{LOGS}/{row['id']}", headers=other)).status == 404
+    assert await logs(both, headers=other, user_id=str(row["user_id"])) == []
+
+
+async def test_bodies_are_shown_on_request(both: Installation) -> None:
+    await both.chat("A question")
+    await both.post("/v1/chat/completions", {"model": "nobody", "messages": [{"role": "user", "content": "lost"}]})
+    refused, answered = await logs(both)
+
+    plain = await (await both.get(f"{LOGS}/{answered['id']}")).json()
+    full = await (await both.get(f"{LOGS}/{answered['id']}?include=request,response")).json()
+    other = await (await both.get(f"{LOGS}/{refused['id']}?include=request&include=response")).json()
+
+    assert "request" not in plain
+    assert full["request"]["messages"][0]["content"] == "A question"
+    assert full["response"]["object"] == "chat.completion"
+    assert full["request_headers"]["authorization"] == "***"
+    assert other["request"]["messages"][0]["content"] == "lost"
+    assert other["response"]["code"] == "model_not_found"
+
+
+@pytest.mark.parametrize(("policy", "headers"), [("metadata", True), ("none", False)])
+async def test_an_organization_decides_what_is_kept(both: Installation, policy: str, headers: bool) -> None:
+    organization = await create(both, ORGANIZATIONS, name="o", content_policy=policy)
+    user = await add_user(both, organization=organization["id"])
+    me = await key_of(both, user["id"])
+    await both.chat(headers=me)
+    await both.post("/v1/embeddings", {"model": "nobody", "input": "secret"}, headers=me)
+
+    rows = [await (await both.get(f"{LOGS}/{row['id']}?include=request,response")).json() for row in await logs(both)]
+
+    assert [row["request"] for row in rows] == [None, None]
+    assert [row["response"] for row in rows] == [None, None]
+    assert [row["request_headers"] is not None for row in rows] == [headers, headers]
+    assert [row["user_agent"] is not None for row in rows] == [headers, headers]
+    old = await (await both.post("/v1/requests", {"period": 15})).json()
+    assert {(one["request_body"], one["response_body"]) for one in old["requests"]} == {("", "")}
+
+
+async def test_named_members_are_never_shown(tmp_path: Path, redis_server: RedisServer) -> None:
+    async with open_installation(make_settings(tmp_path, redis_server, redacted_fields="content, ssn")) as sluice:
+        await sluice.chat("My secret")
+        await sluice.post("/v1/embeddings", {"model": "nobody", "input": "x", "ssn": "078-05"})
+        rows = [
+            await (await sluice.get(f"{LOGS}/{row['id']}?include=request,response")).json()
+            for row in await logs(sluice)
+        ]
+        old = await (await sluice.post("/v1/requests", {"period": 15})).text()
+
+    assert rows[0]["request"]["ssn"] == "***"
+    assert rows[1]["request"]["messages"] == [{"role": "user", "content": "***"}]
+    assert rows[1]["response"]["choices"][0]["message"]["content"] == "***"
+    assert "My secret" not in old
+    assert "078-05" not in old
+
+
+async def test_the_log_is_exported_in_three_formats(both: Installation) -> None:
+    for number in range(3):
+        await both.chat(metadata={"name": "=1+1"} if number else None)
+
+    async def read(media_type: str) -> bytes:
+        response = await both.get(f"{LOGS}?limit=1&order=asc", headers={"Accept": media_type})
+        assert (response.status, response.content_type) == (200, media_type)
+        return bytes(await response.read())
+
+    lines = [json.loads(line) for line in (await read("application/x-ndjson")).splitlines()]
+    rows = list(csv.DictReader(io.StringIO((await read("text/csv")).decode())))
+    table = parquet.read_table(io.BytesIO(await read("application/vnd.apache.parquet"))).to_pylist()
+
+    listed = await logs(both, order="asc")
+    assert lines == listed
+    assert [row["id"] for row in rows] == [row["id"] for row in table] == [row["id"] for row in listed]
+    assert [row["prompt_tokens"] for row in table] == [row["prompt_tokens"] for row in listed]
+    assert table[0]["created_at"] == listed[0]["created_at"]
+
+
+async def test_an_empty_export_is_a_file(sluice: Installation) -> None:
+    response = await sluice.get(LOGS, headers={"Accept": "application/vnd.apache.parquet"})
+
+    assert parquet.read_table(io.BytesIO(await response.read())).num_rows == 0

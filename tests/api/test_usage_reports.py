@@ -1,0 +1,144 @@
+"""Usage reports: sums of the ledger, to the last micro-unit."""
+
+import csv
+import io
+from typing import Any
+
+import pytest
+
+from shared.usage.schemas import MICRO
+from shared.usage.tables import ChargeRow, UsageRecordRow
+from tests.installation import Installation
+from tests.people import ORGANIZATIONS, add_user, create, key_of
+
+REPORT, ALL = "/v1/usage/report", "/v1/admin/usage/report"
+
+
+async def report(installation: Installation, path: str = ALL, **options: Any) -> Any:
+    headers = installation.headers | options.pop("headers", {})
+    response = await installation.client.get(path, headers=headers, params=options.pop("query", options))
+    assert response.status == 200, await response.text()
+    return await response.json()
+
+
+async def use(installation: Installation) -> dict[str, Any]:
+    """Have two users of an organization use two models; returns the headers of the first one."""
+    await installation.add_model("paid", prices=(1.37, 2.61), model_total_params=70, model_active_params=70)
+    organization = await create(installation, ORGANIZATIONS, name="o")
+    first = await add_user(installation, "one@example.com", organization=organization["id"])
+    second = await add_user(installation, "two@example.com")
+    one, two = await key_of(installation, first["id"]), await key_of(installation, second["id"])
+    for number, headers in enumerate((one, one, two)):
+        answer = await installation.chat("x" * number, model="paid", headers=headers, simulator={"tokens": 7 + number})
+        assert answer.status == 200
+    assert (await installation.chat(headers=one)).status == 200
+    await installation.chat(model="paid", headers=two, simulator={"fail": "400"})
+    return one
+
+
+async def test_a_report_is_the_sum_of_the_ledger(both: Installation) -> None:
+    await use(both)
+    records, charges = await both.rows(UsageRecordRow), await both.rows(ChargeRow)
+
+    for group_by in ([], ["user"], ["organization", "model"], ["key"], ["user", "model", "key"]):
+        query = [("group_by", name) for name in group_by]
+        found = await report(both, query=query)
+        lines = found["data"]
+        for line in (found["total"], _added(lines)):
+            assert round(line["charge"] * MICRO) == sum(charge.amount_micros for charge in charges)
+            assert round(line["cost"] * MICRO) == sum(record.cost_micros for record in records)
+            assert line["prompt_tokens"] == sum(record.prompt_tokens for record in records)
+            assert round(line["kwh"] * 10**12) == sum(record.energy_nwh for record in records)
+            assert (line["requests"], line["attempts"]) == (len(charges), len(records))
+        total_ng = sum(record.operational_ng + record.embodied_ng for record in records)
+        assert round(found["total"]["gco2eq"]["total"] * 10**9) == total_ng
+
+
+def _added(lines: list[Any]) -> dict[str, Any]:
+    names = ("charge", "cost", "prompt_tokens", "kwh", "requests", "attempts")
+    return {name: sum(line[name] for line in lines) for name in names}
+
+
+async def test_lines_are_those_of_the_groups(both: Installation) -> None:
+    await use(both)
+
+    by_model = await report(both, query=[("group_by", "model"), ("period", "month")])
+    by_provider = await report(both, query=[("group_by", "provider"), ("period", "total")])
+
+    assert [line["model"] for line in by_model["data"]] == ["paid", "simulator"]
+    assert all(len(line["period"]) == 7 for line in by_model["data"])
+    assert [(line["charge"], line["requests"], line["period"]) for line in by_provider["data"]] == [
+        (None, None, None)
+    ] * 2
+
+
+async def test_the_intensity_counts_what_is_known(both: Installation) -> None:
+    await use(both)
+
+    found = await report(both, query=[("group_by", "model"), ("period", "total")])
+    paid, free = found["data"]
+
+    assert paid["coverage"] == 1
+    assert paid["gco2eq_per_1000_tokens"] > 0
+    assert paid["gco2eq"]["range"]["min"] < paid["gco2eq"]["total"] < paid["gco2eq"]["range"]["max"]
+    assert set(paid["sources"]) == {"modelled"}
+    assert 0 < found["total"]["coverage"] <= 1
+    assert free["cost"] == 0
+
+
+async def test_users_see_their_own_usage(both: Installation) -> None:
+    one = await use(both)
+
+    mine = await report(both, REPORT, headers=one)
+    all_of_it = await report(both)
+
+    assert mine["total"]["requests"] == 3
+    assert all_of_it["total"]["requests"] == 5
+    forbidden = await both.client.get(ALL, headers=one)
+    assert forbidden.status == 403
+    assert (await report(both, REPORT, headers=one, query={"user_id": "1"}))["total"] == mine["total"]
+
+
+async def test_a_restated_record_counts_once(both: Installation) -> None:
+    await use(both)
+    old = (await both.rows(UsageRecordRow, UsageRecordRow.router_name == "paid"))[0]
+    before = await report(both)
+    values = old.model_dump() | {"id": "0" * 26, "supersedes": old.id, "operational_ng": old.operational_ng + 1000}
+    async with both.state.database.transaction() as session:
+        session.add(UsageRecordRow(**values))
+
+    after = await report(both)
+
+    assert after["total"]["attempts"] == before["total"]["attempts"]
+    difference = after["total"]["gco2eq"]["operational"] - before["total"]["gco2eq"]["operational"]
+    assert round(difference * 10**9) == 1000
+
+
+async def test_a_report_comes_as_csv(sluice: Installation) -> None:
+    await use(sluice)
+
+    response = await sluice.get(f"{ALL}?group_by=model&period=month", headers={"Accept": "text/csv"})
+    rows = list(csv.DictReader(io.StringIO(await response.text())))
+
+    assert response.content_type == "text/csv"
+    assert [row["model"] for row in rows] == ["paid", "simulator"]
+    assert float(rows[0]["gco2eq_range_max"]) > 0
+
+
+async def test_days_outside_are_empty(sluice: Installation) -> None:
+    await use(sluice)
+
+    found = await report(sluice, query={"since": "2020-01-01", "until": "2020-01-31"})
+
+    assert (found["data"], found["total"]["requests"], found["total"]["coverage"]) == ([], 0, None)
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["since=yesterday", "since=2026-02-30", "since=2026-02-02&until=2026-02-01", "since=1900-01-01", "period=week",
+     "group_by=colour", "nothing=1", "user_id=x"],
+)  # fmt: skip
+async def test_impossible_reports_are_refused(sluice: Installation, query: str) -> None:
+    response = await sluice.get(f"{ALL}?{query}")
+
+    assert (response.status, (await response.json())["error"]["code"]) == (422, "invalid_request")
