@@ -20,6 +20,7 @@ from api.admissions import Admissions
 from api.answer import deliver_from_database
 from api.app import create_app
 from api.batch_intake import BatchIntake
+from api.cluster_watch import ClusterWatch
 from api.done import DoneWatch
 from api.endpoints import ENDPOINTS
 from api.keys import KeyRing
@@ -101,7 +102,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
             uploads=open_file_store(settings, UPLOADS), writer=writer, redis=redis, queue=queue,
             platform=platform, load=load,
             admissions=admissions, withdrawals=withdrawals, inbox=inbox, reader=reader, readers=readers, done=done,
-            versions=versions, directory=directory, has_new_batch=asyncio.Event(),
+            versions=versions, cluster=ClusterWatch(), directory=directory, has_new_batch=asyncio.Event(),
             keys=KeyRing(database, directory, admin_key(settings), last_used), last_used=last_used,
             passwords=Passwords(redis), box=SecretBox(encryption_secret(settings)), patience=patience, http=http,
             metrics=metrics, index=Index(database, settings.vectors_path, settings.index_language),

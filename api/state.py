@@ -7,6 +7,7 @@ from msgspec import Struct
 from redis.asyncio import Redis
 
 from api.admissions import Admissions
+from api.cluster_watch import ClusterWatch
 from api.done import DoneWatch
 from api.keys import KeyRing
 from api.last_used import LastUsed
@@ -57,6 +58,7 @@ class State(Struct, frozen=True, kw_only=True):
     done: DoneWatch
     has_new_batch: Event
     """Set by whoever stored one."""
+    cluster: ClusterWatch
     directory: Directory
     keys: KeyRing
     last_used: LastUsed

@@ -9,9 +9,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 _NONCE_BYTES = 12
 
 
-def new_api_key() -> str:
-    """Return a new key: `sk-` and 256 random bits."""
-    return "sk-" + secrets.token_urlsafe(32)
+def new_api_key(prefix: str = "sk-") -> str:
+    """Return a new key: a prefix and 256 random bits."""
+    return prefix + secrets.token_urlsafe(32)
 
 
 def hash_key(key: str) -> str:

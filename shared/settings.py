@@ -72,6 +72,20 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Longest validity of a new key; unset: no maximum."""
     login_key_duration_s: Annotated[int, Meta(ge=1, le=10**9)] = 3600
     """Validity of the key that a login gives out."""
+    vultr_defaults: Literal["1.2.0", "1.3.0"] = "1.2.0"
+    """Version of Vultr's API whose defaults its dialect has."""
+    default_chat_model: str | None = None
+    """Model of chats that name none; unset: they are refused."""
+    default_embedding_model: str | None = None
+    """The same for embeddings."""
+    attributes_model: str | None = None
+    """Model that scores messages for callers who name none; unset: `default_chat_model`."""
+    attributes_context_tokens: Count = 8000
+    """Of a conversation whose last message is scored; older messages are left out."""
+    searxng_url: str | None = None
+    """A SearXNG server that `web_search` asks; unset: the web is not searched."""
+    mask_subscription_keys: bool = False
+    """Lists of subscriptions do not show their keys."""
     max_body_bytes: Count = 32 * 1024 * 1024
     """Largest request body; above: 413."""
     speech_max_characters: Count = 2000
@@ -224,6 +238,7 @@ def _check_urls(settings: Settings) -> None:
         "SLUICE_DATABASE_URL": (settings.database_url, ("sqlite:///", "postgresql://", "postgres://")),
         "SLUICE_REDIS_URL": (settings.redis_url, ("redis://", "rediss://", "unix://")),
         "SLUICE_UPSTREAM_URL": (settings.upstream_url, ("http://", "https://")),
+        "SLUICE_SEARXNG_URL": (settings.searxng_url, ("http://", "https://")),
         "SLUICE_PUBLIC_URL": (settings.public_url, ("http://", "https://")),
         "SLUICE_FILE_STORE_URL": (settings.file_store_url, ("file:///", "s3://")),
     }

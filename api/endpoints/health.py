@@ -1,16 +1,18 @@
 """GET /health, /health/models, and the page at /."""
 
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
-from msgspec import Struct
+from msgspec import Struct, json
 
 from api.access import has_access
 from api.call import Call
+from api.cluster_health import look_at_cluster
 from api.http import Reply, Routes
 from api.provider_health import health_of, worst
 from shared.errors import QueueUnavailableError
-from shared.models.health import ModelHealth, ModelHealthList
+from shared.models.health import ClusterHealth, ModelHealth, ModelHealthList
 
 routes = Routes("Monitoring")
 _ROOT: Final = Path(__file__).parent.parent.parent
@@ -38,6 +40,13 @@ async def list_model_health(call: Call) -> ModelHealthList:
     routers = [one for one in call.state.directory.routers() if one.providers and has_access(call.caller, one.id)]
     healths = await health_of(call, routers)
     return ModelHealthList(data=[ModelHealth(id=one.name, status=worst(healths[one.id])) for one in routers])
+
+
+@routes.get("/v1/health")
+async def get_cluster_health(call: Call) -> Reply[ClusterHealth]:
+    """Tell how database, Redis, workers and providers are, as of the last five seconds; 503 if it is down."""
+    found = await call.state.cluster.get(partial(look_at_cluster, call))
+    return Reply(body=json.encode(found), status=503 if found.status == "down" else 200)
 
 
 @routes.get("/status", right=None, raises=(QueueUnavailableError,))
