@@ -1,6 +1,6 @@
 """Build the application from its parts; no work happens at import."""
 
-from functools import cache
+from functools import cache, partial
 
 from aiohttp import web
 from msgspec import json
@@ -8,7 +8,7 @@ from msgspec import json
 from api.endpoints import ENDPOINTS
 from api.http import JSON, REQUESTS, aiohttp_handler
 from api.middlewares import count_answers, render_errors
-from api.openapi import build_openapi
+from api.openapi import OPENAPI, build_openapi
 from api.state import STATE, State
 from shared.dialects import MOUNTS
 
@@ -22,10 +22,10 @@ def create_app(state: State) -> web.Application:
         for mount in ("", *(f"/{name}" for name in MOUNTS if endpoint.is_mounted)):
             app.router.add_route(endpoint.method, mount + endpoint.path, handler)
     app[REQUESTS] = {one.path: one for one in ENDPOINTS if one.prepare}
-    title = state.settings.app_title
+    app[OPENAPI] = partial(_reference, state.settings.app_title)
 
     async def openapi(_request: web.Request) -> web.Response:
-        return web.Response(body=_reference(title), content_type=JSON)
+        return web.Response(body=app[OPENAPI](), content_type=JSON)
 
     app.router.add_get("/openapi.json", openapi)
     return app

@@ -3,8 +3,10 @@
 import inspect
 import re
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, Final
 
+from aiohttp import web
 from msgspec import NODEFAULT
 from msgspec.json import schema_components
 from msgspec.structs import fields
@@ -35,6 +37,8 @@ _DIALECTS: Final = (
 )
 _SERVERS: Final = [{"url": "/"}, *({"url": f"/{name}", "description": f"Dialect `{name}`."} for name in MOUNTS)]
 _REF = "#/components/schemas/{name}"
+OPENAPI: "web.AppKey[partial[bytes]]" = web.AppKey("openapi", partial)
+"""Returns the reference of the running app, as it is served."""
 
 
 def build_openapi(endpoints: Iterable[Endpoint], *, title: str) -> dict[str, Any]:

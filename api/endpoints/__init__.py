@@ -15,6 +15,7 @@ from api.endpoints import (
     collections,
     completions,
     create_job,
+    docs,
     documents,
     embeddings,
     files,
@@ -90,4 +91,5 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *vultr_conversations.routes.endpoints,
     *metrics.routes.endpoints,
     *health.routes.endpoints,
+    *docs.routes.endpoints,
 )

@@ -18,7 +18,7 @@ from tests.installation import ADMIN_KEY, Installation
 
 each_endpoint = pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda e: f"{e.method} {e.path}")
 ROOT = Path(__file__).parents[2]
-OPEN = ["/", "/readme", "/health", "/status"]
+OPEN = ["/", "/readme", "/docs", "/health", "/status"]
 
 
 async def test_the_reference_is_valid_openapi(sluice: Installation) -> None:
@@ -113,7 +113,7 @@ async def test_only_open_pages_need_no_key(sluice: Installation) -> None:
     reference = await reference_of(sluice)
 
     assert [path for path, _, operation in operations(reference) if "security" not in operation] == [
-        "/v1/auth/login", "/health", "/status", "/", "/readme",
+        "/v1/auth/login", "/health", "/status", "/", "/readme", "/docs", "/docs/{page}", "/docs/reference/{tag}",
     ]  # fmt: skip
 
 

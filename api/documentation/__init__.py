@@ -1,0 +1,1 @@
+"""README.md and deploy/docs as pages, and the reference as pages."""
