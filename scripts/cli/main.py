@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import batches
+import configs
 import jobs
 from client import Client, ClientError
 
@@ -56,7 +57,7 @@ def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--url", default=url, help=f"of the API, with /v1 ({url})")
     parser.add_argument("--key", help="an API key")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (batches, jobs):
+    for module in (batches, jobs, configs):
         module.add_commands(commands)
     return parser.parse_args(arguments)
 
