@@ -155,3 +155,7 @@ def test_html_in_a_file_is_shown_as_text() -> None:
     assert "<b>" not in html
     assert 'href="javascript' not in html
     assert 'src="data' not in html
+
+
+async def test_the_page_that_webhooks_name_is_there(sluice: Installation) -> None:
+    assert "webhook-id" in (await page_at(sluice, "/docs/webhooks")).text
