@@ -5,6 +5,7 @@ from functools import cache
 from aiohttp import web
 from msgspec import json
 
+from api.console_files import add_console
 from api.endpoints import ENDPOINTS
 from api.http import JSON, REQUESTS, aiohttp_handler
 from api.middlewares import count_answers, render_errors
@@ -25,6 +26,7 @@ def create_app(state: State) -> web.Application:
         return web.Response(body=_reference(title), content_type=JSON)
 
     app.router.add_get("/openapi.json", openapi)
+    add_console(app)
     return app
 
 
