@@ -4,11 +4,23 @@ import { button, h, newId, replace } from "./dom.js";
 import { field, readFields } from "./form.js";
 import { errorBox, notify } from "./notice.js";
 
-function open(title, content) {
+const layer = h("div");
+
+// Where dialogs are, beside the page, so that a secret outlives a change of the page.
+export function dialogLayer() {
+  return layer;
+}
+
+// Close whatever belongs to a page that is left.
+export function closeDialogs() {
+  for (const dialog of layer.querySelectorAll("dialog:not([data-outlives-page])")) dialog.close();
+}
+
+function open(title, content, outlivesPage = false) {
   const label = newId("title");
-  const dialog = h("dialog", { "aria-labelledby": label }, h("h2", { id: label }, title), content);
+  const dialog = h("dialog", { "aria-labelledby": label, "data-outlives-page": outlivesPage }, h("h2", { id: label }, title), content);
   dialog.addEventListener("close", () => dialog.remove());
-  document.body.append(dialog);
+  layer.append(dialog);
   dialog.showModal();
   return dialog;
 }
@@ -71,6 +83,6 @@ export function secretDialog({ title, text, secret }) {
   };
   const dialog = open(title, h("div", { class: "form" }, h("p", {}, text),
     h("div", { class: "field" }, h("label", { for: id }, "Secret, shown this one time"), input),
-    h("div", { class: "actions" }, button("Copy", copy, { class: "primary" }), button("Done", () => dialog.close()))));
+    h("div", { class: "actions" }, button("Copy", copy, { class: "primary" }), button("Done", () => dialog.close()))), true);
   input.select();
 }

@@ -2,7 +2,6 @@
 
 import { button, h } from "./dom.js";
 import { remove } from "./http.js";
-import { noticeRegion } from "./notice.js";
 import { ADMIN_PAGES, PAGES } from "./routes.js";
 import { forgetSession, isAdmin, session } from "./session.js";
 
@@ -12,7 +11,7 @@ export function frame(name, main) {
     event.preventDefault();
     main.focus();
   });
-  if (!session()) return [skip, h("header", { class: "bar" }, brand(), themeSwitch()), main, noticeRegion()];
+  if (!session()) return [skip, h("header", { class: "bar" }, brand(), themeSwitch()), main];
   const menu = h("nav", { id: "menu", "aria-label": "Pages" }, group("Work", PAGES, name), isAdmin() ? group("Administration", ADMIN_PAGES, name) : null);
   const toggle = button("Menu", () => {
     const isOpen = menu.classList.toggle("open");
@@ -21,7 +20,7 @@ export function frame(name, main) {
   const who = session().user;
   const account = h("div", { class: "account" },
     h("span", { class: "who", title: who.email }, who.name || who.email), button("Sign out", signOut));
-  return [skip, h("header", { class: "bar" }, toggle, brand(), account, themeSwitch()), h("div", { class: "columns" }, menu, main), noticeRegion()];
+  return [skip, h("header", { class: "bar" }, toggle, brand(), account, themeSwitch()), h("div", { class: "columns" }, menu, main)];
 }
 
 function brand() {

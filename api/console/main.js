@@ -1,13 +1,14 @@
 // The start: the frame around the pages, and which page an address shows.
 
 import { h, replace } from "./dom.js";
+import { closeDialogs, dialogLayer } from "./dialog.js";
 import { frame } from "./frame.js";
-import { errorBox } from "./notice.js";
-import { session } from "./session.js";
+import { errorBox, noticeRegion } from "./notice.js";
 import { ADMIN_PAGES, PAGES } from "./routes.js";
+import { isAdmin, session } from "./session.js";
 import * as signIn from "./pages/sign_in.js";
-import { isAdmin } from "./session.js";
 
+const app = h("div");
 let current = new AbortController();
 
 async function show(message) {
@@ -17,13 +18,15 @@ async function show(message) {
   const { name, rest, query } = address();
   const page = session() ? choose(name) : signIn;
   document.title = `${page.title} · Sluice`;
-  const main = h("main", { id: "content", tabindex: "-1" });
-  replace(document.body, frame(name, main));
+  const main = h("main", { id: "content", tabindex: "-1", "aria-busy": "true" });
+  closeDialogs();
+  replace(app, frame(name, main));
   try {
-    await page.render(main, { rest, query, signal, message, again: () => show() });
+    await page.render(main, { rest, query, signal, message });
   } catch (error) {
     if (error.name !== "AbortError" && !signal.aborted) main.append(errorBox(error));
   }
+  main.setAttribute("aria-busy", "false");
   if (!signal.aborted && session() && !main.contains(document.activeElement)) main.querySelector("h1")?.focus();
 }
 
@@ -51,6 +54,7 @@ function decode(text) {
   }
 }
 
+document.body.append(app, dialogLayer(), noticeRegion());
 window.addEventListener("hashchange", () => show());
 window.addEventListener("sluice:expired", () => show("Your session has ended. Sign in again to go on where you were."));
 window.addEventListener("sluice:changed", () => show());

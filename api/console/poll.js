@@ -31,6 +31,16 @@ export async function watch(path, onChange, isOver, signal, ms = 1500) {
   }
 }
 
+// Read a list again: every 2 s while `isLive` says of one of its rows that it moves, else every 10 s.
+export function keepFresh(list, isLive, signal, more = () => {}) {
+  let ticks = 0;
+  const isWanted = () => {
+    ticks += 1;
+    return ticks % 5 === 0 || list.rows.some(isLive);
+  };
+  every(2000, () => Promise.all([list.refresh(), more()]), isWanted, signal);
+}
+
 // Call `action` every `ms` while the page is looked at and `isWanted` says so.
 export async function every(ms, action, isWanted, signal) {
   for (;;) {

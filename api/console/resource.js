@@ -13,17 +13,20 @@ const SIZE = 50;
 // toBody(values, row, lookups), before(row)}.  `row` is undefined for a new one; `before` is a row as `toBody` would spell it.
 export function resourcePage(page) {
   return async (main, { signal }) => {
-    const state = { page, offset: 0, place: h("div"), signal, lookups: (await page.lookups?.()) ?? {} };
+    const state = { page, offset: 0, place: h("div"), signal, lookups: {} };
+    const add = button(`New ${page.noun}`, () => create(state), { class: "primary", disabled: true });
     main.append(h("div", { class: "head" },
       h("div", {}, h("h1", { tabindex: "-1" }, page.title), h("p", { class: "lead" }, page.lead)),
-      h("div", { class: "actions" }, button(`New ${page.noun}`, () => create(state), { class: "primary" }))), state.place);
+      h("div", { class: "actions" }, add)), state.place);
     await refresh(state);
+    add.disabled = false;
   };
 }
 
 async function refresh(state) {
   const { page, place, offset } = state;
   try {
+    state.lookups = (await page.lookups?.()) ?? {};
     const found = await get(withQuery(page.path, { limit: SIZE, offset }), { signal: state.signal });
     if (found.data.length === 0 && offset > 0) {
       state.offset = Math.max(0, offset - SIZE);

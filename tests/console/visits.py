@@ -39,9 +39,10 @@ class Visit:
             self.complaints.append(f"external request: {request.url}")
 
     async def open(self, place: str = "") -> None:
-        """Go to a page, such as `jobs`, and wait for its heading."""
+        """Go to a page, such as `jobs`, and wait until it is there; lists on it may still be read."""
         await self.page.goto(f"{self.sluice.url}/console/" + (f"#/{place}" if place else ""))
         await expect(self.page.locator("h1")).to_be_visible()
+        await expect(self.page.locator("main[aria-busy=true]")).to_have_count(0)
 
     async def sign_in(self, key: str) -> None:
         await self.open()

@@ -6,7 +6,7 @@ import { formDialog } from "../dialog.js";
 import { filled } from "../form.js";
 import { post, send } from "../http.js";
 import { emptyBox, notify } from "../notice.js";
-import { every } from "../poll.js";
+import { keepFresh } from "../poll.js";
 import { badge, cursorList, idLink } from "../table.js";
 import { renderBatch } from "./batch.js";
 
@@ -35,7 +35,7 @@ export async function render(main, { rest, signal }) {
   main.append(h("div", { class: "head" },
     h("div", {}, h("h1", { tabindex: "-1" }, title), h("p", { class: "lead" }, "A file of requests, one per line, each of which becomes a job in the lowest band.")),
     h("div", { class: "actions" }, button("New batch", newBatch, { class: "primary" }))), list.element);
-  every(2000, list.refresh, () => list.rows.some((batch) => !OVER.has(batch.status)), signal);
+  keepFresh(list, (batch) => !OVER.has(batch.status), signal);
 }
 
 function newBatch() {

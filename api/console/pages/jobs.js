@@ -6,7 +6,7 @@ import { count, duration, instant, money, words } from "../format.js";
 import { TERMINAL } from "../conversation.js";
 import { get } from "../http.js";
 import { emptyBox } from "../notice.js";
-import { every } from "../poll.js";
+import { keepFresh } from "../poll.js";
 import { badge, cursorList, facts, idLink } from "../table.js";
 import { renderJob } from "./job.js";
 
@@ -55,8 +55,7 @@ export async function render(main, { rest, query, signal }) {
     h("p", { class: "lead" }, "Every request of yours, as long as its result is kept. What is unfinished is shown live."),
     queue, filterForm("jobs", FILTERS, query), list.element);
   await showQueue(queue, signal);
-  every(2000, () => Promise.all([list.refresh(), showQueue(queue, signal)]),
-    () => list.rows.some((job) => !TERMINAL.has(job.status)), signal);
+  keepFresh(list, (job) => !TERMINAL.has(job.status), signal, () => showQueue(queue, signal));
 }
 
 async function showQueue(place, signal) {

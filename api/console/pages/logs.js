@@ -5,7 +5,7 @@ import { filterForm } from "../filters.js";
 import { count, duration, grams, instant, money } from "../format.js";
 import { download, withQuery } from "../http.js";
 import { attempt, emptyBox } from "../notice.js";
-import { every } from "../poll.js";
+import { keepFresh } from "../poll.js";
 import { isAdmin } from "../session.js";
 import { badge, cursorList } from "../table.js";
 import { renderLog } from "./log.js";
@@ -72,5 +72,5 @@ export async function render(main, { rest, query, signal }) {
   main.append(h("h1", { tabindex: "-1" }, title),
     h("p", { class: "lead" }, isAdmin() ? "Each attempt at a provider and each refused request, of everybody." : "Each attempt at a provider and each refused request of yours."),
     filterForm("logs", FILTERS, query, { more, actions: exports }), problems, list.element);
-  every(3000, list.refresh, () => list.rows.some((row) => row.status === "in_progress"), signal);
+  keepFresh(list, (row) => row.status === "in_progress", signal);
 }

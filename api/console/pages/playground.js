@@ -26,7 +26,7 @@ export async function render(main, { rest, signal }) {
     h("div", { class: "chat" }, h("div", { class: "talk" }, page.list, page.problems, writer(page)), aside));
   page.input.focus();
   showHistory(page);
-  if (page.conversation) await resume(page);
+  if (page.conversation) resume(page).catch((error) => showError(page.problems, error));
   else showEmpty(page, models);
 }
 

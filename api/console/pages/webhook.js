@@ -7,7 +7,7 @@ import { filterForm } from "../filters.js";
 import { count, duration, instant } from "../format.js";
 import { get, post, remove } from "../http.js";
 import { attempt, emptyBox, notify } from "../notice.js";
-import { every } from "../poll.js";
+import { keepFresh } from "../poll.js";
 import { badge, cursorList, facts, idLink } from "../table.js";
 import { deletion, endpointFields } from "./webhooks.js";
 
@@ -32,7 +32,7 @@ export async function renderWebhook(main, id, query, signal) {
     { name: "created_after", label: "From", kind: "instant" },
     { name: "created_before", label: "Until", kind: "instant" },
   ], query), list.element);
-  every(2000, list.refresh, () => list.rows.some((one) => UNSETTLED.has(one.status)), signal);
+  keepFresh(list, (one) => UNSETTLED.has(one.status), signal);
 }
 
 function known(endpoint) {
