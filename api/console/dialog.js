@@ -29,7 +29,7 @@ function open(title, content, outlivesPage = false) {
 export function formDialog({ title, lead, fields, action, save }) {
   const problems = h("div");
   const submit = h("button", { type: "submit", class: "primary" }, action);
-  const form = h("form", { class: "form" }, lead ? h("p", { class: "muted" }, lead) : null, fields.map(field), problems,
+  const form = h("form", { class: fields.length > 6 ? "form pairs" : "form" }, lead ? h("p", { class: "muted" }, lead) : null, fields.map(field), problems,
     h("div", { class: "actions" }, submit, button("Cancel", () => dialog.close())));
   form.addEventListener("submit", async (event) => {
     event.preventDefault();

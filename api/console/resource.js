@@ -46,7 +46,7 @@ function columns(state) {
   const actions = (row) => h("span", { class: "actions" },
     page.canEdit === false ? null : button("Edit", () => edit(state, row), { "aria-label": `Edit ${page.nameOf(row)}` }),
     button("Delete", () => askDelete(state, row), { "aria-label": `Delete ${page.nameOf(row)}` }));
-  return [...known, { name: "Actions", cell: actions }];
+  return [...known, { name: "Actions", kind: "doing", cell: actions }];
 }
 
 function pager(state, found) {

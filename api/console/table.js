@@ -4,19 +4,21 @@ import { button, h, newId, replace } from "./dom.js";
 import { get, withQuery } from "./http.js";
 import { emptyBox, showError } from "./notice.js";
 
-// columns: [{name, cell: row => node or text, numeric, head}]; the column with `head` names its row.  `foot` is a last row with sums.
+// columns: [{name, cell: row => node or text, numeric, head, kind}]; the column with `head` names its row.  `foot` is a last row with sums.
 export function table({ caption, columns, rows, foot }) {
-  const head = columns.map((column) => h("th", { scope: "col", class: column.numeric ? "numeric" : null }, column.name));
+  const head = columns.map((column) => h("th", { scope: "col", class: classOf(column) }, column.name));
   const body = h("tbody", {}, rows.map((row) => line(columns, row)));
   const label = newId("table");
   return h("div", { class: "scroll", role: "region", tabindex: "0", "aria-labelledby": label },
     h("table", {}, h("caption", { id: label, class: "unseen" }, caption), h("thead", {}, h("tr", {}, head)), body, foot ? h("tfoot", {}, line(columns, foot)) : null));
 }
 
+const classOf = (column) => (column.numeric ? "numeric" : column.kind ?? null);
+
 function line(columns, row) {
   return h("tr", { "data-id": row.id }, columns.map((column) => {
     const content = column.cell(row);
-    const attributes = { class: column.numeric ? "numeric" : null };
+    const attributes = { class: classOf(column) };
     return column.head ? h("th", { ...attributes, scope: "row" }, content) : h("td", attributes, content);
   }));
 }

@@ -18,7 +18,7 @@ async def _create(visit: Visit, page: str, noun: str, fields: dict[str, str], op
     for label, value in fields.items():
         await dialog.get_by_label(label, exact=True).or_(dialog.get_by_label(f"{label} (required)")).fill(value)
     for label, text in options.items():
-        await dialog.get_by_label(label, exact=True).select_option(text)
+        await dialog.get_by_label(label, exact=True).or_(dialog.get_by_label(f"{label} (required)")).select_option(text)
     await dialog.get_by_role("button", name="Create").click()
 
 
@@ -98,7 +98,7 @@ async def test_markup_in_names_is_text_on_every_page(admin: Visit) -> None:
     await _create(admin, "roles", "role", {"Name": f"role {name}"}, {})
     await expect(admin.row(f"role {name}")).to_be_visible()
     person = {"Email": "trap@example.com", "Password": "correct horse battery", "Name": name}
-    await _create(admin, "users", "user", person, {"Organization": name})
+    await _create(admin, "users", "user", person, {"Role": "user", "Organization": name})
     await expect(admin.row("trap@example.com")).to_contain_text(name)
     await _create(admin, "all-keys", "key", {"Name": name}, {"User": "trap@example.com"})
     await expect(admin.page.get_by_role("dialog")).to_contain_text(name)

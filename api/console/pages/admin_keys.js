@@ -18,6 +18,6 @@ export const render = resourcePage({
   created: (made, values) => secretDialog({ title: `Key “${values.name}”`, text: "Give it to its user: it cannot be shown again.", secret: made.key }),
   columns: [...KEY_COLUMNS.slice(0, 2), { name: "User", cell: (row, { users }) => email(users, row.user) }, ...KEY_COLUMNS.slice(2)],
   fields: (_row, { users }) => [
-    { name: "user", label: "User", kind: "select", isNumber: true, options: users.map((user) => [user.id, user.email]) }, ...KEY_FIELDS,
+    { name: "user", label: "User", kind: "select", isNumber: true, required: true, options: [["", "Choose one"], ...users.map((user) => [user.id, user.email])] }, ...KEY_FIELDS,
   ],
 });

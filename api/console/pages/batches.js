@@ -42,7 +42,7 @@ function newBatch() {
   const fields = [
     { name: "file", label: "File (JSONL)", kind: "file", required: true, accept: ".jsonl,.ndjson,application/jsonl", hint: "A line: {\"custom_id\": \"a\", \"method\": \"POST\", \"url\": \"/v1/chat/completions\", \"body\": {…}}" },
     { name: "endpoint", label: "Endpoint", kind: "select", options: ENDPOINTS.map((one) => [one]), hint: "Chosen by the first line of the file." },
-    { name: "completion_window", label: "Window", value: "24h", required: true, hint: "Must have started by then; which windows there are is a setting, 24h always is one." },
+    { name: "completion_window", label: "Window", value: "24h", required: true, hint: "Ends then at the latest. 24h is always possible, others as the installation says." },
     { name: "start", label: "Start", kind: "select", options: [["asap", "As soon as possible"], ["low_carbon", "In the hours with the cleanest electricity"]] },
     { name: "metadata", label: "Metadata", kind: "json", rows: 2, placeholder: "{\"run\": \"nightly\"}" },
   ];

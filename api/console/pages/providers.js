@@ -36,7 +36,7 @@ export const render = resourcePage({
     { name: "Timeout", numeric: true, cell: (row) => `${row.timeout} s` },
   ],
   fields: (row, { routers }) => [
-    { name: "router", label: "Router", kind: "select", isNumber: true, value: row?.router_id, options: routers.map((one) => [one.id, one.name]) },
+    { name: "router", label: "Router", kind: "select", isNumber: true, required: true, value: row?.router_id, options: [["", "Choose one"], ...routers.map((one) => [one.id, one.name])] },
     row ? null : { name: "type", label: "Type", kind: "select", options: TYPES.map((one) => [one]) },
     { name: "url", label: "URL", value: row?.url, placeholder: "http://127.0.0.1:8000", hint: "Not for the simulator." },
     { name: "model_name", label: "Name of the model there", required: true, value: row?.model_name },

@@ -46,8 +46,9 @@ export const render = resourcePage({
   fields: (row, found) => [
     { name: "name", label: "Name", required: true, value: row?.name },
     { name: "permissions", label: "Permissions", kind: "checks", options: PERMISSIONS, value: row?.permissions },
-    { name: "limits", label: "Models and limits", kind: "textarea", rows: 7, value: row ? toText(row.limits, found) : [...found.ids.keys()].map((name) => `${name} rpm`).join("\n"),
-      hint: "One a line: model, rpm | rpd | tpm | tpd (requests or tokens per minute or day), figure. No figure is no limit; 0 forbids the model." },
+    { name: "limits", label: "Models and limits", kind: "textarea", rows: 7, value: row ? toText(row.limits, found) : "",
+      placeholder: `${[...found.ids.keys()][0] ?? "model"} rpm 60`,
+      hint: "One a line: model, rpm | rpd | tpm | tpd (requests or tokens per minute or day), figure. No figure is no limit; 0 forbids the model. " + `Models: ${[...found.ids.keys()].join(", ") || "none yet"}.` },
   ],
   toBody: (values, _row, found) => ({ ...values, limits: toLimits(values.limits ?? "", found) }),
   before: (row) => ({ ...row, limits: row.limits.map(({ router, type, value }) => ({ router, type, value })) }),

@@ -35,7 +35,7 @@ export const render = resourcePage({
     { name: "email", label: "Email", required: true, value: row?.email },
     { name: "name", label: "Name", value: row?.name },
     { name: "password", label: row ? "New password" : "Password", kind: "password", required: !row, minlength: 12, autocomplete: "new-password", hint: "At least 12 characters." },
-    { name: "role", label: "Role", kind: "select", isNumber: true, value: row?.role, options: roles.map((role) => [role.id, role.name]) },
+    { name: "role", label: "Role", kind: "select", isNumber: true, required: true, value: row?.role, options: [["", "Choose one"], ...roles.map((role) => [role.id, role.name])] },
     { name: "organization", label: "Organization", kind: "select", isNumber: true, value: row?.organization ?? "", options: [["", "None"], ...organizations.map((one) => [one.id, one.name])] },
     { name: "budget", label: "Budget", kind: "number", min: 0, value: row?.budget, hint: "Money; empty is unlimited." },
     { name: "carbon_budget", label: "Carbon budget", kind: "number", min: 0, value: row?.carbon_budget, hint: "g CO2e per month; empty is unlimited." },

@@ -102,7 +102,7 @@ function deliveries(id, query, signal, place) {
     { name: "Tries", numeric: true, cell: (one) => count(one.attempts.length) },
     { name: "Last answer", cell: (one) => answer(one.attempts.at(-1)) },
     { name: "Next try", cell: (one) => instant(one.next_attempt_at) },
-    { name: "Actions", cell: (one) => button("Redeliver", () => redeliver(one), { "aria-label": `Redeliver ${one.id}` }) },
+    { name: "Actions", kind: "doing", cell: (one) => button("Redeliver", () => redeliver(one), { "aria-label": `Redeliver ${one.id}` }) },
   ];
   const list = cursorList({
     path: path(id, "/deliveries"), query: Object.fromEntries(query), caption: "Deliveries", columns, signal,
