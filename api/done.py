@@ -1,6 +1,7 @@
 """Wait for the end of any job: workers publish the id of each job that is over, after its result is stored."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -19,9 +20,9 @@ _LISTEN_S: Final = 1.0
 class DoneWatch:
     """One subscription per process; it is there only while somebody waits."""
 
-    def __init__(self, redis: Redis, lane: str) -> None:
+    def __init__(self, redis: Redis, lanes: Sequence[str]) -> None:
         self._redis = redis
-        self._channel = done_channel(lane)
+        self._channels = [done_channel(lane) for lane in lanes]
         self._waiting: dict[str, set[asyncio.Future[None]]] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -59,7 +60,7 @@ class DoneWatch:
     async def _hear(self) -> None:
         subscription = self._redis.pubsub(ignore_subscribe_messages=True)
         try:
-            await subscription.subscribe(self._channel)
+            await subscription.subscribe(*self._channels)
             while self._waiting:
                 message = await subscription.get_message(timeout=_LISTEN_S)
                 if message is not None:

@@ -9,7 +9,7 @@ an id of its own, see `Call.upload_id`.  `Call.body`, which becomes the request 
 import hashlib
 import re
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 from aiohttp import BodyPartReader, web
@@ -17,6 +17,7 @@ from aiohttp.http_exceptions import BadHttpMessage
 from msgspec import json
 from msgspec.structs import fields, replace
 
+from api.bodies import in_time
 from api.call import Call
 from shared.errors import BadRequestError, BodyTooLargeError, StorageUnavailableError, UnprocessableEntityError
 from shared.files.errors import MAX_FILE_BYTES, FileTooLargeError
@@ -47,6 +48,7 @@ async def read_form(call: Call, kind: Any) -> Any:
 
     Raises:
         InvalidFormError: the body is no multipart form.
+        BodyTimeoutError: it does not come.
         FileTooLargeError: the file is over the limit.
         BodyTooLargeError: the other fields are.
         UnprocessableEntityError: it is another media type, or a file was expected, or only one.
@@ -56,9 +58,10 @@ async def read_form(call: Call, kind: Any) -> Any:
     """
     if call.request.content_type != FORM:
         raise UnprocessableEntityError(["body"], f"Expected {FORM}")
-    form = _Form(call, kind)
+    form, members = _Form(call, kind), fields(kind)
     try:
-        async for part in await call.request.multipart():
+        reader = await call.request.multipart()
+        while (part := await in_time(call.request, reader.next())) is not None:
             if not isinstance(part, BodyPartReader):
                 raise InvalidFormError
             await form.take(part)
@@ -66,7 +69,7 @@ async def read_form(call: Call, kind: Any) -> Any:
         raise InvalidFormError from error
     except FileStoreError as error:
         raise StorageUnavailableError from error
-    if "metadata" in kind.__struct_fields__:
+    if any(one.name == "metadata" and one.type is not str for one in members):
         _gather_metadata(form.members)
     call.body = json.encode(form.members | {name: replace(file, head=b"") for name, file in form.files.items()})
     call.received = call.body
@@ -92,7 +95,9 @@ class _Form:
         self.members: dict[str, Any] = {}
         self.files: dict[str, UploadedFile] = {}
         self._call = call
-        self._file_names = {field.name for field in fields(kind) if field.type is UploadedFile}
+        self._file_names = {one.name for one in fields(kind) if UploadedFile in (one.type, *get_args(one.type))}
+        self._list_names = {one.name for one in fields(kind) if one.default_factory is list}
+        """May be repeated."""
         self._is_upload = issubclass(kind, UploadForm)
         self._nameless = "" if self._is_upload else "file"
         self._max_bytes = kind.max_file_bytes if self._is_upload else MAX_FILE_BYTES
@@ -112,13 +117,13 @@ class _Form:
         text = b"".join([chunk async for chunk in self._counted(part)]).decode()
         if "\x00" in name or "\x00" in text:
             raise UnprocessableEntityError(["body", name.replace("\x00", "")], "NUL characters are not allowed")
-        if name.endswith("[]"):
+        if name.endswith("[]") or name in self._list_names:
             self.members.setdefault(name, []).append(text)
         else:
             self.members[name] = text
 
     async def _counted(self, part: BodyPartReader) -> AsyncIterator[bytes]:
-        while chunk := await part.read_chunk():
+        while chunk := await in_time(self._call.request, part.read_chunk()):
             self._text_bytes += len(chunk)
             if self._text_bytes > _MAX_TEXT_BYTES:
                 raise BodyTooLargeError(f"The fields of the form are larger than {_MAX_TEXT_BYTES} bytes.")
@@ -133,7 +138,7 @@ class _Form:
 
         async def counted() -> AsyncIterator[bytes]:
             nonlocal size, lines, head
-            while chunk := await part.read_chunk(_CHUNK_BYTES):
+            while chunk := await in_time(self._call.request, part.read_chunk(_CHUNK_BYTES)):
                 size += len(chunk)
                 lines += chunk.count(b"\n")
                 if size > self._max_bytes:

@@ -65,4 +65,4 @@ def has_left(call: Call) -> bool:
 
 def _note(call: Call, endpoint: str) -> str:
     caller = f"{call.caller.user_id}\n{call.caller.key_id}\n{endpoint}\n".encode()
-    return f"sluice:unanswered:{hashlib.sha256(caller + call.body).hexdigest()}"
+    return f"sluice:unanswered:{hashlib.sha256(caller + call.received).hexdigest()}"

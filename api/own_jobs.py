@@ -8,6 +8,7 @@ from redis.exceptions import RedisError
 
 from api.call import Call
 from api.render import error_of, gone, polling_headers
+from api.state import queue_of
 from api.waiting_jobs import CANCELLED_ERROR, end_waiting
 from shared.clock import now_ms
 from shared.errors import JobNotFinishedError, NotFoundError, ReplayedError, StorageUnavailableError
@@ -83,7 +84,8 @@ async def cancel(call: Call, row: JobRow) -> JobRow:
     except CommitError as error:
         raise StorageUnavailableError from error
     try:
-        await (call.state.queue.abort(row.id) if row.status == QUEUED else call.state.queue.signal(row.id))
+        queue = queue_of(call.state, row.kind)
+        await (queue.abort(row.id) if row.status == QUEUED else queue.signal(row.id))
     except (RedisError, OSError) as error:
         log.warning("cancel_told_later", error=repr(error), job_id=public_id(row.id))  # by the reconciler
     return await _read(call, row.id)

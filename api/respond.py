@@ -17,6 +17,8 @@ from api.stream_forms import StreamForm, chunk_form
 from api.submission import Submission
 from api.submit import INFERENCE_ERRORS, Submitted, submit
 from shared.audio.voices import VoiceNotFoundError
+from shared.chat.checks import ToolsNotSupportedError, UnsupportedParameterError
+from shared.collections.errors import SEARCH_ERRORS
 from shared.errors import ContextLengthError, GoneError, StorageUnavailableError
 from shared.files.errors import FileTooLargeError, UnsupportedFileTypeError
 from shared.jobs.statements import NewJob
@@ -27,8 +29,9 @@ from shared.ssrf import UrlNotAllowedError
 ERRORS: Final = (*INFERENCE_ERRORS, *IDEMPOTENCY_ERRORS, GoneError)
 """Of every route that makes a job."""
 ANY_ROUTE: Final = (
-    *ERRORS, ContextLengthError, FileTooLargeError, UnsupportedFileTypeError, UrlNotAllowedError, VoiceNotFoundError,
-    *CREATE_ERRORS,
+    *ERRORS, UnsupportedParameterError, ToolsNotSupportedError,
+    ContextLengthError, FileTooLargeError, UnsupportedFileTypeError, UrlNotAllowedError, VoiceNotFoundError,
+    *CREATE_ERRORS, *SEARCH_ERRORS,
 )  # fmt: skip
 """Of a job of whichever route."""
 _DUPLICATE: Final = (sqlite3.IntegrityError, asyncpg.UniqueViolationError)
@@ -61,6 +64,8 @@ async def submit_once(call: Call, submission: Submission, prefer: Prefer) -> Sub
         return earlier
     if key is None and prefer.waits and (row := await find_unanswered(call, submission.endpoint)) is not None:
         return Earlier(row, WAIT, is_keyless=True)
+    if submission.search is not None:
+        submission = await submission.search(call)
     try:
         return await submit(call, submission, prefer, key)
     except _DUPLICATE as error:  # of the key: a request of the same moment was first

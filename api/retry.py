@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from msgspec import Raw, json
+from msgspec.structs import replace
 
 from api.answer import answer
 from api.call import Call
@@ -19,9 +20,12 @@ from shared.jobs.queries import get_request
 from shared.jobs.schemas import (
     AUDIO_TRANSCRIPTION,
     CANCELLED,
+    CHAT_COMPLETION,
+    EMBEDDING,
     EXPIRED,
     FAILED,
     OCR,
+    RERANK,
     CreateJobRequest,
     public_id,
 )
@@ -29,7 +33,12 @@ from shared.jobs.tables import JobRow
 from shared.ocr.documents import STORED, with_url
 from shared.ocr.schemas import OcrRequest
 
+_RAG: Final = frozenset({"/v1/chat/completions/RAG", "/v1/chat/completions/rag"})
 _RETRYABLE: Final = frozenset({FAILED, CANCELLED, EXPIRED})
+_ROUTES: Final = {
+    CHAT_COMPLETION: "/v1/chat/completions", EMBEDDING: "/v1/embeddings", RERANK: "/v1/rerank", OCR: "/v1/ocr",
+}  # fmt: skip
+"""Kind → route that takes the requests of its jobs, also of those that another route made: searches, RAG chats."""
 
 
 class JobNotRetryableError(ConflictError):
@@ -37,8 +46,8 @@ class JobNotRetryableError(ConflictError):
 
     code = "job_not_retryable"
 
-    def __init__(self, status: str) -> None:
-        super().__init__(f"The job is {status}.", headers={"x-should-retry": "false"})
+    def __init__(self, message: str) -> None:
+        super().__init__(message, headers={"x-should-retry": "false"})
 
 
 async def retry(call: Call, row: JobRow) -> Reply[Any]:
@@ -49,18 +58,28 @@ async def retry(call: Call, row: JobRow) -> Reply[Any]:
     if row.retried_by is not None:
         return await _earlier(call, row)
     if row.status not in _RETRYABLE:
-        raise JobNotRetryableError(row.status)
-    endpoint = call.request.app[REQUESTS][row.endpoint]
-    call.options = _options(row)
+        raise JobNotRetryableError(f"The job is {row.status}.")
+    endpoint = _find_endpoint(call, row)
+    if endpoint is None:  # what it was to fill is gone
+        raise JobNotRetryableError("Ingestions are sent again on their own route.")
+    call.options, call.dialect = _options(row), row.dialect
     request = await _read(call, row, endpoint)
     if endpoint.prepare is None:
         raise TypeError(f"{endpoint.path} makes no jobs")
     submission = await endpoint.prepare(call, request)
     try:
+        submission = replace(submission, endpoint=row.endpoint)
         submitted = await submit(call, submission, Prefer(respond_async=True, is_strict=row.strict), None, retry_of=row)
     except StaleError:  # another request was first
         return await _earlier(call, await find_own_job(call, public_id(row.id)))
     return await answer(call, submitted)
+
+
+def _find_endpoint(call: Call, row: JobRow) -> Endpoint | None:
+    """Return the route that takes the stored request; None if there is none."""
+    requests = call.request.app[REQUESTS]
+    is_own = row.endpoint in requests and row.endpoint not in _RAG
+    return requests.get(row.endpoint if is_own else _ROUTES.get(row.kind, ""))
 
 
 async def _earlier(call: Call, row: JobRow) -> Reply[Any]:

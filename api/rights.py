@@ -23,6 +23,8 @@ _PATHS: Final = (
     ("/v1/documents", "collections"),
     ("/v1/chunks", "collections"),
     ("/v1/search", "collections"),
+    ("/v1/vector_store", "collections"),
+    ("/v1/parse-beta", "collections"),
 )
 _WHOLE: Final = "whole"
 """Asked for by what would let a key give itself more than it has; no key has it as a scope."""
@@ -32,7 +34,9 @@ def scope_of(method: str, path: str, *, is_inference: bool) -> str | None:
     """Return the scope that a key with scopes needs for an operation; None if any key will do."""
     if is_inference:
         return "inference"
-    if path.startswith("/v1/me/") and method != "GET":
+    if path.startswith("/v2/inference/{subscription_id}/conversations"):
+        return "inference"
+    if path.startswith("/v2/inference") or (path.startswith("/v1/me/") and method != "GET"):
         return _WHOLE
     return next((scope for prefix, scope in _PATHS if path.startswith(prefix)), None)
 

@@ -7,6 +7,7 @@ from msgspec import Struct
 from redis.asyncio import Redis
 
 from api.admissions import Admissions
+from api.cluster_watch import ClusterWatch
 from api.done import DoneWatch
 from api.keys import KeyRing
 from api.last_used import LastUsed
@@ -21,9 +22,12 @@ from shared.directory import Directory
 from shared.files.store import FileStore
 from shared.group_commit.writer import GroupCommit
 from shared.metrics import Metrics
+from shared.parsing.pool import ParserPool
 from shared.queue.job_queue import JobQueue
+from shared.queue.lanes import PLATFORM, lane_of
 from shared.replies.inbox import Inbox
 from shared.replies.reader import ReplyReader
+from shared.retrieval.index import Index
 from shared.secrets import SecretBox
 from shared.settings import Settings
 
@@ -40,8 +44,9 @@ class State(Struct, frozen=True, kw_only=True):
     writer: GroupCommit
     redis: Redis
     queue: JobQueue
+    """Of the inference lane."""
     platform: JobQueue
-    """The lane of webhooks."""
+    """Of the platform lane."""
     load: QueueLoad
     admissions: Admissions
     withdrawals: Withdrawals
@@ -53,16 +58,26 @@ class State(Struct, frozen=True, kw_only=True):
     done: DoneWatch
     has_new_batch: Event
     """Set by whoever stored one."""
+    leaving: Event
+    """Set once the process is about to end: proxies shall turn to others."""
+    cluster: ClusterWatch
     directory: Directory
     keys: KeyRing
     last_used: LastUsed
     passwords: Passwords
     box: SecretBox
     metrics: Metrics
+    index: Index
+    parsers: ParserPool
     http: ClientSession
     """For questions to providers; jobs have workers."""
     webhooks: ClientSession
     """Sends samples to webhook endpoints."""
+
+
+def queue_of(state: State, kind: str) -> JobQueue:
+    """Return the lane of a kind of jobs."""
+    return state.platform if lane_of(kind) == PLATFORM else state.queue
 
 
 STATE: web.AppKey[State] = web.AppKey("state", State)

@@ -14,6 +14,7 @@ from api.idempotency import bind
 from api.limits import REFUSALS, admit, admit_unseen
 from api.notice import Notice
 from api.prefer import Prefer
+from api.state import queue_of
 from api.submission import Submission, new_job, origin_of
 from shared import fault_points
 from shared.admission.records import Admission
@@ -79,7 +80,7 @@ async def submit(
     waits = prefer.waits and not (submission.stream and prefer.respond_async)  # the events of a stream are read later
     if state.load.is_full or (waits and state.inbox.waiting >= state.settings.max_waiting):
         raise OverloadedError
-    job_id = call.file_id or new_ulid()
+    job_id = call.file_id or call.job_id or new_ulid()
     admission = await _admit(call, submission, job_id, waits=waits)
     job = _new_job(call, submission, prefer, job_id, admission, has_key=key is not None)
     job.notify = None if call.notice is None else call.notice.notify
@@ -106,7 +107,7 @@ async def submit(
     call.headers["x-job-id"] = public_id(job.id)
     call.headers["Vary"] = "Prefer"
     fault_points.reach(state.settings, "after_accept")
-    state.queue.put(queue_entry(message_of(job, job.request), job))
+    queue_of(state, job.kind).put(queue_entry(message_of(job, job.request), job))
     if waits and job.band == BAND_NUMBERS[INTERACTIVE] and submission.router.capacity is not None:
         state.patience.add(job.id)
     return Submitted(job=job, prefer=prefer, waiter=waiter)

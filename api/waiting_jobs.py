@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import col, select
 
-from api.state import State
+from api.state import State, queue_of
 from shared.admission.records import decode_admission
 from shared.clock import now_ms
 from shared.errors import StoredError
@@ -81,6 +81,6 @@ async def give_up(state: State, job_ids: list[str]) -> None:
         for row in rows:
             with suppress(StaleError):  # it has begun
                 await end_waiting(state, row, _BUSY_ERROR)
-                await state.queue.abort(row.id)
+                await queue_of(state, row.kind).abort(row.id)
     except (CommitError, SQLAlchemyError, RedisError, OSError) as error:
         log.warning("callers_wait_on", error=repr(error), count=len(job_ids), first=public_id(job_ids[0]))

@@ -5,7 +5,7 @@ from typing import Final
 from msgspec import Struct
 from redis.exceptions import RedisError
 
-from api.state import State
+from api.state import State, queue_of
 from shared.clock import now_ms
 from shared.jobs.schemas import QUEUED
 from shared.jobs.tables import JobRow
@@ -30,7 +30,7 @@ async def waiting_of(state: State, row: JobRow) -> Waiting:
     if due_ms > now_ms():
         return Waiting(None, -(-due_ms // 1000))
     try:
-        position = await state.queue.position(row.id, row.band)
+        position = await queue_of(state, row.kind).position(row.id, row.band)
         per_minute = sum((await read_pace(state.redis)).values())
     except (RedisError, OSError):
         return NOT_WAITING

@@ -5,6 +5,10 @@ from sqlmodel import SQLModel
 from shared.admission.tables import CarbonAccountRow
 from shared.audit.tables import AuditEventRow
 from shared.batches.tables import BatchRow
+from shared.chunks.tables import ChunkRow, VocabularyRow
+from shared.collections.tables import CollectionRow
+from shared.conversations.tables import ConversationMessageRow, ConversationRow
+from shared.documents.tables import DocumentRow, ItemRow
 from shared.files.tables import FileRow
 from shared.idempotency.tables import IdempotencyKeyRow
 from shared.jobs.tables import JobEventRow, JobResultRow, JobRow
@@ -23,5 +27,7 @@ TABLES: tuple[type[SQLModel], ...] = (
     RevisionRow, OrganizationRow, RoleRow, UserRow, KeyRow, RouterRow, RouterNameRow, ProviderRow, LimitRow,
     JobRow, JobResultRow, JobEventRow, RequestLogRow, UsageRecordRow, ChargeRow, AuditEventRow, CarbonAccountRow,
     IdempotencyKeyRow, FileRow, BatchRow, WebhookEndpointRow, WebhookDeliveryRow, WebhookAttemptRow,
+    CollectionRow, DocumentRow, ItemRow, ChunkRow, VocabularyRow,
+    ConversationRow, ConversationMessageRow,
 )  # fmt: skip
 METADATA = SQLModel.metadata

@@ -14,6 +14,7 @@ from redis import Redis
 from shared.settings import Settings
 from tests.databases import new_postgres_database, prepared_postgres, wait_for_no_disk
 from tests.installation import ADMIN_KEY, Installation, open_installation
+from tests.libraries import EMBEDDER, Library, open_library
 from tests.providers import ScriptedProvider, serve_provider
 from tests.receivers import Receiver, serve_receiver
 from tests.servers import RedisServer
@@ -158,6 +159,14 @@ async def both(tmp_path: Path, redis_server: RedisServer, prepared_url: str) -> 
     settings = make_settings(tmp_path, redis_server, database_url=prepared_url)
     async with open_installation(settings) as installation:
         yield installation
+
+
+@pytest_asyncio.fixture
+async def library(tmp_path: Path, redis_server: RedisServer, prepared_url: str) -> AsyncIterator[Library]:
+    """A user with collections in a running installation, on each database in turn."""
+    settings = make_settings(tmp_path, redis_server, database_url=prepared_url, vector_store_model=EMBEDDER)
+    async with open_library(settings) as opened:
+        yield opened
 
 
 @pytest_asyncio.fixture

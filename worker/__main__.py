@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -22,16 +23,16 @@ from shared.database import Database
 from shared.directory import Directory
 from shared.files.store import UPLOADS, open_file_store
 from shared.group_commit import open_writer
-from shared.installation import encryption_secret
+from shared.installation import secret_box
 from shared.log import configure_logging
 from shared.metrics import Metrics
+from shared.parsing.pool import open_parsers
 from shared.process import tune_collector
 from shared.queue.connections import open_pool
 from shared.queue.job_queue import JobQueue
 from shared.queue.lanes import INFERENCE, PLATFORM, open_lane
 from shared.queue.pace import Pace
 from shared.replies.writer import ReplyWriter
-from shared.secrets import SecretBox
 from shared.settings import Settings, SettingsError, load_settings
 from shared.webhooks.queue import MOST_IN_FLIGHT
 from shared.webhooks.sending import open_webhook_session
@@ -39,6 +40,7 @@ from worker.batches.advance import advance_batches
 from worker.context import Runtime
 from worker.engine import LeasedWorker
 from worker.job_worker import JobWorker
+from worker.knowledge_sweep import tend_documents
 from worker.leases import new_token
 from worker.providers import build_adapters
 from worker.reconciler import Reconciler, reconcile
@@ -47,10 +49,12 @@ from worker.routing.choice import Routing
 from worker.routing.health import Health
 from worker.routing.slots import Slots
 from worker.runner import run_job
+from worker.web_search import SearXNG
 from worker.webhooks.deliver import deliver_webhook
 
 log = structlog.get_logger()
 _PLATFORM_SLOTS = 128
+_ALIVE_S = 2.0
 
 
 @asynccontextmanager
@@ -61,7 +65,7 @@ async def open_runtime(settings: Settings, redis: Any, name: str) -> AsyncIterat
         database, writer = Database(url), open_writer(url)
         stack.push_async_callback(database.close)
         stack.push_async_callback(writer.close)
-        box = SecretBox(encryption_secret(settings))
+        box = secret_box(settings)
         directory = Directory(database, box)
         await directory.start()
         stack.push_async_callback(directory.close)
@@ -78,12 +82,15 @@ async def open_runtime(settings: Settings, redis: Any, name: str) -> AsyncIterat
         for part in (routing, pace, metrics):
             part.start()
             stack.push_async_callback(part.close)
+        parsers = open_parsers(settings)
+        stack.push_async_callback(parsers.close)
         yield Runtime(
             name=name, settings=settings, database=database, files=open_file_store(settings),
             uploads=open_file_store(settings, UPLOADS), writer=writer, replies=replies, redis=redis,
             platform=platform, webhooks=webhooks, box=box,
             gate=Gate(redis, settings.rate_limiting_strategy), directory=directory, routing=routing,
-            adapters=build_adapters(http), pace=pace, metrics=metrics,
+            adapters=build_adapters(http), pace=pace, metrics=metrics, parsers=parsers,
+            web_search=None if settings.searxng_url is None else SearXNG(http, settings.searxng_url),
         )  # fmt: skip
 
 
@@ -94,11 +101,12 @@ def build_workers(settings: Settings, runtime: Runtime, redis: Any, token: str) 
         "keep_result": 0,
     }  # fmt: skip
     inference, platform = (open_lane(open_pool(settings.effective_redis_url()), lane) for lane in (INFERENCE, PLATFORM))
-    reconciler = Reconciler(runtime=runtime, redis=redis, queue=JobQueue(redis))
+    reconciler = Reconciler(runtime=runtime, redis=redis, queue=JobQueue(redis), platform=JobQueue(platform))
     return [
         JobWorker(run_job, redis_pool=inference, max_jobs=settings.worker_slots, ctx={"runtime": runtime}, **options),
-        LeasedWorker(
-            [deliver_webhook],
+        JobWorker(
+            run_job,
+            others=[deliver_webhook],
             redis_pool=platform,
             max_jobs=_PLATFORM_SLOTS,
             cap=MOST_IN_FLIGHT,
@@ -106,11 +114,19 @@ def build_workers(settings: Settings, runtime: Runtime, redis: Any, token: str) 
             cron_jobs=[
                 cron(reconcile, second=set(range(60)), timeout=120, max_tries=1),
                 cron(advance_batches, second=set(range(60)), timeout=1800, max_tries=1),
+                cron(tend_documents, second={5, 25, 45}, timeout=600, max_tries=1),
                 cron(retain, minute=set(range(0, 60, 10)), second={30}, timeout=600, max_tries=1),
             ],
             **options,
         ),
     ]
+
+
+async def show_life(path: str | None) -> None:
+    """Touch the file for as long as the event loop turns."""
+    while path is not None:
+        await asyncio.to_thread(Path(path).touch)
+        await asyncio.sleep(_ALIVE_S)
 
 
 async def serve(settings: Settings, token: str) -> None:
@@ -127,6 +143,7 @@ async def serve(settings: Settings, token: str) -> None:
         for worker, main in zip(workers, mains, strict=True):
             worker.main_task = main
         stop = loop.create_task(stopping.wait())
+        life = loop.create_task(show_life(settings.alive_file))
         tune_collector()
         log.info("worker_ready", token=token)
         await asyncio.wait({stop, *mains}, return_when=asyncio.FIRST_COMPLETED)
@@ -135,6 +152,7 @@ async def serve(settings: Settings, token: str) -> None:
         for main in mains:
             with suppress(asyncio.CancelledError):
                 await main
+        life.cancel()
     await pool.disconnect()
 
 

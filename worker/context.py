@@ -10,9 +10,11 @@ from shared.admission.gate import Gate
 from shared.database import Database
 from shared.directory import Directory, Provider, Router
 from shared.files.store import FileStore
+from shared.group_commit.units import Unit
 from shared.group_commit.writer import GroupCommit
 from shared.jobs.messages import JobMessage
 from shared.metrics import Metrics
+from shared.parsing.pool import ParserPool
 from shared.queue.job_queue import JobQueue
 from shared.queue.pace import Pace
 from shared.replies.writer import Reply, ReplyWriter
@@ -22,6 +24,7 @@ from shared.usage.schemas import Usage
 from worker.providers.base import Adapter
 from worker.response_cache import CacheLook
 from worker.routing.choice import Routing
+from worker.web_search import WebSearch
 
 
 class Runtime(Struct, frozen=True, kw_only=True):
@@ -49,6 +52,9 @@ class Runtime(Struct, frozen=True, kw_only=True):
     adapters: dict[str, Adapter]
     pace: Pace
     metrics: Metrics
+    parsers: ParserPool
+    web_search: WebSearch | None
+    """None: the web is not searched."""
 
 
 class TokenCount(Struct, kw_only=True):
@@ -78,6 +84,8 @@ class Produced(Struct, kw_only=True):
     """Of the body."""
     incomplete_reason: str | None = None
     """Why the answer was cut, of a kind that calls it incomplete then."""
+    statements: Unit = ()
+    """Written in the transaction that ends the job."""
 
 
 class JobContext(Struct, kw_only=True):

@@ -1,11 +1,11 @@
-"""The worker of the inference lane: runs `run_job` without what arq does around a job function.
+"""The worker of a lane: runs `run_job` without what arq does around a job function, and other functions as arq does.
 
 The database counts attempts and keeps results, the message came with the claim, and the kind has its own time limit;
 what is left of arq's `run_job` is to start, to tell why a run was cancelled, and to report the outcome to the queue.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 import structlog
@@ -13,22 +13,22 @@ from arq import Retry
 from typing_extensions import override
 
 from shared.jobs.messages import JobMessage
-from shared.queue.lanes import decode_message
+from shared.queue.lanes import RUN_JOB, decode_message, function_of
 from worker.engine import LeasedWorker
 from worker.runner import CancelReason
 
 log = structlog.get_logger()
 _CRASH_PAUSE_MS: Final = 1000
-
 JobFunction = Callable[[dict[str, Any], JobMessage | None], Awaitable[None]]
 
 
 class JobWorker(LeasedWorker):
-    """Runs the jobs of one lane with one function."""
+    """Runs the jobs of one lane with one function, beside cron jobs and `others`: functions as arq has them."""
 
-    def __init__(self, function: JobFunction, **options: Any) -> None:
-        super().__init__([function], **options)
+    def __init__(self, function: JobFunction, *, others: Sequence[Any] = (), **options: Any) -> None:
+        super().__init__([function, *others], **options)
         self._function = function
+        self._has_others = len(self.functions) > 1
 
     @override
     async def run_job(self, job_id: str, score: int) -> None:
@@ -36,6 +36,9 @@ class JobWorker(LeasedWorker):
         structlog.contextvars.clear_contextvars()
         claim, task = self._leases.claim_of(job_id), asyncio.current_task()
         if claim is None or task is None:
+            return
+        if self._has_others and claim.payload and function_of(claim.payload) != RUN_JOB:
+            await super().run_job(job_id, score)
             return
         self.job_tasks[job_id] = task
         defer_ms: int | None = None

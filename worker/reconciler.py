@@ -25,6 +25,7 @@ from shared.jobs.schemas import CANCELLED, EXPIRED, IN_PROGRESS
 from shared.jobs.statements import request_cancel
 from shared.jobs.tables import JobRow
 from shared.queue.job_queue import JobQueue
+from shared.queue.lanes import PLATFORM, lane_of
 from shared.readers import take_unread
 from shared.tasks import end_tasks
 from worker.context import Runtime
@@ -45,7 +46,7 @@ _PAGE: Final = 500
 
 # looked at every second, hence as plain SQL: an ORM statement takes longer to build than to run
 _UNFINISHED: Final = text("""
-SELECT id FROM jobs WHERE status IN ('queued', 'in_progress') AND finished_ms IS NULL AND NOT held
+SELECT id, kind FROM jobs WHERE status IN ('queued', 'in_progress') AND finished_ms IS NULL AND NOT held
     AND created_ms >= :since AND created_ms <= :until AND id > :after
 ORDER BY id LIMIT :page
 """)
@@ -62,6 +63,12 @@ class Reconciler(Struct, kw_only=True):
     runtime: Runtime
     redis: Redis
     queue: JobQueue
+    """Of the inference lane."""
+    platform: JobQueue
+
+    def queue_of(self, kind: str) -> JobQueue:
+        """Return the lane of a kind of jobs."""
+        return self.platform if lane_of(kind) == PLATFORM else self.queue
 
 
 class _Progress(Struct):
@@ -142,23 +149,25 @@ async def _restore(reconciler: Reconciler, since_ms: int, until_ms: int) -> None
     while True:
         span = {"since": since_ms, "until": until_ms, "after": after, "page": _PAGE}
         async with reconciler.runtime.database.engine.connect() as connection:
-            ids = list((await connection.execute(_UNFINISHED, span)).scalars())
-        if not ids:
+            found = (await connection.execute(_UNFINISHED, span)).all()
+        if not found:
             break
-        after = ids[-1]
-        if missing := await reconciler.queue.missing(ids):
-            restored += await _enqueue(reconciler, missing)
-        if len(ids) < _PAGE:
+        after = found[-1][0]
+        for queue in (reconciler.queue, reconciler.platform):
+            ids = [job_id for job_id, kind in found if reconciler.queue_of(kind) is queue]
+            if ids and (missing := await queue.missing(ids)):
+                restored += await _enqueue(reconciler, queue, missing)
+        if len(found) < _PAGE:
             break
     if restored:
         log.warning("jobs_restored", count=restored)
 
 
-async def _enqueue(reconciler: Reconciler, job_ids: Sequence[str]) -> int:
+async def _enqueue(reconciler: Reconciler, queue: JobQueue, job_ids: Sequence[str]) -> int:
     async with reconciler.runtime.database.read() as session:
         statement = select(JobRow).where(col(JobRow.id).in_(job_ids), col(JobRow.finished_ms).is_(None)).options(*LIGHT)
         rows = (await session.exec(statement)).all()
-    await reconciler.queue.ensure([queue_entry(message_of(row), row) for row in rows])
+    await queue.ensure([queue_entry(message_of(row), row) for row in rows])
     return len(rows)
 
 
@@ -182,12 +191,12 @@ async def _repeat_cancels(reconciler: Reconciler) -> None:
     for row in rows:
         is_cancelled = row.cancel_requested_ms is not None
         if row.status == IN_PROGRESS:
-            await reconciler.queue.signal(row.id)
+            await reconciler.queue_of(row.kind).signal(row.id)
         elif row.inbox is None and row.attempt == 0:
             unheard[is_cancelled].append(row)
         else:
-            await reconciler.queue.abort(row.id)
+            await reconciler.queue_of(row.kind).abort(row.id)
             status, error = (CANCELLED, job_cancelled()) if is_cancelled else (EXPIRED, job_expired())
             await end_without_attempt(reconciler.runtime, message_of(row), status, error)
-    await end_waiting(reconciler.runtime, reconciler.queue, unheard[True], CANCELLED, job_cancelled())
-    await end_waiting(reconciler.runtime, reconciler.queue, unheard[False], EXPIRED, job_expired())
+    await end_waiting(reconciler.runtime, reconciler.queue_of, unheard[True], CANCELLED, job_cancelled())
+    await end_waiting(reconciler.runtime, reconciler.queue_of, unheard[False], EXPIRED, job_expired())

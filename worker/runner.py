@@ -247,7 +247,7 @@ async def _end_completed(ctx: JobContext, produced: Produced) -> float | None:
     end = JobEnd(
         status=COMPLETED if produced.incomplete_reason is None else INCOMPLETE, usage=usage, charge_micros=charge,
         content_type=produced.content_type, body=body, frames=_frames(ctx),
-        incomplete_reason=produced.incomplete_reason, dropped=ctx.dropped,
+        incomplete_reason=produced.incomplete_reason, dropped=ctx.dropped, statements=produced.statements,
     )  # fmt: skip
     if not is_hit:
         await ctx.runtime.routing.succeeded(ctx.provider, _sample(attempt))

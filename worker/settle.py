@@ -23,6 +23,7 @@ from shared.admission.statements import emit, spend
 from shared.carbon.method import METHOD
 from shared.carbon.zones import FACTORS_VERSION
 from shared.clock import now_ms
+from shared.documents.statements import fail_document
 from shared.errors import StoredError
 from shared.group_commit.units import (
     Result,
@@ -35,6 +36,7 @@ from shared.group_commit.units import (
 from shared.group_commit.writer import GroupCommit
 from shared.ids import new_ulid
 from shared.jobs.messages import JobMessage
+from shared.jobs.schemas import INGESTION
 from shared.jobs.statements import (
     FinishedJob,
     NewJobEvent,
@@ -90,6 +92,8 @@ class JobEnd(Struct, kw_only=True):
     incomplete_reason: str | None = None
     dropped: Sequence[str] = ()
     """Parameters that the provider did not get."""
+    statements: Unit = ()
+    """What else is written with it."""
 
 
 def job_end_unit(
@@ -117,6 +121,7 @@ def job_end_unit(
                 NewResult(job_id=message.job_id, content_type=end.content_type, body=end.body, frames=end.frames)
             )
         )
+    statements += _kind_statements(message, end)
     if attempt is not None:
         statements += _attempt_statements(message, attempt, now)
     statements += [
@@ -141,6 +146,13 @@ def job_end_unit(
         *_account_statements(message, end, attempt),
     ]
     return tuple(statements)
+
+
+def _kind_statements(message: JobMessage, end: JobEnd) -> Unit:
+    """Return what a job of this kind changes beside itself."""
+    if message.kind == INGESTION and end.error is not None:
+        return (fail_document(message.job_id, end.error.message),)
+    return end.statements
 
 
 def retry_unit(

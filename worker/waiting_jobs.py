@@ -1,7 +1,7 @@
 """End many jobs that have not begun, without looking at each of them alone."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from shared.errors import StoredError
 from shared.jobs.messages import message_of
@@ -13,11 +13,11 @@ from worker.settle import JobEnd, finish
 
 
 async def end_waiting(
-    runtime: Runtime, queue: JobQueue, rows: Sequence[JobRow], status: str, error: StoredError
+    runtime: Runtime, queue_of: Callable[[str], JobQueue], rows: Sequence[JobRow], status: str, error: StoredError
 ) -> None:
     """End queued jobs nobody waits for; one that has begun meanwhile is left alone.  They share commits."""
     await asyncio.gather(*(_end(runtime, row, status, error) for row in rows))
-    await asyncio.gather(*(queue.abort(row.id) for row in rows if not row.held))
+    await asyncio.gather(*(queue_of(row.kind).abort(row.id) for row in rows if not row.held))
 
 
 async def _end(runtime: Runtime, row: JobRow, status: str, error: StoredError) -> None:

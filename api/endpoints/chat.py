@@ -4,15 +4,16 @@ from collections.abc import Sequence
 from typing import Any, Final, Literal, cast
 
 from msgspec import UNSET, Raw, Struct, json
+from msgspec.structs import replace
 
 from api.call import Call, Draft
+from api.chat_search import find_search, search_for_chat
+from api.chats import CHAT_ERRORS, chat_submission
 from api.http import EventStream, Reply, Routes
-from api.limits import Estimate
 from api.own_jobs import find_own_job, read_result, remove, wait_until_over
 from api.render import metadata_of
 from api.respond import ERRORS, respond_or_stream
-from api.submission import Submission, find_router
-from shared.chat.estimates import estimate_prompt
+from api.submission import Submission
 from shared.chat.schemas import (
     ChatCompletion,
     ChatCompletionChunk,
@@ -27,6 +28,7 @@ from shared.chat.schemas import (
     StoredMessagePage,
     UpdateChatCompletionRequest,
 )
+from shared.collections.errors import SEARCH_ERRORS
 from shared.errors import (
     CompletionNotFoundError,
     GoneError,
@@ -38,9 +40,8 @@ from shared.errors import (
 from shared.ids import JOB_PREFIXES, parse_id
 from shared.jobs.queries import get_request, update_job
 from shared.jobs.queries import list_chat_completions as query_completions
-from shared.jobs.schemas import CHAT_COMPLETION, TERMINAL, WITH_RESULT, Job, WaitQuery, alias_of
+from shared.jobs.schemas import CHAT_ATTRIBUTES, CHAT_COMPLETION, TERMINAL, WITH_RESULT, Job, WaitQuery, alias_of
 from shared.jobs.tables import JobRow
-from shared.models.schemas import CHAT_TYPES
 
 routes = Routes("Chat")
 PATH = "/v1/chat/completions"
@@ -48,23 +49,19 @@ PATH = "/v1/chat/completions"
 
 async def prepare_chat(draft: Draft, body: ChatCompletionRequest) -> Submission:
     """Return what this request asks for."""
-    body.check()
-    router = await find_router(draft, body.model, CHAT_TYPES)
-    return Submission(
-        kind=CHAT_COMPLETION,
-        endpoint=PATH,
-        router=router,
-        model=body.model,
-        stream=bool(body.stream),
-        store=body.store,
-        metadata=body.metadata,
-        end_user=body.user,
-        estimate=_estimate(body),
-        is_flex=body.service_tier == "flex",
-    )
+    args = find_search(body)
+    submission = await chat_submission(draft, body, PATH)
+    if args is None:
+        return submission
+
+    async def search(call: Call) -> Submission:
+        await search_for_chat(call, body, args)
+        return await chat_submission(call, json.decode(call.body, type=ChatCompletionRequest, strict=False), PATH)
+
+    return replace(submission, search=search)
 
 
-@routes.post(PATH, raises=ERRORS, accepted=Job, prepare=prepare_chat)
+@routes.post(PATH, raises=(*ERRORS, *CHAT_ERRORS, *SEARCH_ERRORS), accepted=Job, prepare=prepare_chat)
 async def create_chat_completion(
     call: Call, body: ChatCompletionRequest
 ) -> Reply[ChatCompletion] | EventStream[ChatCompletionChunk]:
@@ -72,15 +69,9 @@ async def create_chat_completion(
 
     With `stream: true` the answer is a stream of chunks that ends with `data: [DONE]`; the id of each event is a cursor
     of `/v1/jobs/{job_id}/events`, where a broken stream can be resumed.  With `Prefer: respond-async` the answer is 202
-    and a job.
+    and a job.  With a search tool, what is found in collections is given to the model, and named in `search_results`.
     """
     return await respond_or_stream(call, await prepare_chat(call, body))
-
-
-def _estimate(body: ChatCompletionRequest) -> Estimate:
-    answers = body.n or 1
-    output_tokens = (body.max_completion_tokens or body.max_tokens or 0) * answers
-    return Estimate(prompt_tokens=estimate_prompt(body), output_tokens=output_tokens, answers=answers)
 
 
 @routes.get(PATH, raises=(InvalidCursorError,))
@@ -109,7 +100,7 @@ async def get_chat_completion(call: Call, completion_id: str, query: WaitQuery) 
 
 async def _find(call: Call, completion_id: str) -> JobRow:
     row = await find_own_job(call, completion_id, CompletionNotFoundError(completion_id))
-    if row.kind != CHAT_COMPLETION:
+    if row.kind not in (CHAT_COMPLETION, CHAT_ATTRIBUTES):
         raise CompletionNotFoundError(completion_id)
     return row
 
@@ -249,8 +240,8 @@ async def list_chat_completion_messages(call: Call, completion_id: str, query: L
 
 
 def _message(message_id: str, turn: _Turn) -> StoredMessage:
-    content = json.decode(turn.content, type=str | list[ContentPart] | None)
+    content = json.decode(turn.content, type=str | list[ContentPart | str] | None)
     parts = None if content is None or isinstance(content, str) else turn.content
     if isinstance(content, list):
-        content = "\n".join(part.text for part in content if part.text is not None)
+        content = "\n".join(part if isinstance(part, str) else part.text or "" for part in content)
     return StoredMessage(id=message_id, role=turn.role, content=content, name=turn.name, content_parts=parts)

@@ -4,10 +4,10 @@ from typing import Final
 
 from msgspec import json
 
-from api.access import has_access
 from api.call import Call, Draft
 from api.http import Reply, Routes
 from api.limits import Estimate
+from api.recognition import find_reader
 from api.respond import ERRORS, respond
 from api.submission import Submission, find_router
 from shared.directory import Router
@@ -64,12 +64,11 @@ async def create_ocr(call: Call, body: OcrRequest) -> Reply[OcrResult]:
 
 
 async def _lowest(draft: Draft) -> Router:
-    await draft.state.directory.refresh()
-    for router in draft.state.directory.routers():
-        if router.type in OCR_TYPES and router.providers and has_access(draft.caller, router.id):
-            draft.model = router.name
-            return router
-    raise ModelNotFoundError
+    router = await find_reader(draft)
+    if router is None:
+        raise ModelNotFoundError
+    draft.model = router.name
+    return router
 
 
 async def _store(draft: Draft, body: OcrRequest, url: str) -> None:

@@ -18,6 +18,8 @@ the rounds.  CPU seconds per 1,000 requests hardly depend on what else the machi
   webhooks           from the end of a job to the arrival of its event, one by one and with 32 connections
   idle               start to first answer, memory
   cores              chat-64 on one core, and on two with two api and two worker processes
+  search             exact, by index and by words among --chunks vectors of 1,024 dimensions; no api, one core
+  ingestion          a file of text becomes chunks, with a model that answers at once
 """
 
 import argparse
@@ -39,6 +41,7 @@ from backlog import run_backlog
 from batches import run_batches
 from cancel import run_cancel
 from chat import LOADS, run_chats, run_cores
+from ingestion import run_ingestion
 from installation import POSTGRESQL, SQLITE
 from kinds import run_kinds
 from load import has_wrk
@@ -49,6 +52,7 @@ from polling import run_polling
 from postgres import serve_postgres
 from report import ratios, tables
 from routing import run_choices, run_failover, run_slots
+from search import run_search
 from startup import run_idle
 from upstream import serve_upstream
 from waiting import run_waiting
@@ -68,6 +72,8 @@ NAMES = (
     "webhooks",
     "idle",
     "cores",
+    "search",
+    "ingestion",
 )
 
 
@@ -148,6 +154,8 @@ def steps(options: argparse.Namespace, setup: Setup) -> Iterator[Step]:
             "webhooks": partial(run_webhooks, database, setup),
             "idle": partial(run_idle, database, setup),
             "cores": partial(run_cores, database, setup),
+            "search": partial(run_search, database, setup, options.chunks),
+            "ingestion": partial(run_ingestion, database, setup, min(options.chunks, 9_000)),
         }
         yield from ((f"{name} {database}", step) for name, step in found.items() if name in options.only)
     if "routing" in options.only:
@@ -201,6 +209,7 @@ def read_options() -> argparse.Namespace:
     add("--lines", type=int, default=50_000, help="of batches (50000)")
     add("--depths", type=numbers, default=[1_000, 100_000, 1_000_000], help="of backlog (1000,100000,1000000)")
     add("--clients", type=int, default=10_000, help="of waiting (10000)")
+    add("--chunks", type=int, default=20_000, help="of search, and of ingestion at most 9000 (20000)")
     add("--json", type=Path, help="also write everything here")
     add("--plain", action="store_true", help="use neither wrk nor nginx, even if they are installed")
     add("--peers", action="store_true", help="chats and streams beside LiteLLM, Portkey and a bare aiohttp proxy")

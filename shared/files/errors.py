@@ -22,8 +22,8 @@ class UnsupportedFileTypeError(ApiError):
 
     status, type, code = 422, "invalid_request_error", "unsupported_file_type"
 
-    def __init__(self, param: str) -> None:
-        super().__init__("Unsupported file type.", param=param)
+    def __init__(self, param: str, message: str = "Unsupported file type.") -> None:
+        super().__init__(message, param=param)
 
 
 class UploadNotFoundError(NotFoundError):

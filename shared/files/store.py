@@ -106,6 +106,10 @@ class FileStore:
             raise FileStoreError(str(error)) from error
         return StoredFile(size_bytes=found.meta["size"], chunks=_chunks_of(found))
 
+    async def read(self, file_id: str) -> bytes:
+        """Return a file as a whole; raises `FileGoneError` and `FileStoreError`."""
+        return b"".join([chunk async for chunk in (await self.open(file_id)).chunks])
+
     async def copy(self, file_id: str, new_id: str) -> None:
         """Make a copy under another id; raises `FileGoneError` and `FileStoreError`."""
         try:

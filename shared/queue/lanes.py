@@ -3,19 +3,21 @@
 from typing import Any, Final, TypedDict
 
 from arq import ArqRedis
-from msgspec import msgpack
+from msgspec import Struct, msgpack
 from redis.asyncio import BlockingConnectionPool
 
 from shared.jobs.messages import JobMessage
+from shared.jobs.schemas import INGESTION
 
 INFERENCE: Final = "sluice:inference"
 """Jobs that call a provider; bands: interactive, background, batch."""
 PLATFORM: Final = "sluice:platform"
-"""Everything else: webhooks, sweeps, cron.  Own slots, so that it never waits for inference nor the other way round."""
+"""Everything else: ingestions, webhooks, sweeps, cron.  Own slots, so that neither lane waits for the other."""
 LANES: Final = (INFERENCE, PLATFORM)
+_PLATFORM_KINDS: Final = frozenset({INGESTION})
 
 RUN_JOB: Final = "run_job"
-"""The one arq function of the inference lane; the kind travels in the message."""
+"""The arq function of all jobs that have a row; the kind travels in the message."""
 
 
 class InferencePayload(TypedDict):
@@ -28,7 +30,12 @@ class InferencePayload(TypedDict):
     et: int
 
 
+class _Named(Struct):
+    f: str
+
+
 _INFERENCE_DECODER = msgpack.Decoder(InferencePayload)
+_NAME_DECODER = msgpack.Decoder(_Named)
 
 
 def open_lane(pool: BlockingConnectionPool, lane: str) -> ArqRedis:
@@ -37,8 +44,18 @@ def open_lane(pool: BlockingConnectionPool, lane: str) -> ArqRedis:
     return ArqRedis(pool, job_serializer=_encode, job_deserializer=decode, default_queue_name=lane)
 
 
+def lane_of(kind: str) -> str:
+    """Return the lane of a kind of jobs."""
+    return PLATFORM if kind in _PLATFORM_KINDS else INFERENCE
+
+
+def function_of(payload: bytes) -> str:
+    """Return the name of the arq function that a payload is for."""
+    return _NAME_DECODER.decode(payload).f
+
+
 def decode_message(payload: bytes) -> JobMessage:
-    """Return the message inside a payload of the inference lane."""
+    """Return the message inside a payload of `RUN_JOB`, in either lane."""
     return _INFERENCE_DECODER.decode(payload)["a"][0]
 
 

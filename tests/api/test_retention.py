@@ -26,7 +26,9 @@ async def sweep(sluice: Installation) -> None:
     """Remove what has been kept long enough, as a worker does every ten minutes."""
     redis, queue = sluice.state.redis, sluice.state.queue
     async with open_runtime(sluice.state.settings, redis, "sweeper") as runtime:
-        await retain({"reconciler": Reconciler(runtime=runtime, redis=redis, queue=queue)})
+        await retain(
+            {"reconciler": Reconciler(runtime=runtime, redis=redis, queue=queue, platform=sluice.state.platform)}
+        )
 
 
 async def completed(sluice: Installation, **members: Any) -> str:

@@ -14,7 +14,7 @@ from tests.people import ORGANIZATIONS, ROLES, add_user, create, key_of
 
 TAGS = (
     "Admin: audit", "Admin: organizations", "Admin: providers", "Admin: roles", "Admin: routers", "Admin: tokens",
-    "Admin: users", "Auth", "Me",
+    "Admin: users", "Auth", "Me", "Collections", "Search", "Vector store",
 )  # fmt: skip
 EXAMPLES = 10
 """Per operation and mode; the whole file takes about half a minute."""

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, text
 from sqlmodel import select
 
 from shared.database import Database
-from shared.migrations import _config, migrate
+from shared.migrations import config, migrate
 from shared.roles.tables import LimitRow
 from shared.tables import METADATA
 
@@ -31,8 +31,13 @@ async def test_the_migrated_schema_is_that_of_the_tables(database_url: str) -> N
 
 
 def _compare(connection: Connection) -> list[Any]:
-    context = MigrationContext.configure(connection, opts={"compare_type": False})
+    context = MigrationContext.configure(connection, opts={"compare_type": False, "include_name": _is_ours})
     return [difference for difference in compare_metadata(context, METADATA) if not _is_foreign_key(difference)]
+
+
+def _is_ours(name: str | None, *_: Any) -> bool:
+    """Leave out the index of the chunks, which differs between the databases."""
+    return not (name or "").startswith("chunk_index")
 
 
 def _is_foreign_key(difference: Any) -> bool:
@@ -64,9 +69,9 @@ async def test_what_everybody_could_use_stays_granted(database_url: str) -> None
 
 
 def _upgrade(connection: Connection, revision: str) -> None:
-    config = _config()
-    config.attributes["connection"] = connection
-    command.upgrade(config, revision)
+    scripts = config()
+    scripts.attributes["connection"] = connection
+    command.upgrade(scripts, revision)
 
 
 async def test_migrating_again_changes_nothing(database_url: str) -> None:
@@ -78,4 +83,4 @@ async def test_migrating_again_changes_nothing(database_url: str) -> None:
         revision = await connection.run_sync(lambda c: MigrationContext.configure(c).get_current_revision())
 
     await database.close()
-    assert revision == "0012"
+    assert revision == "0014"

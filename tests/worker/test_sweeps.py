@@ -81,7 +81,11 @@ async def open_reconciler(sluice: Installation) -> AsyncIterator[dict[str, Any]]
     async with open_runtime(sluice.state.settings, redis, "sweeper") as runtime:
         epoch = await redis.get(name)
         await redis.set("sluice:reconciler", msgpack.encode({"epoch": epoch}))
-        yield {"reconciler": Reconciler(runtime=runtime, redis=redis, queue=sluice.state.queue)}
+        yield {
+            "reconciler": Reconciler(
+                runtime=runtime, redis=redis, queue=sluice.state.queue, platform=sluice.state.platform
+            )
+        }
 
 
 async def check_charges(sluice: Installation, jobs: dict[str, JobRow]) -> None:

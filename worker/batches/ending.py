@@ -25,7 +25,7 @@ async def end_open_items(reconciler: Reconciler, batch: BatchRow, status: str) -
         rows = await _read(reconciler, batch.id, QUEUED)
         if not rows:
             break
-        await end_waiting(reconciler.runtime, reconciler.queue, rows, status, error)
+        await end_waiting(reconciler.runtime, reconciler.queue_of, rows, status, error)
     running = await _read(reconciler, batch.id, IN_PROGRESS)
     writer = reconciler.runtime.writer
     await asyncio.gather(*(writer.execute_many((request_cancel(row.id, now_ms()),)) for row in running))

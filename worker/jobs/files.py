@@ -20,6 +20,11 @@ async def open_file(ctx: JobContext) -> ProviderFile:
     return ProviderFile(size_bytes=stored.size_bytes, chunks=_chunks_of(stored))
 
 
+async def read_file(ctx: JobContext) -> bytes:
+    """Return the file of the job as a whole; raises `ProviderError`."""
+    return b"".join([chunk async for chunk in (await open_file(ctx)).chunks])
+
+
 async def _chunks_of(stored: StoredFile) -> AsyncIterator[bytes]:
     try:
         async for chunk in stored.chunks:

@@ -105,8 +105,12 @@ async def run_stream(
     call: ProviderCall,
     answer: StreamedChoices,
     render: Callable[[JobContext, dict[str, Any], Usage], bytes],
+    shape: Callable[[JobContext, dict[str, Any]], dict[str, Any]] = lambda _ctx, members: members,
 ) -> Produced:
-    """Pass the chunks on as they come; `render` makes the stored answer.  Raises `ProviderError`."""
+    """Pass the chunks on as they come; `render` makes the stored answer, `shape` the members of a chunk.
+
+    Raises `ProviderError`.
+    """
     identity = identity_of(ctx) | {"object": answer.object, "usage": NULL}
 
     def take(data: bytes) -> Iterable[bytes]:
@@ -114,16 +118,16 @@ async def run_stream(
         if members is None:
             return ()
         members.update(identity)
-        return (json.encode(members),)
+        return (json.encode(shape(ctx, members)),)
 
     await relay(ctx, call, answer, take)
     return Produced(
         tokens=answer.count(call.body),
         render=lambda usage: render(ctx, {**answer.kept(), "choices": answer.choices()}, usage),
-        render_last_chunk=lambda usage: _render_last_chunk(ctx, answer, usage),
+        render_last_chunk=lambda usage: json.encode(shape(ctx, _last_chunk(ctx, answer, usage))),
     )
 
 
-def _render_last_chunk(ctx: JobContext, answer: StreamedChoices, usage: Usage) -> bytes:
+def _last_chunk(ctx: JobContext, answer: StreamedChoices, usage: Usage) -> dict[str, Any]:
     identity = {**identity_of(ctx), "object": answer.object}
-    return json.encode({**identity, "choices": EMPTY_LIST, **answer.kept(), "usage": usage})
+    return {**identity, "choices": EMPTY_LIST, **answer.kept(), "usage": usage}

@@ -1,0 +1,1 @@
+"""Pieces of documents, which searches find."""

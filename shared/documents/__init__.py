@@ -1,0 +1,1 @@
+"""Documents of collections: files, texts, items of vector stores."""

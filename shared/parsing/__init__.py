@@ -1,0 +1,1 @@
+"""Text from files, in processes of their own."""

@@ -1,0 +1,1 @@
+"""Searches in chunks: by vectors, by words, by both."""

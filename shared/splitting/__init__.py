@@ -1,0 +1,1 @@
+"""Cut texts into chunks."""

@@ -1,0 +1,1 @@
+"""Vector stores: collections as the Vultr Inference API has them."""

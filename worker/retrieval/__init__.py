@@ -1,0 +1,1 @@
+"""Steps of an ingestion: read, embed, store."""
