@@ -10,11 +10,14 @@ from api.http import JSON, REQUESTS, aiohttp_handler
 from api.middlewares import count_answers, render_errors
 from api.openapi import build_openapi
 from api.state import STATE, State
+from api.tracing import trace_requests
 
 
 def create_app(state: State) -> web.Application:
     """Return the app; the caller owns `state` and closes it."""
-    app = web.Application(middlewares=[count_answers, render_errors], client_max_size=state.settings.max_body_bytes)
+    traced = [] if state.tracer is None else [trace_requests(state.tracer)]
+    middlewares = [*traced, count_answers, render_errors]
+    app = web.Application(middlewares=middlewares, client_max_size=state.settings.max_body_bytes)
     app[STATE] = state
     for endpoint in ENDPOINTS:
         app.router.add_route(endpoint.method, endpoint.path, aiohttp_handler(endpoint))
