@@ -16,7 +16,7 @@ class Client:
 
     def __init__(self, url: str, key: str) -> None:
         self._url = url.rstrip("/")
-        self._headers = {"Authorization": f"Bearer {key}"}
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._http: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> "Client":
