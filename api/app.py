@@ -11,6 +11,7 @@ from api.middlewares import count_answers, render_errors
 from api.openapi import build_openapi
 from api.state import STATE, State
 from api.tracing import trace_requests
+from shared.dialects import MOUNTS
 
 
 def create_app(state: State) -> web.Application:
@@ -20,7 +21,9 @@ def create_app(state: State) -> web.Application:
     app = web.Application(middlewares=middlewares, client_max_size=state.settings.max_body_bytes)
     app[STATE] = state
     for endpoint in ENDPOINTS:
-        app.router.add_route(endpoint.method, endpoint.path, aiohttp_handler(endpoint))
+        handler = aiohttp_handler(endpoint)
+        for mount in ("", *(f"/{name}" for name in MOUNTS if endpoint.is_mounted)):
+            app.router.add_route(endpoint.method, mount + endpoint.path, handler)
     app[REQUESTS] = {one.path: one for one in ENDPOINTS if one.prepare}
     title = state.settings.app_title
 

@@ -1,7 +1,7 @@
 """From an inference request to the job that is made of it."""
 
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 from msgspec import Struct, json
@@ -41,6 +41,14 @@ class Submission(Struct, frozen=True, kw_only=True):
     end_user: str | None = None
     estimate: Estimate
     """What it may use."""
+    dialect: str | None = None
+    """None: that of the call."""
+    priority: int | None = None
+    """None: the user's."""
+    timeout_s: int | None = None
+    """Execution time; None: the usual one."""
+    client_request_id: str | None = None
+    """Of the body; None: that of the headers."""
     is_flex: bool = False
     """The caller waits, but is not in a hurry."""
     background: bool = False
@@ -64,9 +72,10 @@ class Origin(Struct, frozen=True, kw_only=True):
     request_headers: str | None
 
     @property
-    def trace_id(self) -> str | None:
-        """Return the trace id of the W3C traceparent."""
-        return trace_id_of(self.traceparent)
+    def trace(self) -> dict[str, Any]:
+        """Return what a job keeps of the trace."""
+        trace_id = trace_id_of(self.traceparent)
+        return {"trace_id": trace_id, "traceparent": self.traceparent, "tracestate": self.tracestate}
 
 
 def trace_id_of(traceparent: str | None) -> str | None:
@@ -119,12 +128,14 @@ def new_job(
 ) -> NewJob:
     """Return the job of a submission, with what is usual for what nobody asked for."""
     settings, caller, now = draft.state.settings, draft.caller, now_ms()
+    wanted = caller.priority if submission.priority is None else submission.priority
     ttl_s = settings.unstored_result_ttl_s if submission.store is False else settings.result_ttl_s
     tokens = submission.estimate.prompt_tokens + submission.estimate.output_tokens
     return NewJob(
         id=job_id,
         kind=submission.kind,
         endpoint=submission.endpoint,
+        dialect=submission.dialect or draft.dialect,
         status=QUEUED,
         band=band,
         stream=submission.stream,
@@ -138,23 +149,21 @@ def new_job(
         model=submission.model,
         price_prompt=str(submission.router.price_prompt),
         price_completion=str(submission.router.price_completion),
-        priority=min(caller.priority, settings.routing_max_priority),
+        priority=min(wanted, settings.routing_max_priority),
         cost_estimate=min(max(tokens / _TOKENS_PER_TURN, 0.01), _MAX_TURNS),
         metadata=json.encode(submission.metadata).decode() if submission.metadata else None,
         end_user=submission.end_user,
         created_ms=now,
         not_before_ms=None,
         expires_ms=now + settings.start_timeout_s * 1000,
-        timeout_s=settings.job_timeout_s,
+        timeout_s=submission.timeout_s or settings.job_timeout_s,
         result_ttl_s=ttl_s,
         max_attempts=_most_attempts(draft.state, submission.router),
         on_worker_lost="retry",
         cancel_when_unread=False,
         request_id=draft.request_id,
-        client_request_id=origin.client_request_id,
-        trace_id=origin.trace_id,
-        traceparent=origin.traceparent,
-        tracestate=origin.tracestate,
+        client_request_id=submission.client_request_id or origin.client_request_id,
+        **origin.trace,
         client_address=origin.client_address,
         user_agent=origin.user_agent,
         retry_count=origin.retry_count,

@@ -25,6 +25,7 @@ from shared.usage.schemas import Usage
 from worker.providers.base import Adapter
 from worker.response_cache import CacheLook
 from worker.routing.choice import Routing
+from worker.web_search import WebSearch
 
 if TYPE_CHECKING:
     from shared.tracing.tracer import Tracer
@@ -58,6 +59,8 @@ class Runtime(Struct, frozen=True, kw_only=True):
     tracer: "Tracer | None" = None
     """None: nothing is traced."""
     parsers: ParserPool
+    web_search: WebSearch | None
+    """None: the web is not searched."""
 
 
 class TokenCount(Struct, kw_only=True):

@@ -49,6 +49,7 @@ class JobMessage(Struct, array_like=True, frozen=True, kw_only=True):
     background: bool = False
     """A response that was asked for in the background."""
     strict: bool = False
+    dialect: str = "openai"
     tracestate: str | None = None
 
     def __repr__(self) -> str:
@@ -83,6 +84,7 @@ def message_of(row: JobRow | NewJob, request: bytes | None = None) -> JobMessage
         inbox=row.inbox,
         admission=decode_admission(row.admission),
         strict=row.strict,
+        dialect=row.dialect,
         request=None if request is None or len(request) > INLINE_BYTES_OF_BAND[row.band] else request,
         notify=row.notify,
         background=row.background,

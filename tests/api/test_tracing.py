@@ -244,10 +244,10 @@ async def test_without_the_setting_nothing_is_told_to_anybody(
 
 def test_without_the_setting_nothing_of_opentelemetry_is_imported() -> None:
     program = (
-        "import sys, api.__main__, worker.__main__\n"
+        "import asyncio, sys, api.__main__, worker.__main__\n"
         "from shared.settings import Settings\n"
         "from shared.tracing import open_tracer\n"
-        "assert open_tracer(Settings(), 'api') is None\n"
+        "assert asyncio.run(open_tracer(Settings(), 'api').__aenter__()) is None\n"
         "assert not [name for name in sys.modules if name.startswith('opentelemetry')]"
     )
     subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[2])
