@@ -23,6 +23,7 @@ from shared.ids import new_ulid
 from shared.jobs.messages import JobMessage
 from shared.jobs.schemas import CANCELLED, COMPLETED, FAILED, INCOMPLETE, JobFrame, public_id
 from shared.jobs.statements import start_attempt
+from shared.metrics import PROVIDER_IN_FLIGHT
 from shared.replies.entries import Ending, ReplySupersededError
 from shared.replies.frames import encode_frames
 from shared.request_logs.statements import StartedAttempt, insert_attempt
@@ -114,9 +115,12 @@ async def _run_attempt(
     choice = await runtime.routing.choose(router, tried, is_stream=message.stream)
     if not isinstance(choice, Choice):
         return await _wait_for_provider(runtime, message, choice)
+    provider = str(choice.provider.id)
+    runtime.metrics.change(PROVIDER_IN_FLIGHT, provider, by=1)
     try:
         return await _run_at(runtime, message, router, choice, tried, cancel_reason)
     finally:
+        runtime.metrics.change(PROVIDER_IN_FLIGHT, provider, by=-1)
         runtime.routing.leave(choice)
 
 
