@@ -62,6 +62,8 @@ def _to_family(read: tuple[Metric, list[Series]]) -> Family:
     single: CounterMetricFamily | GaugeMetricFamily = family(_PREFIX + metric.name, metric.text, labels=metric.labels)
     for one in series:
         single.add_metric(one.labels, one.sum)
+    if not series and not metric.labels:  # the first step from nothing to 1 would be no increase
+        single.add_metric((), 0)
     return single
 
 

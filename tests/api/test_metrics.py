@@ -53,6 +53,10 @@ async def test_what_happened_is_counted_over_all_processes(sluice: Installation)
     assert of(found, "commit_seconds_count", process="worker") > 0
 
 
+async def test_what_never_happened_is_told_as_0_if_that_can_be_said(sluice: Installation) -> None:
+    assert ("sluice_lease_takeovers_total", frozenset()) in await metrics(sluice)
+
+
 async def test_buckets_grow_to_the_count(sluice: Installation) -> None:
     await sluice.chat()
 
