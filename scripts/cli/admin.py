@@ -9,11 +9,12 @@ from typing import Any, Final
 
 import limits
 import reports
+import subscriptions
 from client import Client, ClientError
 from lookup import id_of, read_page
 from nouns import NOUNS, Member, Noun
 from output import print_json, print_object, print_table
-from secret import ask_secret
+from terminal import ask_secret, is_confirmed
 
 _NONE: Final = "none"
 _ASKED: Final = "-"
@@ -28,6 +29,7 @@ def add_commands(commands: Any) -> None:
         _add_noun(nouns.add_parser(noun.name, help=noun.text), noun)
     limits.add_commands(nouns)
     reports.add_commands(nouns)
+    subscriptions.add_commands(nouns)
 
 
 def _add_noun(parser: argparse.ArgumentParser, noun: Noun) -> None:
@@ -125,7 +127,7 @@ async def delete_object(client: Client, options: argparse.Namespace) -> int:
     noun: Noun = options.noun
     number = await id_of(client, noun, options.id)
     found = await client.ask("GET", f"{noun.path}/{number}")
-    if not options.yes and not _is_confirmed(f"Delete {noun.singular} {number} ({found[noun.called_by]})?"):
+    if not options.yes and not is_confirmed(f"Delete {noun.singular} {number} ({found[noun.called_by]})?"):
         sys.stderr.write("Not deleted.\n")
         return 1
     await client.ask("DELETE", f"{noun.path}/{number}")
@@ -134,15 +136,6 @@ async def delete_object(client: Client, options: argparse.Namespace) -> int:
     else:
         print(f"{noun.singular} {number} deleted")
     return 0
-
-
-def _is_confirmed(question: str) -> bool:
-    """Ask on the terminal; where there is none, nobody can answer."""
-    if not sys.stdin.isatty():
-        raise ClientError(f"{question} Nobody can be asked here: pass --yes.")
-    sys.stderr.write(f"{question} [y/N] ")
-    sys.stderr.flush()
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 async def _values(client: Client, options: argparse.Namespace, members: tuple[Member, ...]) -> dict[str, Any]:

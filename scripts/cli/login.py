@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from client import Client
-from secret import ask_secret
+from terminal import ask_secret
 
 
 def add_commands(commands: Any) -> None:

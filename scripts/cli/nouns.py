@@ -117,11 +117,15 @@ KEYS: Final = Noun(
         Member("user", "users", "id or email of its owner", needed=True),
         Member("expires", "time", "day, time (ISO 8601, UTC) or Unix seconds; none is as late as possible"),
         Member("scopes", "texts", "inference, jobs, collections, admin; none is everything"),
+        Member(
+            "dialect", "text", "whose defaults count where several APIs share a path",
+            choices=("openai", "vultr", "nec", "inflection"),
+        ),
     ),
     route="tokens",
     filters=(Member("user", "users", "only keys of this user"),),
     can_change=False,
-)
+)  # fmt: skip
 ROUTERS: Final = Noun(
     name="routers",
     singular="router",
@@ -146,6 +150,11 @@ ROUTERS: Final = Noun(
         Member("accepts_token_ids", "flag", "whether its providers take token ids"),
         Member("token_encoding", "text", "vocabulary of token ids"),
         Member("voices", "json", "of a text-to-speech model"),
+        Member("default_parameters", "json", "of requests that do not name them, such as '{\"temperature\": 0.5}'"),
+        Member("display_name", "text", "in lists of models; none is its name"),
+        Member("description", "text", "in lists of models", none=""),
+        Member("tools", "flag", "whether the model can call tools; none is not known"),
+        Member("small", "flag", "of a model that speaks: its characters are counted apart"),
     ),
 )  # fmt: skip
 PROVIDERS: Final = Noun(

@@ -173,6 +173,28 @@ async def test_usage_health_and_audit_are_told(sluice: Installation) -> None:
     assert "organization.create" in await run(sluice, "audit")
 
 
+async def test_subscriptions_are_made_shown_and_deleted(sluice: Installation) -> None:
+    key = (await run(sluice, "keys", "create", "--name", "k", "--user", "1")).splitlines()[1]
+
+    made = (await run(sluice, "subscriptions", "create", "--label", "mine", key=key)).splitlines()
+    number = made[0].split()[1]
+    changed = await run(sluice, "subscriptions", "update", number, "--label", "ours", key=key)
+    (listed,) = await read(sluice, "subscriptions", "list")
+    shown = await read(sluice, "subscriptions", "show", number)
+    answer = await sluice.chat(headers=bearer(made[1]))
+    usage = await read(sluice, "subscriptions", "usage", number)
+    refused, _, errors = await sluice_cli(sluice, "admin", "subscriptions", "delete", number)
+    deleted = await run(sluice, "subscriptions", "delete", number, "--yes")
+
+    assert changed == f"subscription {number} updated\n"
+    assert (listed["label"], "api_key" in listed, shown["label"]) == ("ours", False, "ours")
+    assert answer.status == 200
+    assert usage["chat"]
+    assert (refused, f"Delete subscription {number} (ours)?" in errors) == (1, True)
+    assert deleted == f"subscription {number} deleted\n"
+    assert await read(sluice, "subscriptions", "list") == []
+
+
 async def test_a_list_tells_how_much_it_leaves_out(sluice: Installation) -> None:
     for number in range(3):
         await run(sluice, "organizations", "create", "--name", f"o{number}")
