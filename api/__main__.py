@@ -19,7 +19,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api.admissions import Admissions
 from api.answer import deliver_from_database
-from api.app import create_app
 from api.batch_intake import BatchIntake
 from api.cluster_watch import ClusterWatch
 from api.done import DoneWatch
@@ -30,6 +29,7 @@ from api.load import QueueLoad
 from api.passwords import Passwords
 from api.patience import Patience
 from api.readers import Readers
+from api.serving import open_runner
 from api.state import State
 from api.versions import Versions
 from api.waiting_jobs import give_up
@@ -62,7 +62,6 @@ class _Closable(Protocol):
 
 
 P = TypeVar("P", bound=_Closable)
-_MAX_HEADER_BYTES = 16 * 1024
 
 
 @asynccontextmanager
@@ -133,10 +132,7 @@ async def serve(settings: Settings) -> None:
         hurry = asyncio.Event()
         for signum in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(signum, _leave, state.leaving, hurry)
-        runner = web.AppRunner(
-            create_app(state), access_log=None, handle_signals=False, shutdown_timeout=settings.drain_s,
-            max_line_size=_MAX_HEADER_BYTES, max_field_size=_MAX_HEADER_BYTES,
-        )  # fmt: skip
+        runner = open_runner(state, shutdown_timeout_s=settings.drain_s)
         await runner.setup()
         site = web.TCPSite(runner, settings.host, settings.port, reuse_port=True, backlog=1024)
         await site.start()

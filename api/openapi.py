@@ -16,6 +16,7 @@ from shared.dialects import MOUNTS, describe_table
 from shared.errors import (
     ApiError,
     AuthenticationError,
+    BodyTimeoutError,
     BodyTooLargeError,
     ErrorBody,
     InvalidJsonError,
@@ -146,9 +147,9 @@ def _common_errors(endpoint: Endpoint) -> list[type[ApiError]]:
     if endpoint.right is not None:
         errors += [AuthenticationError, PermissionDeniedError]
     if endpoint.body is not None:
-        errors += [InvalidJsonError, BodyTooLargeError, UnsupportedMediaTypeError]
+        errors += [InvalidJsonError, BodyTimeoutError, BodyTooLargeError, UnsupportedMediaTypeError]
     if endpoint.form is not None:
-        errors += [InvalidFormError, BodyTooLargeError, FileTooLargeError]
+        errors += [InvalidFormError, BodyTimeoutError, BodyTooLargeError, FileTooLargeError]
     if any(part is not None for part in (endpoint.body, endpoint.form, endpoint.query)) or endpoint.path_params:
         errors.append(UnprocessableEntityError)
     if endpoint.is_inference:

@@ -90,6 +90,12 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Lists of subscriptions do not show their keys."""
     max_body_bytes: Count = 32 * 1024 * 1024
     """Largest request body; above: 413."""
+    body_timeout_s: Positive = 60.0
+    """A JSON body, or the next piece of a form, must come within this time; then 408."""
+    idle_timeout_s: Positive = 75.0
+    """A connection on which no whole request begins for this long is closed."""
+    cors_origins: str = ""
+    """Comma-separated origins whose pages may call the api from a browser, such as `https://app.example`."""
     speech_max_characters: Count = 2000
     """Longest text to speak; above: 422."""
     accept_patience_s: Positive = 0.08

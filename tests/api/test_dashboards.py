@@ -28,6 +28,9 @@ ALERTS = [
 _FIXED = ("lane", "band", "state")
 """Labels whose values are all told at any time."""
 
+_OF_THE_SCRAPE = {"instance", "pod"}
+"""Labels that Prometheus adds."""
+
 Labels = dict[str, dict[str, set[str]]]
 
 
@@ -80,9 +83,12 @@ def labels_of(expr: Any, told: Labels) -> set[str]:
         return set(told[expr.name])
     inner = [labels_of(one, told) for one in parts(expr)]
     if isinstance(expr, promql.AggregateExpr):
-        wanted = set(expr.modifier.labels) if expr.modifier is not None else set()
-        assert wanted <= inner[0], expr.prettify()
-        return wanted
+        named = set(expr.modifier.labels) if expr.modifier is not None else set()
+        if expr.modifier is not None and expr.modifier.type == promql.AggModifierType.Without:
+            assert named <= _OF_THE_SCRAPE, expr.prettify()
+            return inner[0]
+        assert named <= inner[0] | _OF_THE_SCRAPE, expr.prettify()
+        return named
     if isinstance(expr, promql.BinaryExpr) and expr.modifier is not None and expr.modifier.matching is not None:
         assert set(expr.modifier.matching.labels) <= inner[0] & inner[1], expr.prettify()
         added = set(expr.modifier.group_labels or ())
@@ -122,6 +128,14 @@ async def test_alerts_ask_for_what_is_told(told_labels: Labels) -> None:
     for rule in ALERTS:
         check(rule["expr"], rule["annotations"]["summary"], told_labels)
         assert rule["labels"]["severity"] in ("critical", "warning", "info")
+
+
+async def test_what_scales_workers_asks_for_what_is_told(told_labels: Labels) -> None:
+    documents = yaml.safe_load_all((DEPLOY / "kubernetes" / "worker.yaml").read_text())
+    (scaled,) = [one for one in documents if one["kind"] == "ScaledObject"]
+
+    for trigger in scaled["spec"]["triggers"]:
+        check(trigger["metadata"]["query"], "", told_labels)
 
 
 def test_panels_lie_beside_each_other_and_have_one_id_each() -> None:
