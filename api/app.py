@@ -12,15 +12,16 @@ from api.http import JSON, REQUESTS, aiohttp_handler
 from api.middlewares import count_answers, render_errors
 from api.openapi import build_openapi
 from api.state import STATE, State
+from api.tracing import trace_requests
 from shared.dialects import MOUNTS
 
 
 def create_app(state: State) -> web.Application:
     """Return the app; the caller owns `state` and closes it."""
+    traced = [] if state.tracer is None else [trace_requests(state.tracer)]
     has_pages = [answer_preflight] if state.settings.cors_origins else []
-    app = web.Application(
-        middlewares=[count_answers, *has_pages, render_errors], client_max_size=state.settings.max_body_bytes
-    )
+    middlewares = [*traced, count_answers, *has_pages, render_errors]
+    app = web.Application(middlewares=middlewares, client_max_size=state.settings.max_body_bytes)
     app[STATE] = state
     if has_pages:
         app.on_response_prepare.append(allow_origin)
