@@ -26,7 +26,7 @@ _VECTOR: Final = text(
 _ENTRY: Final = text("""
     INSERT INTO chunk_index (chunk_id, collection_id, dimensions, lexemes, vector)
     VALUES (:id, :collection_id, :dimensions, CAST(CAST(:terms AS text) AS tsvector),
-        CAST(CAST(:vector AS text) AS vector))
+        CAST(CAST(:vector AS real[]) AS vector))
 """)
 _WORDS: Final = text("INSERT INTO vocabulary (term) VALUES (:term) ON CONFLICT (term) DO NOTHING")
 
@@ -102,7 +102,7 @@ def _postgres_entry(chunk_id: int | None, collection_id: int, entry: NewEntry) -
         "collection_id": collection_id,
         "dimensions": None if entry.vector is None else len(entry.vector),
         "terms": " ".join(positions),
-        "vector": None if entry.vector is None else postgres.to_literal(entry.vector),
+        "vector": None if entry.vector is None else postgres.to_array(entry.vector),
     }
 
 
