@@ -55,6 +55,7 @@ async def find_embedding_router(call: Call, message: str | None = None) -> Route
     name = call.state.settings.vector_store_model
     if name is None:
         raise FeatureNotEnabledError if message is None else FeatureNotEnabledError(message)
+    await call.state.index.check()
     return await find_router(call, name, EMBEDDING_TYPES)
 
 
