@@ -17,7 +17,7 @@ from shared.batches.items import item_id, line_of
 from shared.batches.statements import insert_item
 from shared.clock import now_ms
 from shared.directory import Router
-from shared.errors import ApiError, AuthenticationError, RateLimitError, StoredError
+from shared.errors import ApiError, AuthenticationError, RateLimitError, StoredError, WaitExceededError
 from shared.jobs.entries import queue_entry
 from shared.jobs.messages import message_of
 from shared.jobs.queries import get_light, get_result
@@ -85,12 +85,13 @@ async def _read_all(scan: _Scan, data: bytes, numbers: Sequence[int]) -> dict[in
             request = ParseRequest(type="pdf", data=data, pages=missing, as_pictures=True)
             drawn = (await scan.state.parsers.parse(request)).pages
         slots = asyncio.Semaphore(_AT_ONCE)
-        async with asyncio.TaskGroup() as group:
-            tasks = {page.number: group.create_task(_send(scan, page, slots)) for page in drawn}
+        try:
+            async with asyncio.TaskGroup() as group:
+                for page in drawn:
+                    group.create_task(_send(scan, page, slots))
+        except* ScanFailedError as failures:
+            raise failures.exceptions[0] from None
         for number in wanted:
-            failure = tasks[number].result() if number in tasks else None
-            if failure is not None:
-                raise ScanFailedError(failure)
             texts[number] = await _text_of(scan, number)
     return texts
 
@@ -106,8 +107,8 @@ async def _find(scan: _Scan, number: int) -> JobRow | None:
         return await session.get(JobRow, _page_job(scan, number))
 
 
-async def _send(scan: _Scan, page: ParsedPage, slots: asyncio.Semaphore) -> StoredError | None:
-    """Have a page read; returns why that is refused, or None once its job is over."""
+async def _send(scan: _Scan, page: ParsedPage, slots: asyncio.Semaphore) -> None:
+    """Have a page read; returns once its job is over, raises `ScanFailedError` if it is refused."""
     state, row, job_id = scan.state, scan.row, _page_job(scan, page.number)
     submission = Submission(
         kind=OCR, endpoint=_ENDPOINT, router=scan.reader, model=scan.reader.name,
@@ -127,23 +128,22 @@ async def _send(scan: _Scan, page: ParsedPage, slots: asyncio.Semaphore) -> Stor
                 admission = await admit(draft, scan.reader, submission.estimate, job_id)
                 break
             except (RateLimitError, QueueFullError) as error:
-                if not await _is_wanted(scan):
-                    return error.stored()
+                await _check_wanted(scan, error)
                 await asyncio.sleep(min(float(error.headers.get("retry-after", 1)), _LONGEST_WAIT_S))
             except ApiError as error:
-                return error.stored()
+                raise ScanFailedError(error.stored()) from error
         job = new_job(draft, origin, submission, job_id, admission, row.band)
         await state.writer.execute_many((insert_item(job),))
         queue_of(state, OCR).put(queue_entry(message_of(job, job.request), job))
         await _wait(scan, job_id)
-    return None
 
 
-async def _is_wanted(scan: _Scan) -> bool:
-    """Return whether the ingestion still waits, and may still begin."""
+async def _check_wanted(scan: _Scan, reason: ApiError) -> None:
+    """Raise `ScanFailedError` with this reason if the ingestion is over, or came too late to begin."""
     async with scan.state.database.read() as session:
         row = await get_light(session, scan.row.id)
-    return row.finished_ms is None and row.expires_ms > now_ms()
+    if row.finished_ms is not None or row.expires_ms <= now_ms():
+        raise ScanFailedError(reason.stored())
 
 
 async def _wait(scan: _Scan, job_id: str) -> JobRow:
@@ -152,6 +152,7 @@ async def _wait(scan: _Scan, job_id: str) -> JobRow:
             job = await get_light(session, job_id)
         if job.status in TERMINAL:
             return job
+        await _check_wanted(scan, WaitExceededError("The scanned pages were not read in time."))
         await scan.state.done.wait(job_id, _LOOK_S)
 
 
