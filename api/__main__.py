@@ -29,6 +29,7 @@ from api.load import QueueLoad
 from api.passwords import Passwords
 from api.patience import Patience
 from api.readers import Readers
+from api.scans import Scans
 from api.serving import open_runner
 from api.state import State
 from api.versions import Versions
@@ -104,6 +105,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
             platform=platform, load=load,
             admissions=admissions, withdrawals=withdrawals, inbox=inbox, reader=reader, readers=readers, done=done,
             versions=versions, cluster=ClusterWatch(), directory=directory, has_new_batch=asyncio.Event(),
+            has_held_job=asyncio.Event(),
             leaving=asyncio.Event(),
             keys=KeyRing(database, directory, admin_key(settings), last_used), last_used=last_used,
             passwords=Passwords(redis), box=secret_box(settings), patience=patience, http=http,
@@ -113,6 +115,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         )  # fmt: skip
         patience.start(lambda job_ids: give_up(state, job_ids))
         await stack.enter_async_context(follow_batches(state))
+        closing(Scans(state))
         yield state
 
 

@@ -62,6 +62,8 @@ class State(Struct, frozen=True, kw_only=True):
     done: DoneWatch
     has_new_batch: Event
     """Set by whoever stored one."""
+    has_held_job: Event
+    """Set by whoever stored an ingestion whose scanned pages are to be read first."""
     leaving: Event
     """Set once the process is about to end: proxies shall turn to others."""
     cluster: ClusterWatch

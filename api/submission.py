@@ -53,6 +53,8 @@ class Submission(Struct, frozen=True, kw_only=True):
     """The caller waits, but is not in a hurry."""
     background: bool = False
     """It runs to its end, whether anybody reads it or not, and may be followed meanwhile."""
+    is_held: bool = False
+    """Scanned pages are read first, see `api.scans`."""
     search: "Callable[[Call], Awaitable[Submission]] | None" = None
     """Looks up what the model is to be given, which takes jobs of its own, and returns the submission with it.
 

@@ -14,7 +14,7 @@ from api.idempotency import bind
 from api.limits import REFUSALS, admit, admit_unseen
 from api.notice import Notice
 from api.prefer import Prefer
-from api.state import queue_of
+from api.state import State, queue_of
 from api.submission import Submission, new_job, origin_of
 from api.tracing import sending
 from shared import fault_points
@@ -123,10 +123,17 @@ async def _submit(
     call.headers["x-job-id"] = public_id(job.id)
     call.headers["Vary"] = "Prefer"
     fault_points.reach(state.settings, "after_accept")
-    queue_of(state, job.kind).put(queue_entry(message_of(job, job.request), job))
-    if waits and job.band == BAND_NUMBERS[INTERACTIVE] and submission.router.capacity is not None:
+    _let_begin(state, job)
+    if waits and not job.held and job.band == BAND_NUMBERS[INTERACTIVE] and submission.router.capacity is not None:
         state.patience.add(job.id)
     return Submitted(job=job, prefer=prefer, waiter=waiter)
+
+
+def _let_begin(state: State, job: NewJob) -> None:
+    if job.held:
+        state.has_held_job.set()
+    else:
+        queue_of(state, job.kind).put(queue_entry(message_of(job, job.request), job))
 
 
 async def _leave_to_withdrawal(call: Call, job_id: str, admission: Admission | None, error: CommitError) -> None:
@@ -184,7 +191,7 @@ def _new_job(
     runs_unread = prefer.respond_async or has_to_end or has_key  # the stream can be had later
     job.cancel_when_unread = submission.stream and not runs_unread
     job.stream = submission.stream or submission.background
-    job.strict = prefer.is_strict
+    job.strict, job.held = prefer.is_strict, submission.is_held
     if call.options is not None:
         _apply(job, call.options, call.state.settings)
     return job

@@ -58,6 +58,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Lines below this level are not written."""
     app_title: str = "Sluice"
     """Name of the installation: `owned_by` of models, title of the reference."""
+    disabled_tags: str = ""
+    """Tags of the reference, comma-separated, whose operations answer 404."""
+    hidden_tags: str = ""
+    """Tags whose operations are served but not in the reference."""
     vector_store_model: str | None = None
     """Router of type `text-embeddings-inference` whose vectors searches compare; unset: 403 for what needs it."""
     index_language: Literal["english", "french", "german", "italian", "portuguese", "spanish", "swedish"] = "english"
