@@ -150,7 +150,7 @@ def test_a_command_that_fails_fails_the_page(own_session: Session) -> None:
     run = partial(own_session.run, may_fail=False)
     assert run(Block("a.md", 1, "sh", "NAME=x\nprintf $NAME")) == "x"
     assert run(Block("a.md", 2, "python", "name = 'y'\nprint(name)")) == "y\n"
-    with pytest.raises(AssertionError, match="a.md:3 failed"):
+    with pytest.raises(AssertionError, match=r"a\.md:3 failed"):
         run(Block("a.md", 3, "sh", "cat nothing | cat"))
     with pytest.raises(AssertionError, match="ZeroDivisionError"):
         run(Block("a.md", 4, "python", "1 / 0"))

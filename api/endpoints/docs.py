@@ -11,7 +11,7 @@ from api.http import Reply, Routes
 from api.openapi import OPENAPI
 from shared.errors import NotFoundError
 
-routes = Routes("Monitoring")
+routes = Routes("Documentation")
 _STYLE: Final = "/docs/docs.css"
 _HTML: Final = "text/html; charset=utf-8"
 _SVG: Final = "image/svg+xml"
