@@ -18,9 +18,9 @@ from tests.faults.processes import ROOT, free_port
 
 PAGES: Final = ("README.md", *sorted(f"deploy/docs/{path.name}" for path in (ROOT / "deploy/docs").glob("*.md")))
 COMMANDS: Final = ("sh", "python")
-KINDS: Final = {*COMMANDS, "output", "console", "json", "yaml", "text"}
+KINDS: Final = {*COMMANDS, "output", "console", "yaml", "text"}
 """`sh` and `python` are run; `output`: each line is in what the block before said, `...` is anything; `console`:
-commands that cannot run here; `json` and `yaml` are read; `text` is a drawing."""
+commands that cannot run here; `yaml` is read; `text` is a drawing."""
 _FENCE: Final = re.compile(r"^ *(```+|~~~+) *(\S*)")
 _DONE: Final = "--- this block is done ---"
 _PYTHON: Final = f"""

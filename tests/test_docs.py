@@ -1,7 +1,6 @@
 """Every command and every code block of README and deploy/docs is what a reader can use."""
 
 import asyncio
-import json
 import os
 import re
 import shlex
@@ -117,11 +116,6 @@ def test_the_benchmark_has_the_options_that_are_named() -> None:
 
     assert len(options) > 3
     assert done.returncode == 0, done.stderr
-
-
-@of_kind("json")
-def test_a_document_is_json(block: Block) -> None:
-    json.loads(block.text)
 
 
 @of_kind("yaml")

@@ -34,9 +34,20 @@ def read_style() -> bytes:
 def layout(title: str, body: str, headings: list[Heading], url: str) -> bytes:
     """Return a page around `body`, which is HTML already; `url` is marked in the list of pages."""
     return _template().substitute(
-        title=escape(title), body=body, pages=_pages(url),
+        title=escape(title), body=_accessible(body), pages=_pages(url),
         contents=_list([(one.text, f"#{one.anchor}") for one in headings if one.level <= _DEEPEST_LISTED], url),
     ).encode()  # fmt: skip
+
+
+def _accessible(body: str) -> str:
+    """Return a body in which what scrolls can be reached by keyboard, and heads of tables say something."""
+    for plain, better in (
+        ("<pre>", '<pre tabindex="0">'),
+        ("<table>", '<table tabindex="0">'),
+        ("<th></th>", "<td></td>"),
+    ):
+        body = body.replace(plain, better)
+    return body
 
 
 @cache
