@@ -5,22 +5,24 @@ from functools import cache
 from aiohttp import web
 from msgspec import json
 
+from api.console_files import add_console
 from api.cors import allow_origin, answer_preflight
 from api.endpoints import ENDPOINTS
 from api.http import JSON, REQUESTS, aiohttp_handler
 from api.middlewares import count_answers, render_errors
 from api.openapi import build_openapi
 from api.state import STATE, State
+from api.tracing import trace_requests
 from shared.dialects import MOUNTS
 from shared.settings import Settings, SettingsError
 
 
 def create_app(state: State) -> web.Application:
     """Return the app; the caller owns `state` and closes it."""
+    traced = [] if state.tracer is None else [trace_requests(state.tracer)]
     has_pages = [answer_preflight] if state.settings.cors_origins else []
-    app = web.Application(
-        middlewares=[count_answers, *has_pages, render_errors], client_max_size=state.settings.max_body_bytes
-    )
+    middlewares = [*traced, count_answers, *has_pages, render_errors]
+    app = web.Application(middlewares=middlewares, client_max_size=state.settings.max_body_bytes)
     app[STATE] = state
     if has_pages:
         app.on_response_prepare.append(allow_origin)
@@ -37,6 +39,7 @@ def create_app(state: State) -> web.Application:
         return web.Response(body=_reference(title, left_out), content_type=JSON)
 
     app.router.add_get("/openapi.json", openapi)
+    add_console(app)
     return app
 
 

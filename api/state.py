@@ -1,6 +1,7 @@
 """What lives as long as the process, and who is calling."""
 
 from asyncio import Event
+from typing import TYPE_CHECKING
 
 from aiohttp import ClientSession, web
 from msgspec import Struct
@@ -30,6 +31,9 @@ from shared.replies.reader import ReplyReader
 from shared.retrieval.index import Index
 from shared.secrets import SecretBox
 from shared.settings import Settings
+
+if TYPE_CHECKING:
+    from shared.tracing.tracer import Tracer
 
 
 class State(Struct, frozen=True, kw_only=True):
@@ -69,6 +73,8 @@ class State(Struct, frozen=True, kw_only=True):
     passwords: Passwords
     box: SecretBox
     metrics: Metrics
+    tracer: "Tracer | None" = None
+    """None: nothing is traced."""
     index: Index
     parsers: ParserPool
     http: ClientSession

@@ -16,6 +16,7 @@ from api.notice import Notice
 from api.prefer import Prefer
 from api.state import State, queue_of
 from api.submission import Submission, new_job, origin_of
+from api.tracing import sending
 from shared import fault_points
 from shared.admission.records import Admission
 from shared.errors import (
@@ -38,6 +39,7 @@ from shared.jobs.statements import NewJob, insert_job, note_retry
 from shared.jobs.tables import JobRow
 from shared.replies.inbox import Waiter
 from shared.settings import Settings
+from shared.tracing.headers import headers_of
 from shared.webhooks.statements import insert_endpoint
 
 log = structlog.get_logger()
@@ -76,6 +78,20 @@ async def submit(
         StaleError: `retry_of` was retried already; no job was made.
 
     """
+    tracer = call.state.tracer
+    if tracer is None:
+        return await _submit(call, submission, prefer, key, retry_of)
+    name, attributes = sending(submission.kind)
+    links = () if retry_of is None else (headers_of(retry_of.traceparent, retry_of.tracestate),)
+    with tracer.span(name, "producer", attributes, links=links) as span:
+        submitted = await _submit(call, submission, prefer, key, retry_of)
+        span.set_attribute("messaging.message.id", public_id(submitted.job.id))
+        return submitted
+
+
+async def _submit(
+    call: Call, submission: Submission, prefer: Prefer, key: NewIdempotencyKey | None, retry_of: JobRow | None
+) -> Submitted:
     state = call.state
     waits = prefer.waits and not (submission.stream and prefer.respond_async)  # the events of a stream are read later
     if state.load.is_full or (waits and state.inbox.waiting >= state.settings.max_waiting):
