@@ -45,7 +45,7 @@ from worker.failures import (
 from worker.jobs import KINDS
 from worker.kept_answers import find_answer
 from worker.metering import charge_micros, cost_micros, meter, to_usage
-from worker.parameters import dropped_params, unfit_providers, unsupported_parameter
+from worker.parameters import dropped_params, unfit_providers
 from worker.providers.base import ProviderError
 from worker.response_cache import avoided, keep_replies
 from worker.routing.choice import Choice, NoChoice
@@ -91,12 +91,12 @@ async def run_job(arq: dict[str, Any], message: JobMessage | None) -> None:
             raise Retry(defer=delay_s)
 
 
-async def _has_no_other(runtime: Runtime, message: JobMessage, unfit: dict[int, str]) -> bool:
+async def _has_no_other(runtime: Runtime, message: JobMessage, unfit: dict[int, StoredError]) -> bool:
     """End the job if none of its providers can take it."""
     router = runtime.directory.peek_by_id(message.router_id)
     if router is None or runtime.routing.candidates(router, set(unfit)):
         return False
-    await end_without_attempt(runtime, message, FAILED, unsupported_parameter(next(iter(unfit.values()))))
+    await end_without_attempt(runtime, message, FAILED, next(iter(unfit.values())))
     return True
 
 
@@ -206,7 +206,7 @@ async def _open_context(
     if message.stream and start.attempt > 1:
         reply.entries += await runtime.replies.read_before(message.job_id, start.attempt)
     request = message.request if message.request is not None else await read_request(runtime, message.job_id)
-    dropped = dropped_params(runtime, message.kind, provider.type, request)
+    dropped = dropped_params(runtime, message, provider, request)
     reply.start(dropped)
     return JobContext(
         runtime=runtime, message=message, request=request, router=router, provider=provider, attempt=start.attempt,

@@ -22,6 +22,7 @@ from shared.facades.inflection.schemas import Attribute, AttributesRequest
 from shared.tokens import count_tokens
 from shared.usage.schemas import Usage
 from worker.context import JobContext, Produced, TokenCount
+from worker.jobs.chat_body import to_chat_upstream
 from worker.jobs.dialects import shape_completion
 from worker.jobs.upstream import (
     EMPTY_LIST,
@@ -35,7 +36,6 @@ from worker.jobs.upstream import (
     malformed,
     request_id_of,
     to_token_count,
-    to_upstream,
 )
 from worker.providers.base import JUDGE_INVALID, ProviderError
 
@@ -125,7 +125,7 @@ class _Judge:
 
     async def _call(self, chat: dict[str, Any]) -> str:
         given = {name: value for name, value in chat.items() if value is not None}
-        body = to_upstream(json.encode(given), self._ctx.provider.model_name, "chat", is_stream=False)
+        body = to_chat_upstream(json.encode(given), self._ctx.provider, is_stream=False)
         reply = await call_provider(self._ctx, "chat", body)
         self.request_id = request_id_of(reply)
         try:

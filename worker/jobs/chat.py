@@ -13,6 +13,7 @@ from shared.tokens import count_tokens
 from shared.usage.schemas import Usage
 from shared.usage.sums import usage_sum
 from worker.context import JobContext, Produced, Runtime, TokenCount
+from worker.jobs.chat_body import to_chat_upstream
 from worker.jobs.dialects import complete_chat, shape_chunk, shape_completion
 from worker.jobs.streams import StreamedChoices, run_stream
 from worker.jobs.upstream import (
@@ -28,7 +29,6 @@ from worker.jobs.upstream import (
     malformed,
     request_id_of,
     to_token_count,
-    to_upstream,
 )
 
 _COMPLETION, _CHUNK = Raw(b'"chat.completion"'), Raw(b'"chat.completion.chunk"')
@@ -62,7 +62,7 @@ async def to_chat_body(
     _runtime: Runtime, _router: Router, provider: Provider, request: bytes, *, is_stream: bool = False
 ) -> bytes:
     """Return the body of the call."""
-    return to_upstream(request, provider.model_name, "chat", is_stream=is_stream)
+    return to_chat_upstream(request, provider, is_stream=is_stream)
 
 
 def _render(ctx: JobContext, members: dict[str, Any], usage: Usage) -> bytes:

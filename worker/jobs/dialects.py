@@ -16,15 +16,13 @@ from worker.jobs.upstream import MEMBERS, NULL
 Members = dict[str, Any]
 _CORE: Final = ("service_tier", "search_results", "prompt_logprobs", "kv_transfer_params")
 _CHOICES: Final = json.Decoder(list[dict[str, Any]])
-_SMALLEST_TOP_P: Final = 1e-6
-"""In place of 0, which engines refuse."""
 _REQUEST_ID: Final = b'"request_id"'
 
 
 def complete_chat(settings: Settings, router: Router, dialect: str, request: bytes) -> bytes:
     """Return a chat with the parameters that it leaves to its router and its dialect."""
     rules = rules_of(dialect, settings.vultr_defaults)
-    if not (rules.chat_defaults or router.default_parameters or rules.is_exact):
+    if not (rules.chat_defaults or router.default_parameters or rules.takes_only):
         return request
     given = {
         name: value
@@ -32,8 +30,6 @@ def complete_chat(settings: Settings, router: Router, dialect: str, request: byt
         if bytes(value) != b"null" and (rules.takes_only is None or name in rules.takes_only)
     }
     defaults = chat_defaults(rules, router.default_parameters, given)
-    if rules.is_exact and "top_p" in given and float(json.decode(given["top_p"])) == 0:
-        given["top_p"] = Raw(json.encode(_SMALLEST_TOP_P))
     return json.encode(given | defaults)
 
 

@@ -11,6 +11,7 @@ from shared.facades.inflection.inference import last_question, to_chat, to_reply
 from shared.facades.inflection.schemas import InferenceEvent, InferenceReply, InferenceRequest, InferenceToolCall
 from shared.tokens import count_tokens
 from worker.context import JobContext, Produced, TokenCount
+from worker.jobs.chat_body import to_chat_upstream
 from worker.jobs.dialects import complete_chat
 from worker.jobs.streams import StreamedAnswer, relay
 from worker.jobs.upstream import (
@@ -24,7 +25,6 @@ from worker.jobs.upstream import (
     malformed,
     request_id_of,
     to_token_count,
-    to_upstream,
 )
 
 _REQUEST: Final = json.Decoder(InferenceRequest, strict=False)
@@ -36,12 +36,8 @@ async def run_inference(ctx: JobContext) -> Produced:
     """Run one attempt; raises `ProviderError`."""
     request = _REQUEST.decode(ctx.request)
     chat = json.encode(to_chat(request, await _search(ctx, request)))
-    body = to_upstream(
-        complete_chat(ctx.runtime.settings, ctx.router, ctx.message.dialect, chat),
-        ctx.provider.model_name,
-        "chat",
-        is_stream=ctx.message.stream,
-    )
+    chat = complete_chat(ctx.runtime.settings, ctx.router, ctx.message.dialect, chat)
+    body = to_chat_upstream(chat, ctx.provider, is_stream=ctx.message.stream)
     if ctx.message.stream:
         return await _stream(ctx, body)
     reply = await call_provider(ctx, "chat", body)
