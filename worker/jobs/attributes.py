@@ -35,6 +35,7 @@ from worker.jobs.upstream import (
     identity_of,
     malformed,
     request_id_of,
+    sum_tokens,
     to_token_count,
 )
 from worker.providers.base import JUDGE_INVALID, ProviderError
@@ -88,14 +89,7 @@ class _Judge:
 
     def count(self) -> TokenCount:
         """Return the tokens of all calls."""
-        return TokenCount(
-            prompt=sum(one.prompt for one in self._counts),
-            completion=sum(one.completion for one in self._counts),
-            cached=sum(one.cached for one in self._counts),
-            reasoning=sum(one.reasoning for one in self._counts),
-            is_estimated=any(one.is_estimated for one in self._counts),
-            calls=len(self._counts),
-        )
+        return sum_tokens(self._counts)
 
     async def score(self, chat: dict[str, Any], group: Sequence[Attribute]) -> dict[str, Score]:
         """Return the scores of a group; a faulty verdict may be mended once.  Raises `ProviderError`."""

@@ -4,6 +4,7 @@ Documents are rewritten member by member without being decoded as a whole: what 
 the caller unchanged.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -163,6 +164,20 @@ def to_token_count(usage: UpstreamUsage | None) -> TokenCount | None:
         reasoning=_detail(usage.completion_tokens_details, "reasoning_tokens"),
         prompt_details=_kept(usage.prompt_tokens_details),
         completion_details=_kept(usage.completion_tokens_details),
+    )
+
+
+def sum_tokens(counts: Sequence[TokenCount]) -> TokenCount:
+    """Return the tokens of several calls; a single one keeps its details."""
+    if len(counts) == 1:
+        return counts[0]
+    return TokenCount(
+        prompt=sum(one.prompt for one in counts),
+        completion=sum(one.completion for one in counts),
+        cached=sum(one.cached for one in counts),
+        reasoning=sum(one.reasoning for one in counts),
+        is_estimated=any(one.is_estimated for one in counts),
+        calls=len(counts),
     )
 
 
