@@ -20,7 +20,7 @@ NEC: Final = "nec"
 INFLECTION: Final = "inflection"
 INFLECTION_LEGACY: Final = "inflection-legacy"
 """Of Inflection's older chat route: a subset of its dialect, which no key and no mount has."""
-MOUNTS: Final = (VULTR, NEC, INFLECTION)
+MOUNTS: Final[Mapping[str, Dialect]] = {VULTR: VULTR, NEC: NEC, INFLECTION: INFLECTION}
 
 
 class Rules(Struct, frozen=True, kw_only=True):
@@ -83,10 +83,16 @@ def chat_defaults(rules: Rules, router: Mapping[str, Any], given: Iterable[str])
     return {name: value for name, value in {**rules.chat_defaults, **router}.items() if name not in names}
 
 
-def mount_of(path: str) -> str | None:
+def mount_of(path: str) -> Dialect | None:
     """Return the dialect of the mount that a path begins with."""
     first = path[1:].partition("/")[0]
-    return first if first in MOUNTS else None
+    return MOUNTS.get(first)
+
+
+def split_mount(path: str) -> tuple[Dialect | None, str]:
+    """Return the dialect of the mount that a path begins with, and the path behind it."""
+    mount = mount_of(path)
+    return (None, path) if mount is None else (mount, path.removeprefix(f"/{mount}"))
 
 
 def describe_table() -> str:
