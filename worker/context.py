@@ -24,7 +24,6 @@ from shared.usage.schemas import Usage
 from worker.providers.base import Adapter
 from worker.response_cache import CacheLook
 from worker.routing.choice import Routing
-from worker.web_search import WebSearch
 
 
 class Runtime(Struct, frozen=True, kw_only=True):
@@ -53,8 +52,6 @@ class Runtime(Struct, frozen=True, kw_only=True):
     pace: Pace
     metrics: Metrics
     parsers: ParserPool
-    web_search: WebSearch | None
-    """None: the web is not searched."""
 
 
 class TokenCount(Struct, kw_only=True):

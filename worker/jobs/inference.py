@@ -5,9 +5,10 @@ from typing import Any, Final
 
 from msgspec import UNSET, Raw, UnsetType, json
 
+from shared.chat.retrieved import retrieved_of
 from shared.chat.schemas import AssistantMessage, Choice, ChunkChoice
 from shared.clock import now_ms
-from shared.facades.inflection.inference import last_question, to_chat, to_reply, to_tool_calls
+from shared.facades.inflection.inference import to_chat, to_reply, to_tool_calls
 from shared.facades.inflection.schemas import InferenceEvent, InferenceReply, InferenceRequest, InferenceToolCall
 from shared.tokens import count_tokens
 from worker.context import JobContext, Produced, TokenCount
@@ -35,7 +36,8 @@ _CHUNK_CHOICES: Final = json.Decoder(list[ChunkChoice])
 async def run_inference(ctx: JobContext) -> Produced:
     """Run one attempt; raises `ProviderError`."""
     request = _REQUEST.decode(ctx.request)
-    chat = json.encode(to_chat(request, await _search(ctx, request)))
+    found = retrieved_of(ctx.request)
+    chat = json.encode(to_chat(request, None if found is None else found.web))
     chat = complete_chat(ctx.runtime.settings, ctx.router, ctx.message.dialect, chat)
     body = to_chat_upstream(chat, ctx.provider, is_stream=ctx.message.stream)
     if ctx.message.stream:
@@ -53,14 +55,6 @@ async def run_inference(ctx: JobContext) -> Produced:
         render=lambda _usage: answered,
         provider_request_id=request_id_of(reply),
     )
-
-
-async def _search(ctx: JobContext, request: InferenceRequest) -> str | None:
-    """Return what the web has on the last question; None if it is not to be searched, or has nothing."""
-    question = last_question(request)
-    if ctx.runtime.web_search is None or not request.wants_search or question is None:
-        return None
-    return await ctx.runtime.web_search.search(question)
 
 
 async def _stream(ctx: JobContext, body: bytes) -> Produced:
