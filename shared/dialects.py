@@ -5,7 +5,8 @@ A request's dialect is that of its route if only one API has it, else that of th
 the router's `default_parameters`, then from here; what is in neither is left to the provider.  The stored request
 stays as it was sent.
 
-Sources: OpenGateLLM API; Vultr Inference API 1.2.0 and 1.3.0; NEC Generative AI API 1.0; Inflection Inference API 1.0.0.
+Sources: OpenGateLLM API; Vultr Inference API 1.2.0 and 1.3.0; NEC Generative AI API 1.0; Inflection Inference
+API 1.0.0.
 """
 
 from collections.abc import Iterable, Mapping
