@@ -5,6 +5,7 @@ from functools import cache
 from aiohttp import web
 from msgspec import json
 
+from api.cors import allow_origin, answer_preflight
 from api.endpoints import ENDPOINTS
 from api.http import JSON, REQUESTS, aiohttp_handler
 from api.middlewares import count_answers, render_errors
@@ -15,8 +16,13 @@ from shared.dialects import MOUNTS
 
 def create_app(state: State) -> web.Application:
     """Return the app; the caller owns `state` and closes it."""
-    app = web.Application(middlewares=[count_answers, render_errors], client_max_size=state.settings.max_body_bytes)
+    has_pages = [answer_preflight] if state.settings.cors_origins else []
+    app = web.Application(
+        middlewares=[count_answers, *has_pages, render_errors], client_max_size=state.settings.max_body_bytes
+    )
     app[STATE] = state
+    if has_pages:
+        app.on_response_prepare.append(allow_origin)
     for endpoint in ENDPOINTS:
         handler = aiohttp_handler(endpoint)
         for mount in ("", *(f"/{name}" for name in MOUNTS if endpoint.is_mounted)):

@@ -256,7 +256,7 @@ async def _discard_files(call: Call) -> None:
 _ALWAYS_DECLARED: Final = frozenset(
     {
         "invalid_json", "invalid_request", "invalid_api_key", "account_expired", "permission_denied",
-        "body_too_large", "unsupported_media_type", "storage_unavailable",
+        "body_too_large", "body_timeout", "unsupported_media_type", "storage_unavailable",
         "invalid_form", "file_too_large", "invalid_idempotency_key",
         "idempotency_key_reused", "idempotency_in_flight",
     }
@@ -359,6 +359,7 @@ def common_headers(call: Call) -> dict[str, str]:
     """Return the headers of every answer to this call."""
     return {
         "x-request-id": call.request_id,
+        "x-content-type-options": "nosniff",
         "openai-version": _VERSION,
         "openai-processing-ms": str(int((time.perf_counter() - call.started) * 1000)),
         **call.headers,

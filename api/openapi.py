@@ -9,6 +9,7 @@ from msgspec import NODEFAULT
 from msgspec.json import schema_components
 from msgspec.structs import fields
 
+from api.bodies import BodyTimeoutError
 from api.forms import FORM, InvalidFormError
 from api.http import Endpoint
 from api.idempotency import HEADER, IDEMPOTENCY_ERRORS
@@ -146,9 +147,9 @@ def _common_errors(endpoint: Endpoint) -> list[type[ApiError]]:
     if endpoint.right is not None:
         errors += [AuthenticationError, PermissionDeniedError]
     if endpoint.body is not None:
-        errors += [InvalidJsonError, BodyTooLargeError, UnsupportedMediaTypeError]
+        errors += [InvalidJsonError, BodyTimeoutError, BodyTooLargeError, UnsupportedMediaTypeError]
     if endpoint.form is not None:
-        errors += [InvalidFormError, BodyTooLargeError, FileTooLargeError]
+        errors += [InvalidFormError, BodyTimeoutError, BodyTooLargeError, FileTooLargeError]
     if any(part is not None for part in (endpoint.body, endpoint.form, endpoint.query)) or endpoint.path_params:
         errors.append(UnprocessableEntityError)
     if endpoint.is_inference:

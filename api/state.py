@@ -58,6 +58,8 @@ class State(Struct, frozen=True, kw_only=True):
     done: DoneWatch
     has_new_batch: Event
     """Set by whoever stored one."""
+    leaving: Event
+    """Set once the process is about to end: proxies shall turn to others."""
     cluster: ClusterWatch
     directory: Directory
     keys: KeyRing

@@ -1,8 +1,8 @@
 """Errors a caller can see.  Class names are those of the OpenAI SDK where it has one; one `code` per class.
 
 Those of accounts and passwords are in `shared.account_errors`, of budgets in `shared.admission.errors`, of new
-providers in `shared.providers.errors`, of files in `shared.files.errors`, of forms in `api.forms`, of responses in
-`shared.responses.errors`.
+providers in `shared.providers.errors`, of files in `shared.files.errors`, of forms in `api.forms`, of bodies in
+`api.bodies`, of responses in `shared.responses.errors`.
 
 ApiError                            500  internal_error
 ├── BadRequestError                 400  a well-formed request that cannot be served

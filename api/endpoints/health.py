@@ -11,7 +11,7 @@ from api.call import Call
 from api.cluster_health import look_at_cluster
 from api.http import Reply, Routes
 from api.provider_health import health_of, worst
-from shared.errors import QueueUnavailableError
+from shared.errors import ApiError, QueueUnavailableError
 from shared.models.health import ClusterHealth, ModelHealth, ModelHealthList
 
 routes = Routes("Monitoring")
@@ -20,15 +20,30 @@ _PAGE: Final = _ROOT / "api" / "pages" / "index.html"
 _README: Final = _ROOT / "README.md"
 
 
+class LeavingError(ApiError):
+    """The process is about to end; others serve."""
+
+    status, code = 503, "leaving"
+
+    def __init__(self) -> None:
+        super().__init__("This process is about to end.")
+
+
 class Health(Struct, kw_only=True):
     """The process serves."""
 
     status: Literal["ok"]
 
 
-@routes.get("/health", right=None, raises=(QueueUnavailableError,))
+@routes.get("/health", right=None, raises=(QueueUnavailableError, LeavingError))
 async def get_health(call: Call) -> Health:
-    """Tell whether this process can serve: 503 while it cannot reach the queue."""
+    """Tell whether this process can serve: 503 while it cannot reach the queue, and while it is about to end."""
+    return _look(call)
+
+
+def _look(call: Call) -> Health:
+    if call.state.leaving.is_set():
+        raise LeavingError
     if not call.state.inbox.is_connected:
         raise QueueUnavailableError
     return Health(status="ok")
@@ -49,12 +64,10 @@ async def get_cluster_health(call: Call) -> Reply[ClusterHealth]:
     return Reply(body=json.encode(found), status=503 if found.status == "down" else 200)
 
 
-@routes.get("/status", right=None, raises=(QueueUnavailableError,))
+@routes.get("/status", right=None, raises=(QueueUnavailableError, LeavingError))
 async def get_status(call: Call) -> Health:
     """Tell whether this process can serve; the same as /health."""
-    if not call.state.inbox.is_connected:
-        raise QueueUnavailableError
-    return Health(status="ok")
+    return _look(call)
 
 
 @routes.get("/", right=None, media_type="text/html")
