@@ -26,6 +26,8 @@ class ParameterSet(Struct, frozen=True, kw_only=True):
     """Members of a chat, in OpenAI's names; also those that are said in another way."""
     roles: Mapping[str, str] = {}
     """Role that it does not know → the one in its place."""
+    wants_one_system: bool = False
+    """Whether it takes one system message only, before all others."""
     knows_functions: bool = False
     """Whether it still has the role `function`."""
 
@@ -48,7 +50,9 @@ PARAMETER_SETS: Final[Mapping[str, ParameterSet]] = {
         knows_functions=True,
     ),
     "mistral": ParameterSet(
-        taken=_COMMON | {"random_seed", "prompt_mode", "safe_prompt"}, roles={"developer": "system"}
+        taken=_COMMON | {"random_seed", "prompt_mode", "safe_prompt"},
+        roles={"developer": "system"},
+        wants_one_system=True,
     ),
 }  # fmt: skip
 """All but `all`, which has everything."""

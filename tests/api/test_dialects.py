@@ -122,6 +122,7 @@ async def test_an_older_max_tokens_gives_way(sluice: Installation, provider: Scr
         ("/inflection", {"response_format": {"type": "json_schema"}}, ["response_format", "json_schema", "name"]),
         ("/inflection", {"messages": [{"role": "tool", "content": "a"}]}, ["messages", 0, "tool_call_id"]),
         ("/inflection", {"messages": [{"role": "user"}]}, ["messages", 0, "content"]),
+        ("/inflection", {"user": "u" * 257}, ["user"]),
         ("/inflection", {"timeout_sec": 0}, ["timeout_sec"]), ("/inflection", {"request_id": "a b"}, ["request_id"]),
         ("", {"messages": [{"role": "alien", "content": "a"}]}, ["messages", 0, "role"]),
     ],

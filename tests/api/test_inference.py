@@ -222,3 +222,15 @@ async def test_without_a_source_a_search_is_ignored_unless_it_must_be(sluice: In
     ] * 3
     error = (await refused.json())["error"]
     assert (refused.status, error["code"], error["param"]) == (400, "web_search_unavailable", "web_search")
+
+
+async def test_a_provider_of_one_system_message_gets_one(sluice: Installation, provider: ScriptedProvider) -> None:
+    await sluice.add_model("public", provider.url, type="mistral")
+    context = [*CONTEXT, {"type": "Retrieval", "text": "Sunny."}, {"type": "Human", "text": "Sure?"}]
+
+    response = await sluice.post(LEGACY, {"config": "public", "context": context, "web_search": False})
+
+    assert response.status == 200
+    roles = [message["role"] for message in provider.requests[0]["messages"]]
+    assert roles == ["system", "user", "user"]
+    assert provider.requests[0]["messages"][0]["content"].endswith("\n\nRetrieved information:\nSunny.")

@@ -5,10 +5,11 @@ from typing import Any, Final
 
 from msgspec import UNSET, Raw, UnsetType, json
 
+from shared.chat.parameter_sets import PARAMETER_SETS
 from shared.chat.retrieved import retrieved_of
 from shared.chat.schemas import AssistantMessage, Choice, ChunkChoice
 from shared.clock import now_ms
-from shared.facades.inflection.inference import to_chat, to_reply, to_tool_calls
+from shared.facades.inflection.inference import join_instructions, to_chat, to_reply, to_tool_calls
 from shared.facades.inflection.schemas import InferenceEvent, InferenceReply, InferenceRequest, InferenceToolCall
 from shared.tokens import count_tokens
 from worker.context import JobContext, Produced, TokenCount
@@ -37,8 +38,10 @@ async def run_inference(ctx: JobContext) -> Produced:
     """Run one attempt; raises `ProviderError`."""
     request = _REQUEST.decode(ctx.request)
     found = retrieved_of(ctx.request)
-    chat = json.encode(to_chat(request, None if found is None else found.web))
-    chat = complete_chat(ctx.runtime.settings, ctx.router, ctx.message.dialect, chat)
+    asked = to_chat(request, None if found is None else found.web)
+    if (chosen := PARAMETER_SETS.get(ctx.provider.parameter_set)) is not None and chosen.wants_one_system:
+        asked["messages"] = join_instructions(asked["messages"])
+    chat = complete_chat(ctx.runtime.settings, ctx.router, ctx.message.dialect, json.encode(asked))
     body = to_chat_upstream(chat, ctx.provider, is_stream=ctx.message.stream)
     if ctx.message.stream:
         return await _stream(ctx, body)
