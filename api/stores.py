@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Final
 
 from api.call import Call
-from api.keys import Caller
 from api.searching import embed_query
 from api.submission import find_router
 from shared.clock import to_iso
@@ -16,16 +15,11 @@ from shared.models.schemas import EMBEDDING_TYPES
 from shared.retrieval.scope import Scope
 from shared.retrieval.sqlite import Vector
 from shared.usage.schemas import Usage
-from shared.vector_stores.queries import StoreOwner, read_hits
+from shared.vector_stores.queries import read_hits
 from shared.vector_stores.schemas import StoreHit
 
 _WIDER: Final = 4
 _DIGITS: Final = 6
-
-
-def owner_of(caller: Caller) -> StoreOwner:
-    """Return whose vector stores a caller has: with the key of a subscription those of that."""
-    return StoreOwner(caller.user_id, caller.key_id or 0 if caller.is_subscription else 0)
 
 
 async def router_of(call: Call, store: CollectionRow | None) -> Router:

@@ -19,6 +19,7 @@ from api.http import Routes
 from api.new_keys import new_key_row, to_token
 from api.trim import trimmed
 from shared.clock import month_start_ms, now_ms
+from shared.conversations.queries import delete_conversations
 from shared.dialects import VULTR
 from shared.errors import InvalidCursorError, NotFoundError
 from shared.keys.queries import delete_key, insert_key
@@ -130,13 +131,11 @@ async def update_subscription(call: Call, subscription_id: str, body: Subscripti
 
 @routes.delete(_ONE, status=204, raises=(SubscriptionNotFoundError,))
 async def delete_subscription(call: Call, subscription_id: str) -> None:
-    """Delete a subscription with its conversations and vector stores; its usage stays.
-
-    Its key stops working everywhere within a second.
-    """
+    """Delete a subscription; its key stops working everywhere within a second, its usage stays."""
     async with call.state.database.transaction() as session:
         row = await get_subscription(session, subscription_id, _owner(call))
         audit(session, call, "subscription.delete", "subscription", row.id or 0, to_token(row), None)
+        await delete_conversations(session, row.id or 0)
         await delete_key(session, row)
     await call.state.directory.refresh()
 

@@ -10,7 +10,7 @@ class CollectionRow(SQLModel, table=True):
     __tablename__ = "collections"
     __table_args__ = (
         Index("ix_collections_user", "user_id", "surface"),
-        Index("uq_collections_slug", "user_id", "key_id", "slug", unique=True),
+        Index("uq_collections_slug", "user_id", "slug", unique=True),
         NEVER_REUSE_IDS,
     )
 
@@ -18,8 +18,6 @@ class CollectionRow(SQLModel, table=True):
     surface: str
     """collections | vector_store | deleted: hidden, its rows are being removed."""
     user_id: int = bigint()
-    key_id: int = bigint(default=0)
-    """The subscription that a vector store belongs to; 0: to the user himself."""
     name: str
     slug: str | None = None
     """Public id of a vector store."""

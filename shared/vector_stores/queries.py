@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from msgspec import Struct
 from sqlalchemy import func
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -22,50 +21,39 @@ from shared.vector_stores.schemas import ListQuery
 _MOST_LISTED = 10_000
 
 
-class StoreOwner(Struct, frozen=True):
-    """Whose vector stores are meant; each owner sees his own only."""
-
-    user_id: int
-    key_id: int = 0
-    """Of his subscription; 0: the user himself."""
+def _own(user_id: int) -> tuple[Any, ...]:
+    return (CollectionRow.surface == VECTOR_STORE, CollectionRow.user_id == user_id)
 
 
-def _own(owner: StoreOwner) -> tuple[Any, ...]:
-    return (
-        CollectionRow.surface == VECTOR_STORE, CollectionRow.user_id == owner.user_id,
-        CollectionRow.key_id == owner.key_id,
-    )  # fmt: skip
-
-
-async def get_store(session: AsyncSession, owner: StoreOwner, slug: str) -> CollectionRow:
+async def get_store(session: AsyncSession, user_id: int, slug: str) -> CollectionRow:
     """Return a vector store; raises `StoreNotFoundError`."""
-    row = (await session.exec(select(CollectionRow).where(*_own(owner), CollectionRow.slug == slug))).first()
+    row = (await session.exec(select(CollectionRow).where(*_own(user_id), CollectionRow.slug == slug))).first()
     if row is None:
         raise StoreNotFoundError(slug)
     return row
 
 
-async def find_store(session: AsyncSession, owner: StoreOwner, name: str) -> CollectionRow:
+async def find_store(session: AsyncSession, user_id: int, name: str) -> CollectionRow:
     """Return the vector store with this id, or else the only one with this name; raises `StoreNotFoundError`."""
-    rows = (await session.exec(select(CollectionRow).where(*_own(owner), CollectionRow.slug == name))).all()
+    rows = (await session.exec(select(CollectionRow).where(*_own(user_id), CollectionRow.slug == name))).all()
     if not rows:
-        rows = (await session.exec(select(CollectionRow).where(*_own(owner), CollectionRow.name == name))).all()
+        rows = (await session.exec(select(CollectionRow).where(*_own(user_id), CollectionRow.name == name))).all()
     if len(rows) != 1:
         raise StoreNotFoundError(name)
     return rows[0]
 
 
-async def list_slugs(session: AsyncSession, owner: StoreOwner) -> set[str]:
+async def list_slugs(session: AsyncSession, user_id: int) -> set[str]:
     """Return the ids that are taken."""
-    found = (await session.exec(select(CollectionRow.slug).where(*_own(owner)))).all()
+    found = (await session.exec(select(CollectionRow.slug).where(*_own(user_id)))).all()
     return {slug for slug in found if slug is not None}
 
 
-async def list_stores(session: AsyncSession, owner: StoreOwner, query: ListQuery) -> tuple[list[CollectionRow], bool]:
+async def list_stores(session: AsyncSession, user_id: int, query: ListQuery) -> tuple[list[CollectionRow], bool]:
     """Return vector stores, the oldest first, and whether more follow."""
-    statement = select(CollectionRow).where(*_own(owner)).order_by(col(CollectionRow.id))
+    statement = select(CollectionRow).where(*_own(user_id)).order_by(col(CollectionRow.id))
     if query.after is not None:
-        last = await get_store(session, owner, query.after)
+        last = await get_store(session, user_id, query.after)
         statement = statement.where(col(CollectionRow.id) > last.id)
     return await _page(session, statement, query)
 
