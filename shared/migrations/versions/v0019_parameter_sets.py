@@ -1,13 +1,13 @@
 """Which parameters of chats a provider takes, and which its operator forbids.
 
-Revision: 0019, after 0014
+Revision: 0019, after 0018
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0019"
-down_revision = "0014"
+down_revision = "0018"
 
 
 def upgrade() -> None:
