@@ -1,6 +1,7 @@
 """Table `request_logs`: one row per attempt, and one per request refused before a job existed (`attempt` 0).
 
-It is the list of attempts of a job and the operator's log at once.
+It is the list of attempts of a job and the operator's log at once.  On PostgreSQL each day is a partition, see
+`partitions`; the index on job and attempt is one of each partition.
 """
 
 from sqlalchemy import Index
