@@ -4,12 +4,12 @@ from typing import Any
 
 from sqlalchemy import case, func
 from sqlalchemy import select as sa_select
-from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from shared.jobs.schemas import AUDIO_SPEECH
 from shared.keys.tables import KeyRow
+from shared.usage.newest import IS_NEWEST
 from shared.usage.records import ListUsageQuery
 from shared.usage.schemas import MICRO, NANO_PER_UNIT, Impacts, ModelUsage, MonthUsage
 from shared.usage.tables import ChargeRow, UsageRecordRow
@@ -37,8 +37,9 @@ async def get_month_usage(session: AsyncSession, user_id: int, from_ms: int, unt
     consumed = select(
         func.sum(UsageRecordRow.energy_nwh), func.sum(UsageRecordRow.operational_ng + UsageRecordRow.embodied_ng)
     ).where(
-        UsageRecordRow.user_id == user_id, UsageRecordRow.created_ms >= from_ms, UsageRecordRow.created_ms < until_ms
-    )
+        UsageRecordRow.user_id == user_id, UsageRecordRow.created_ms >= from_ms, UsageRecordRow.created_ms < until_ms,
+        IS_NEWEST,
+    )  # fmt: skip
     energy_nwh, carbon_ng = (await session.exec(consumed)).one()
     return MonthUsage(
         chat=sum(prompt + completion for _, _, prompt, completion, *_ in rows),
@@ -63,14 +64,9 @@ async def list_usage_records(
 
     Of a restated record the last form counts.
     """
-    newer = aliased(UsageRecordRow)
-    restated = select(newer.id).where(
-        newer.job_id == UsageRecordRow.job_id, newer.attempt == UsageRecordRow.attempt,
-        newer.supersedes == UsageRecordRow.id,
-    )  # fmt: skip
     conditions: list[Any] = [
         UsageRecordRow.user_id == user_id, UsageRecordRow.created_ms >= from_ms, UsageRecordRow.created_ms < until_ms,
-        UsageRecordRow.status == "succeeded", ~restated.exists(),
+        UsageRecordRow.status == "succeeded", IS_NEWEST,
     ]  # fmt: skip
     if query.endpoint is not None:
         conditions.append(UsageRecordRow.endpoint == query.endpoint)

@@ -3,7 +3,7 @@
 Integers throughout, so that sums are exact: money in micro-units, energy in nWh (1e-12 kWh), mass in ng (1e-12 kg).
 """
 
-from sqlalchemy import Index
+from sqlalchemy import Index, text
 from sqlmodel import Field, SQLModel
 
 from shared.columns import bigint
@@ -16,6 +16,12 @@ class UsageRecordRow(SQLModel, table=True):
     __table_args__ = (
         Index("ix_usage_records_attempt", "job_id", "attempt", "supersedes", unique=True),
         Index("ix_usage_records_user", "user_id", "created_ms"),
+        Index(
+            "ix_usage_records_restated",
+            "supersedes",
+            sqlite_where=text("supersedes <> ''"),
+            postgresql_where=text("supersedes <> ''"),
+        ),
     )
 
     id: str = Field(primary_key=True)
