@@ -233,6 +233,7 @@ def to_usage_record(message: JobMessage, attempt: AttemptEnd, now: int) -> NewUs
         method=METHOD,
         factors=FACTORS_VERSION,
         footprint_status="unknown_params" if found is None else found.status,
+        deployment=meter.deployment,
     )
 
 

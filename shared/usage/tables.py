@@ -65,6 +65,10 @@ class UsageRecordRow(SQLModel, table=True):
     method: str
     factors: str
     footprint_status: str
+    deployment: str | None = None
+    """JSON of `shared.carbon.footprint.Deployment`: with tokens and latency, all that the footprint is made of."""
+    restatement: int = bigint(default=0)
+    """Number of the restatement that wrote it; 0: it was written when the attempt ended."""
 
 
 class ChargeRow(SQLModel, table=True):
@@ -85,3 +89,37 @@ class ChargeRow(SQLModel, table=True):
     prompt_tokens: int = bigint(default=0)
     completion_tokens: int = bigint(default=0)
     amount_micros: int = bigint(default=0)
+
+
+class RestatementRow(SQLModel, table=True):
+    """One run of the command that computes footprints anew."""
+
+    __tablename__ = "restatements"
+
+    number: int = bigint(primary_key=True)
+    created_ms: int = bigint()
+    finished_ms: int | None = bigint(default=None)
+    from_ms: int = bigint()
+    until_ms: int = bigint()
+    deployments: str
+    """recorded | current: whether providers count as they were, or as they are described now."""
+    reason: str
+    method: str
+    factors: str
+    records: int = bigint(default=0)
+    """Written by it."""
+
+
+class CloseRow(SQLModel, table=True):
+    """A month as it was added up; a later one of the same month has the next revision and leaves this one alone."""
+
+    __tablename__ = "closes"
+
+    month: str = Field(primary_key=True)
+    revision: int = Field(primary_key=True)
+    created_ms: int = bigint()
+    restatement: int = bigint()
+    """The last one that it knows."""
+    ledger_sha256: str
+    document: str
+    """JSON of `shared.usage.closes.MonthClose`."""
