@@ -11,6 +11,7 @@ from msgspec import json
 from msgspec.structs import replace
 
 from api.call import Call
+from api.spreadsheets import harmless
 from shared.request_logs.listing import LOG_PREFIX, ListRequestLogsQuery, RequestLog
 from shared.request_logs.listing_queries import list_request_logs
 from shared.tasks import end_tasks
@@ -89,12 +90,11 @@ def _harmless(row: RequestLog) -> list[Any]:
     values = list(_flat(row))
     for place in _FOREIGN:
         text = values[place]
-        if text and text[0] in _FORMULA:
-            values[place] = f"'{text}"
+        if text:
+            values[place] = harmless(text)
     return values
 
 
-_FORMULA: Final = frozenset("=+-@\t\r")
 _FOREIGN: Final = tuple(map(_FIELDS.index, (
     "request_id", "method", "endpoint", "model", "provider_model", "client_address", "user_agent", "error_code",
     "trace_id",

@@ -1,6 +1,10 @@
 """A closed month: what the ledger adds up to, in its own integers, and a hash over its rows."""
 
-from msgspec import Struct
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from shared.lists import PageQuery
 
 
 class RecordSums(Struct, kw_only=True):
@@ -66,4 +70,30 @@ class MonthClose(Struct, kw_only=True):
     charged_micros: int
     usage: list[UsageGroup]
     charged: list[ChargeGroup]
-    object: str = "usage.close"
+    object: Literal["usage.close"] = "usage.close"
+
+
+class ListClosesQuery(PageQuery, kw_only=True, forbid_unknown_fields=True):
+    """All of them, or those of one month."""
+
+    month: Annotated[str, Meta(pattern=r"^\d{4}-\d{2}$", examples=["2026-10"])] | None = None
+
+
+class GetCloseQuery(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Which one of the month; default: the newest."""
+
+    revision: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
+
+
+class UsageClose(Struct, kw_only=True):
+    """A close without its groups."""
+
+    month: str
+    revision: int
+    created_at: int
+    restatement: int
+    records: int
+    charges: int
+    ledger_sha256: str
+    charged_micros: int
+    total: RecordSums

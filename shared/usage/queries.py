@@ -9,10 +9,11 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from shared.jobs.schemas import AUDIO_SPEECH
 from shared.keys.tables import KeyRow
+from shared.usage.closes import ListClosesQuery
 from shared.usage.newest import IS_NEWEST
 from shared.usage.records import ListUsageQuery
 from shared.usage.schemas import MICRO, NANO_PER_UNIT, Impacts, ModelUsage, MonthUsage
-from shared.usage.tables import ChargeRow, UsageRecordRow
+from shared.usage.tables import ChargeRow, CloseRow, UsageRecordRow
 
 
 async def get_month_usage(session: AsyncSession, user_id: int, from_ms: int, until_ms: int) -> MonthUsage:
@@ -79,3 +80,20 @@ async def list_usage_records(
     rows = (await session.exec(statement.offset(query.offset).limit(query.limit))).all()
     total = (await session.exec(select(func.count()).select_from(UsageRecordRow).where(*conditions))).one()
     return [(record, name) for record, name in rows], total
+
+
+async def list_closes(session: AsyncSession, query: ListClosesQuery) -> tuple[list[CloseRow], int]:
+    """Return one page of closes, newest month and revision first, and how many there are."""
+    conditions = [] if query.month is None else [CloseRow.month == query.month]
+    statement = select(CloseRow).where(*conditions).order_by(col(CloseRow.month).desc(), col(CloseRow.revision).desc())
+    rows = (await session.exec(statement.offset(query.offset).limit(query.limit))).all()
+    total = (await session.exec(select(func.count()).select_from(CloseRow).where(*conditions))).one()
+    return list(rows), total
+
+
+async def find_close(session: AsyncSession, month: str, revision: int | None) -> CloseRow | None:
+    """Return a close, the newest of the month if none is named; None if it is absent."""
+    statement = select(CloseRow).where(CloseRow.month == month).order_by(col(CloseRow.revision).desc()).limit(1)
+    if revision is not None:
+        statement = statement.where(CloseRow.revision == revision)
+    return (await session.exec(statement)).first()

@@ -11,7 +11,7 @@ import pytest_asyncio
 from sqlalchemy import update
 from sqlmodel import col, select
 
-from api.usage_report import make_report, to_csv
+from api.usage_report import make_report
 from shared.carbon.zones import Factors, Zone, current_factors
 from shared.clock import to_datetime
 from shared.database import Database
@@ -289,18 +289,6 @@ async def test_both_databases_close_a_month_with_the_same_bytes(two_urls: tuple[
         await database.close()
 
     assert documents[0] == documents[1]
-
-
-async def test_lines_of_a_csv_are_those_of_the_report(database: Database) -> None:
-    await fill(database, 16)
-    lines, _ = await report(database, "month", DIMENSIONS)
-
-    header, *text = to_csv(lines).decode().splitlines()
-
-    assert len(text) == len(lines)
-    assert set("gco2eq_range_min gco2eq_range_max gco2eq_operational gco2eq_embodied coverage".split()) <= set(
-        header.split(",")
-    )
 
 
 def test_the_command_closes_proves_shows_and_restates(

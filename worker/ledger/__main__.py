@@ -24,7 +24,7 @@ from worker.ledger.closes import (
     close_month,
     compare_closes,
     encode,
-    find_close,
+    find_last,
     get_close,
     month_bounds,
     verify_close,
@@ -33,7 +33,7 @@ from worker.ledger.restatement import Task, restate
 
 
 async def _close(database: Database, options: argparse.Namespace) -> int:
-    before = await find_close(database, options.month)
+    before = await find_last(database, options.month)
     close = await close_month(database, options.month, now_ms())
     _print(encode(close))
     if before is not None and before.revision != close.revision:

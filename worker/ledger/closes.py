@@ -9,12 +9,13 @@ from msgspec import Struct, json
 from sqlalchemy import literal_column
 from sqlalchemy import select as sa_select
 from sqlalchemy.orm import aliased
-from sqlmodel import col, select
+from sqlmodel import col
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from shared.clock import now_ms
 from shared.database import Database
 from shared.usage.closes import ChargeGroup, MonthClose, RecordSums, UsageGroup
+from shared.usage.queries import find_close
 from shared.usage.tables import ChargeRow, CloseRow, UsageRecordRow
 
 SETTLING_MS: Final = 3_600_000
@@ -64,7 +65,7 @@ async def close_month(database: Database, month: str, now: int) -> MonthClose:
     """Return the month's newest close; a new one is made if there is none or the ledger says something else now."""
     if now < month_bounds(month)[1] + SETTLING_MS:
         raise LedgerError(f"{month} cannot be closed before an hour after its end.")
-    last = await find_close(database, month)
+    last = await find_last(database, month)
     found = await add_up(database, month, None, 1 if last is None else last.revision)
     if last is not None and last.document.encode() == encode(found):
         return found
@@ -88,20 +89,17 @@ async def verify_close(database: Database, month: str, revision: int | None) -> 
 
 async def get_close(database: Database, month: str, revision: int | None) -> CloseRow:
     """Return a close; raises `LedgerError` if it is absent."""
-    row = await find_close(database, month, revision)
+    row = await find_last(database, month, revision)
     if row is None:
         raise LedgerError(f"{month} has no close{'' if revision is None else f' {revision}'}.")
     return row
 
 
-async def find_close(database: Database, month: str, revision: int | None = None) -> CloseRow | None:
+async def find_last(database: Database, month: str, revision: int | None = None) -> CloseRow | None:
     """Return a close, the newest if none is named; None if it is absent."""
     month_bounds(month)
-    statement = select(CloseRow).where(CloseRow.month == month).order_by(col(CloseRow.revision).desc()).limit(1)
-    if revision is not None:
-        statement = statement.where(CloseRow.revision == revision)
     async with database.read() as session:
-        return (await session.exec(statement)).first()
+        return await find_close(session, month, revision)
 
 
 def encode(close: MonthClose) -> bytes:
