@@ -1,13 +1,14 @@
 """One api process: `python -m api`; several may share the port.
 
-SIGTERM: it accepts no more connections, answers open requests, and exits 0.
+SIGTERM: for `SLUICE_LEAVE_S` it tells proxies that it leaves; then it accepts no more connections, answers open
+requests, and exits 0.  A second SIGTERM shortens the first part.
 """
 
 import asyncio
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Protocol, TypeVar
 
 import structlog
@@ -18,8 +19,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api.admissions import Admissions
 from api.answer import deliver_from_database
-from api.app import create_app
 from api.batch_intake import BatchIntake
+from api.cluster_watch import ClusterWatch
 from api.done import DoneWatch
 from api.endpoints import ENDPOINTS
 from api.keys import KeyRing
@@ -28,6 +29,7 @@ from api.load import QueueLoad
 from api.passwords import Passwords
 from api.patience import Patience
 from api.readers import Readers
+from api.serving import open_runner
 from api.state import State
 from api.versions import Versions
 from api.waiting_jobs import give_up
@@ -37,7 +39,7 @@ from shared.database import Database
 from shared.directory import Directory
 from shared.files.store import UPLOADS, open_file_store
 from shared.group_commit import open_impatient_writer
-from shared.installation import admin_key, encryption_secret
+from shared.installation import admin_key, secret_box
 from shared.log import configure_logging
 from shared.metrics import Metrics
 from shared.parsing.pool import open_parsers
@@ -48,7 +50,6 @@ from shared.queue.lanes import INFERENCE, LANES, PLATFORM, open_lane
 from shared.replies.inbox import Inbox
 from shared.replies.reader import ReplyReader
 from shared.retrieval.index import Index
-from shared.secrets import SecretBox
 from shared.settings import Settings, SettingsError, load_settings
 from shared.webhooks.sending import open_webhook_session
 
@@ -60,7 +61,6 @@ class _Closable(Protocol):
 
 
 P = TypeVar("P", bound=_Closable)
-_MAX_HEADER_BYTES = 16 * 1024
 
 
 @asynccontextmanager
@@ -101,9 +101,10 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
             uploads=open_file_store(settings, UPLOADS), writer=writer, redis=redis, queue=queue,
             platform=platform, load=load,
             admissions=admissions, withdrawals=withdrawals, inbox=inbox, reader=reader, readers=readers, done=done,
-            versions=versions, directory=directory, has_new_batch=asyncio.Event(),
+            versions=versions, cluster=ClusterWatch(), directory=directory, has_new_batch=asyncio.Event(),
+            leaving=asyncio.Event(),
             keys=KeyRing(database, directory, admin_key(settings), last_used), last_used=last_used,
-            passwords=Passwords(redis), box=SecretBox(encryption_secret(settings)), patience=patience, http=http,
+            passwords=Passwords(redis), box=secret_box(settings), patience=patience, http=http,
             metrics=metrics, index=Index(database, settings.vectors_path, settings.index_language),
             parsers=closing(open_parsers(settings)),
             webhooks=await stack.enter_async_context(open_webhook_session(settings)),
@@ -125,22 +126,25 @@ async def follow_batches(state: State) -> AsyncIterator[None]:
 
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT."""
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, stopping.set)
     async with open_state(settings) as state:
-        runner = web.AppRunner(
-            create_app(state), access_log=None, handle_signals=False, shutdown_timeout=settings.drain_s,
-            max_line_size=_MAX_HEADER_BYTES, max_field_size=_MAX_HEADER_BYTES,
-        )  # fmt: skip
+        hurry = asyncio.Event()
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(signum, _leave, state.leaving, hurry)
+        runner = open_runner(state, shutdown_timeout_s=settings.drain_s)
         await runner.setup()
         site = web.TCPSite(runner, settings.host, settings.port, reuse_port=True, backlog=1024)
         await site.start()
         tune_collector()
         log.info("api_ready", host=settings.host, port=settings.port)
-        await stopping.wait()
+        await state.leaving.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(settings.leave_s):
+                await hurry.wait()
         await runner.cleanup()
+
+
+def _leave(leaving: asyncio.Event, hurry: asyncio.Event) -> None:
+    (hurry if leaving.is_set() else leaving).set()
 
 
 def main() -> int:

@@ -1,7 +1,7 @@
 """Answer a caller whose job was accepted: wait for the reply and send it whole, as a stream, or send a 202."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
 import structlog
@@ -15,7 +15,7 @@ from api.http import EventStream, Reply
 from api.keyless import has_left, note_unanswered
 from api.prefer import STRICT
 from api.render import dropped_of, error_of, to_job
-from api.stream_forms import StreamForm, error_event, replayed
+from api.stream_forms import StreamForm, replayed
 from api.submit import Submitted
 from shared.errors import ReplayedError, StoredError, WaitExceededError
 from shared.jobs.queries import LIGHT, get_light
@@ -62,7 +62,7 @@ async def answer(call: Call, submitted: Submitted) -> Reply[Any]:
     if has_left(call):
         await note_unanswered(call, job.endpoint, job.id)
     if ending.dropped:
-        call.headers[DROPPED] = ", ".join(ending.dropped)
+        name_dropped(call, ending.dropped)
     body = ending.body if ending.body is not None else await _read_body(call, job.id)
     if ending.http_status >= 400:
         raise replayed(json.decode(body, type=StoredError))
@@ -186,13 +186,19 @@ async def _follow(call: Call, job: NewJob, waiter: Waiter, form: StreamForm) -> 
             async for event in _finish(call, job, entry, sent):
                 yield event
             return
-    yield error_event(_restarted(job))
+    yield await form.end(call, job.id, _restarted(job))
+
+
+def name_dropped(call: Call, names: Sequence[str]) -> None:
+    """Name parameters that were dropped, beside those that the route itself does not use."""
+    known = call.headers.get(DROPPED)
+    call.headers[DROPPED] = ", ".join([*known.split(", "), *names] if known else names)
 
 
 def _note_dropped(call: Call, entry: Entry) -> None:
     """Name the parameters that the provider does not get; sent with the first event."""
     if entry.kind is Kind.STARTED and entry.data:
-        call.headers[DROPPED] = entry.data.decode()
+        name_dropped(call, entry.data.decode().split(", "))
 
 
 async def _finish(call: Call, job: NewJob, end: Entry, sent: _Sent) -> AsyncIterator[bytes]:
@@ -201,12 +207,13 @@ async def _finish(call: Call, job: NewJob, end: Entry, sent: _Sent) -> AsyncIter
         missed = [entry for entry in await read_log(call, job.id) if entry.position > sent.last]
         is_other = any(entry.attempt > sent.last[0] for entry in missed)
         if sent.has_output and is_other and not sent.form.continues:
-            yield error_event(_restarted(job))  # the answer that was stored is another one
+            yield await sent.form.end(call, job.id, _restarted(job))  # the answer that was stored is another one
             return
         for entry in missed:
             sent.has_begun = True
             yield sent.form.chunk(entry.position, entry.data)
-    yield await _last_event(call, job, decode_ending(end.data), sent)
+    if last := await _last_event(call, job, decode_ending(end.data), sent):
+        yield last
 
 
 async def _last_event(call: Call, job: NewJob, ending: Ending, sent: _Sent) -> bytes:
@@ -219,9 +226,9 @@ async def _last_event(call: Call, job: NewJob, ending: Ending, sent: _Sent) -> b
     return await sent.form.end(call, job.id, error)
 
 
-def _restarted(job: NewJob) -> ReplayedError:
+def _restarted(job: NewJob) -> StoredError:
     message = f"The answer starts anew; it will be at /v1/jobs/{public_id(job.id)}/result."
-    return replayed(StoredError(message=message, type="server_error", param=None, code="stream_restarted", status=503))
+    return StoredError(message=message, type="server_error", param=None, code="stream_restarted", status=503)
 
 
 async def deliver_from_database(database: Any, inbox: Inbox, job_ids: list[str]) -> None:

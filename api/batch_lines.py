@@ -13,6 +13,7 @@ from api.keys import Caller
 from api.state import State
 from api.submission import Submission
 from shared.batches.schemas import MAX_ERRORS, BatchError, BatchLine, CustomId
+from shared.dialects import OPENAI
 from shared.directory import Router
 from shared.errors import ApiError, ModelNotAllowedError, ModelNotFoundError, to_unprocessable
 from shared.ids import new_id
@@ -163,7 +164,10 @@ async def prepare(
     """Return what a stored request asks for and its draft; raises `LineError`."""
     if endpoint.prepare is None:
         raise TypeError(f"{endpoint.path} makes no jobs")
-    draft = Draft(caller=caller, state=state, request_id=new_id("req_"), body=body, headers={}, is_stored=is_stored)
+    draft = Draft(
+        caller=caller, state=state, request_id=new_id("req_"), body=body, headers={}, is_stored=is_stored,
+        dialect=caller.dialect or OPENAI,
+    )  # fmt: skip
     try:
         submission = await endpoint.prepare(draft, request)
     except (ModelNotFoundError, ModelNotAllowedError) as error:

@@ -1,7 +1,9 @@
 """Read a JSON body, and tell what no decoder should be given."""
 
+import asyncio
 import re
-from typing import Final
+from collections.abc import Awaitable
+from typing import Final, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -9,8 +11,9 @@ from aiohttp.http_exceptions import ContentEncodingError
 from msgspec import json
 
 from api.state import STATE
-from shared.errors import BodyTooLargeError, InvalidJsonError
+from shared.errors import BodyTimeoutError, BodyTooLargeError, InvalidJsonError
 
+T = TypeVar("T")
 _MAX_DEPTH: Final = 256
 _MAX_CONTAINERS: Final = 1_000_000
 _TEXT: Final = re.compile(rb'"[^"]*"')
@@ -18,14 +21,23 @@ _NOT_STRUCTURE: Final = bytes(character for character in range(256) if character
 
 
 async def read_body(request: web.Request) -> bytes:
-    """Return the body as received; raises `BodyTooLargeError` and `InvalidJsonError`."""
+    """Return the body as received; raises `BodyTimeoutError`, `BodyTooLargeError` and `InvalidJsonError`."""
     try:
-        return await request.read()
+        return await in_time(request, request.read())
     except web.HTTPRequestEntityTooLarge:
         limit = request.app[STATE].settings.max_body_bytes
         raise BodyTooLargeError(f"Request body is larger than {limit} bytes.") from None
     except (web.RequestPayloadError, ContentEncodingError) as error:
         raise InvalidJsonError from error
+
+
+async def in_time(request: web.Request, arriving: Awaitable[T]) -> T:
+    """Return what arrives of a body; raises `BodyTimeoutError`."""
+    try:
+        async with asyncio.timeout(request.app[STATE].settings.body_timeout_s):
+            return await arriving
+    except TimeoutError as error:
+        raise BodyTimeoutError from error
 
 
 def is_huge(body: bytes) -> bool:

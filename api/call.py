@@ -6,6 +6,7 @@ from msgspec import Struct
 from api.keys import Caller
 from api.notice import Notice
 from api.state import State
+from shared.dialects import OPENAI
 from shared.jobs.schemas import CreateJobRequest
 
 
@@ -19,12 +20,16 @@ class Draft(Struct, kw_only=True):
     """As received; of a form, its fields as JSON."""
     file_id: str | None = None
     """Id of a stored file, which the job will have; without a job the file is removed at the end of the call."""
+    job_id: str | None = None
+    """Id that the job will have; None: a new one."""
     options: CreateJobRequest | None = None
     """How the job is to be run, if it was sent to /v1/jobs."""
     notice: Notice | None = None
     """Who is told about the job, if the request says so."""
     headers: dict[str, str] = {}
     """Sent with the answer, also with an error: `x-job-id`, .."""
+    dialect: str = OPENAI
+    """Which API's defaults and forms count, see `shared.dialects`."""
     model: str | None = None
     """As called; for the request log."""
     is_stored: bool = False

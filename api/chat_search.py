@@ -12,9 +12,8 @@ from shared.chat.schemas import ChatCompletionRequest
 from shared.collections.errors import FeatureNotEnabledError
 from shared.errors import InvalidFieldError, to_unprocessable
 from shared.search.prompts import text_of, with_documents
-from shared.search.schemas import SearchArgs
+from shared.search.schemas import SEARCH_TOOL, SearchArgs
 
-_SEARCH: Final = "search"
 _OFF: Final = "Search build-in tool is not enabled, please contact an administrator."
 _MEMBERS: Final = json.Decoder(dict[str, Raw])
 _OF_TOOLS: Final = ("tools", "tool_choice", "parallel_tool_calls")
@@ -22,7 +21,7 @@ _OF_TOOLS: Final = ("tools", "tool_choice", "parallel_tool_calls")
 
 def find_search(body: ChatCompletionRequest) -> SearchArgs | None:
     """Return how to search for this chat; None if it does not ask for it.  Raises `InvalidFieldError`."""
-    places = [place for place, tool in enumerate(body.tools or ()) if tool.get("type") == _SEARCH]
+    places = [place for place, tool in enumerate(body.tools or ()) if tool.get("type") == SEARCH_TOOL]
     if len(places) > 1:
         raise InvalidFieldError(["body", "tools", places[1]], "There may be one search tool")
     if body.search and body.search_args is None:
@@ -33,7 +32,7 @@ def find_search(body: ChatCompletionRequest) -> SearchArgs | None:
     try:
         return msgspec.convert((body.tools or [])[places[0]], SearchArgs, strict=False)
     except msgspec.ValidationError as error:
-        raise to_unprocessable(error, place) from error  # type: ignore[arg-type]  # a place within a list
+        raise to_unprocessable(error, place) from error
 
 
 async def search_for_chat(call: Call, body: ChatCompletionRequest, args: SearchArgs) -> None:
@@ -70,7 +69,7 @@ def _drop_tool(members: dict[str, Any], body: ChatCompletionRequest) -> None:
         for raw, tool in zip(
             json.decode(members.get("tools", b"[]"), type=list[Raw] | None) or (), body.tools or (), strict=True
         )
-        if tool.get("type") != _SEARCH
+        if tool.get("type") != SEARCH_TOOL
     ]
     if others:
         members["tools"] = others

@@ -17,6 +17,7 @@ from aiohttp.http_exceptions import BadHttpMessage
 from msgspec import json
 from msgspec.structs import fields, replace
 
+from api.bodies import in_time
 from api.call import Call
 from shared.errors import BadRequestError, BodyTooLargeError, StorageUnavailableError, UnprocessableEntityError
 from shared.files.errors import MAX_FILE_BYTES, FileTooLargeError
@@ -47,6 +48,7 @@ async def read_form(call: Call, kind: Any) -> Any:
 
     Raises:
         InvalidFormError: the body is no multipart form.
+        BodyTimeoutError: it does not come.
         FileTooLargeError: the file is over the limit.
         BodyTooLargeError: the other fields are.
         UnprocessableEntityError: it is another media type, or a file was expected, or only one.
@@ -58,7 +60,8 @@ async def read_form(call: Call, kind: Any) -> Any:
         raise UnprocessableEntityError(["body"], f"Expected {FORM}")
     form, members = _Form(call, kind), fields(kind)
     try:
-        async for part in await call.request.multipart():
+        reader = await call.request.multipart()
+        while (part := await in_time(call.request, reader.next())) is not None:
             if not isinstance(part, BodyPartReader):
                 raise InvalidFormError
             await form.take(part)
@@ -120,7 +123,7 @@ class _Form:
             self.members[name] = text
 
     async def _counted(self, part: BodyPartReader) -> AsyncIterator[bytes]:
-        while chunk := await part.read_chunk():
+        while chunk := await in_time(self._call.request, part.read_chunk()):
             self._text_bytes += len(chunk)
             if self._text_bytes > _MAX_TEXT_BYTES:
                 raise BodyTooLargeError(f"The fields of the form are larger than {_MAX_TEXT_BYTES} bytes.")
@@ -135,7 +138,7 @@ class _Form:
 
         async def counted() -> AsyncIterator[bytes]:
             nonlocal size, lines, head
-            while chunk := await part.read_chunk(_CHUNK_BYTES):
+            while chunk := await in_time(self._call.request, part.read_chunk(_CHUNK_BYTES)):
                 size += len(chunk)
                 lines += chunk.count(b"\n")
                 if size > self._max_bytes:

@@ -35,11 +35,13 @@ from api.refusals import log_refusal
 from api.rights import Right, check_rights, scope_of
 from api.state import STATE
 from api.submission import Submission
+from shared.dialects import NEC, mount_of
 from shared.errors import (
     ApiError,
     InvalidJsonError,
     ReplayedError,
     UnprocessableEntityError,
+    UnsupportedMediaTypeError,
     to_unprocessable,
 )
 from shared.ids import new_id
@@ -52,6 +54,9 @@ Prepare = Callable[[Draft, Any], Awaitable[Submission]]
 JSON: Final = "application/json"
 _VERSION: Final = "2020-10-01"
 _NOT_IN_PATH: Final = frozenset({"call", "body", "form", "query"})
+_MOUNTED: Final = ("/v1/", "/v2/", "/external/", "/status")
+_NOT_MOUNTED: Final = ("/v1/admin/", "/v1/auth/")
+_FORMS: Final = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
 _CURSORS: Final = frozenset({"after", "starting_after"})
 """Have an error of their own for what nobody gave out."""
 
@@ -85,6 +90,8 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     method: str
     path: str
     tag: str
+    dialect: str | None
+    """Of a path that only one API has."""
     right: Right | None
     status: int
     raises: tuple[type[ApiError], ...]
@@ -107,6 +114,11 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     """In which the answer may come, too."""
 
     @property
+    def is_mounted(self) -> bool:
+        """Return whether the path is served under the mounts, too: what callers use, not what operators do."""
+        return self.path.startswith(_MOUNTED) and not self.path.startswith(_NOT_MOUNTED)
+
+    @property
     def takes_key(self) -> bool:
         """Return whether `Idempotency-Key` counts; requests that become jobs look after it themselves."""
         return self.method == "POST" and self.right is not None and not self.is_inference
@@ -119,8 +131,9 @@ REQUESTS: "web.AppKey[dict[str, Endpoint]]" = web.AppKey("requests", dict)
 class Routes:
     """The endpoints of one module, in source order."""
 
-    def __init__(self, tag: str) -> None:
+    def __init__(self, tag: str, dialect: str | None = None) -> None:
         self.tag = tag
+        self.dialect = dialect
         self.endpoints: list[Endpoint] = []
 
     def get(self, path: str, **options: Any) -> Callable[[Handler], Handler]:
@@ -154,11 +167,12 @@ class Routes:
             names = [name for name in inspect.signature(handler).parameters if name not in _NOT_IN_PATH]
             self.endpoints.append(
                 Endpoint(
-                    method=method, path=path, tag=self.tag, right=right, status=status, raises=raises,
-                    handler=handler, body=hints.get("body"), form=hints.get("form"), query=hints.get("query"),
-                    path_params={name: hints[name] for name in names}, returns=returns, streams=streams,
-                    accepted=accepted, prepare=prepare, is_inference=is_inference or prepare is not None,
-                    media_type=media_type, other_media_types=other_media_types,
+                    method=method, path=path, tag=self.tag, dialect=self.dialect, right=right, status=status,
+                    raises=raises, handler=handler, body=hints.get("body"), form=hints.get("form"),
+                    query=hints.get("query"), path_params={name: hints[name] for name in names}, returns=returns,
+                    streams=streams, accepted=accepted, prepare=prepare,
+                    is_inference=is_inference or prepare is not None, media_type=media_type,
+                    other_media_types=other_media_types,
                 )
             )  # fmt: skip
             return handler
@@ -190,12 +204,16 @@ def aiohttp_handler(endpoint: Endpoint) -> Callable[[web.Request], Awaitable[web
             state=state, request=request, request_id=new_id("req_"), started=time.perf_counter(), headers={},
         )  # fmt: skip
         request[CALL] = call
+        if (dialect := endpoint.dialect or mount_of(request.path)) is not None:
+            call.dialect = dialect
         try:
             if endpoint.right is not None:
                 call.caller = await state.keys.authenticate(
                     request.headers.get("Authorization"), may_be_expired=endpoint.right == "account"
                 )
                 check_rights(call.caller, endpoint.right, scope, endpoint.path)
+                if dialect is None and call.caller.dialect is not None:
+                    call.dialect = call.caller.dialect
             arguments = await _bind(call, endpoint, decoder)
             if endpoint.takes_key and HEADER in request.headers:
                 response = await respond_once(call, endpoint.path, partial(_answer, call, endpoint, arguments))
@@ -238,7 +256,8 @@ async def _discard_files(call: Call) -> None:
 _ALWAYS_DECLARED: Final = frozenset(
     {
         "invalid_json", "invalid_request", "invalid_api_key", "account_expired", "permission_denied",
-        "body_too_large", "storage_unavailable", "invalid_form", "file_too_large", "invalid_idempotency_key",
+        "body_too_large", "body_timeout", "unsupported_media_type", "storage_unavailable",
+        "invalid_form", "file_too_large", "invalid_idempotency_key",
         "idempotency_key_reused", "idempotency_in_flight",
     }
 )  # fmt: skip
@@ -260,9 +279,7 @@ async def _bind(call: Call, endpoint: Endpoint, decoder: "json.Decoder[Any] | No
             arguments["form"] = await read_form(call, endpoint.form)
         if decoder is not None:
             origin = ["body"]
-            call.body = call.received = await read_body(call.request)
-            if is_huge(call.body):
-                raise InvalidJsonError
+            call.body = call.received = await _read(call)
             arguments["body"] = decoder.decode(call.body)
             if is_deep(call.body):
                 raise InvalidJsonError
@@ -273,6 +290,16 @@ async def _bind(call: Call, endpoint: Endpoint, decoder: "json.Decoder[Any] | No
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidJsonError from error
     return arguments
+
+
+async def _read(call: Call) -> bytes:
+    """Return a body that is to be JSON; raises `UnsupportedMediaTypeError`, `BodyTooLargeError`, `InvalidJsonError`."""
+    if call.dialect == NEC and call.request.content_type in _FORMS:
+        raise UnsupportedMediaTypeError
+    body = await read_body(call.request)
+    if is_huge(body):
+        raise InvalidJsonError
+    return body
 
 
 def _query(request: web.Request, kind: Any) -> dict[str, Any]:
@@ -332,6 +359,7 @@ def common_headers(call: Call) -> dict[str, str]:
     """Return the headers of every answer to this call."""
     return {
         "x-request-id": call.request_id,
+        "x-content-type-options": "nosniff",
         "openai-version": _VERSION,
         "openai-processing-ms": str(int((time.perf_counter() - call.started) * 1000)),
         **call.headers,

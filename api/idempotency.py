@@ -21,6 +21,7 @@ from msgspec import DecodeError, Struct, json
 from api.call import Call
 from api.prefer import Prefer
 from shared.clock import now_ms
+from shared.dialects import OPENAI
 from shared.errors import ApiError, BadRequestError, ConflictError
 from shared.idempotency.queries import delete_idempotency_key, find_idempotency_key
 from shared.idempotency.statements import NewIdempotencyKey
@@ -93,7 +94,7 @@ def key_of(call: Call, endpoint: str, prefer: Prefer) -> NewIdempotencyKey | Non
     scope = "\n".join((str(call.caller.user_id), call.request.method, endpoint, key))
     return NewIdempotencyKey(
         id=hashlib.sha256(scope.encode()).hexdigest(),
-        fingerprint=fingerprint_of(call.received),
+        fingerprint=fingerprint_of(call.received, call.dialect),
         job_id="",
         prefers=(ASYNC_WAIT if prefer.waits else ASYNC) if prefer.respond_async else WAIT,
         expires_ms=0,
@@ -101,11 +102,11 @@ def key_of(call: Call, endpoint: str, prefer: Prefer) -> NewIdempotencyKey | Non
     )
 
 
-def fingerprint_of(body: bytes) -> str:
-    """Return the SHA-256 of the canonical form of a JSON body: sorted keys, no white space."""
+def fingerprint_of(body: bytes, dialect: str = OPENAI) -> str:
+    """Return the SHA-256 of the canonical form of a JSON body and its dialect: sorted keys, no white space."""
     with suppress(DecodeError, RecursionError):  # numbers that Python cannot hold: the bytes as they came
         body = json.encode(json.decode(body), order="sorted")
-    return hashlib.sha256(body).hexdigest()
+    return hashlib.sha256(body if dialect == OPENAI else body + dialect.encode()).hexdigest()
 
 
 def bind(key: NewIdempotencyKey, job_id: str, lives_ms: int) -> NewIdempotencyKey:

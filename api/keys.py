@@ -13,6 +13,7 @@ from shared.clock import now_ms
 from shared.database import Database
 from shared.directory import Directory
 from shared.errors import AuthenticationError
+from shared.keys.schemas import SUBSCRIPTION_KEY
 from shared.keys.tables import KeyRow
 from shared.organizations.tables import OrganizationRow
 from shared.roles.queries import get_router_limits
@@ -53,6 +54,10 @@ class Caller(Struct, frozen=True, kw_only=True):
     priority: int
     content_policy: str
     """Of the organization: what the request log keeps of its requests."""
+    dialect: str | None = None
+    """Of the key."""
+    is_subscription: bool = False
+    """Whether the key is that of a subscription, which has a usage of its own."""
     key_expires_ms: int | None
     account_expires_ms: int | None
 
@@ -178,6 +183,8 @@ def _caller(
         limits=limits,
         budgets=_budgets(user, organization),
         priority=user.priority,
+        dialect=key.dialect,
+        is_subscription=key.kind == SUBSCRIPTION_KEY,
         content_policy="full" if organization is None else organization.content_policy,
         key_expires_ms=key.expires_ms,
         account_expires_ms=user.expires_ms,

@@ -2,17 +2,23 @@
 
 import time
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 import structlog
 from aiohttp import hdrs, web
+from msgspec import Raw, json
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from api.call import CALL, Call
 from api.http import JSON, common_headers
+from api.idempotency import IdempotencyKeyReusedError
 from api.state import STATE
+from shared.dialects import OPENAI, VULTR, mount_of
 from shared.errors import (
     ApiError,
+    ErrorBody,
+    FieldIssue,
     MethodNotAllowedError,
     NotFoundError,
     ReplayedError,
@@ -23,6 +29,8 @@ from shared.ids import new_id
 from shared.metrics import HTTP_REQUESTS, HTTP_SECONDS
 
 log = structlog.get_logger()
+_KEY_REUSED: Final = IdempotencyKeyReusedError.code
+"""Nothing is wrong with that body."""
 Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -49,7 +57,23 @@ async def render_errors(request: web.Request, handler: Next) -> web.StreamRespon
         log.exception("unhandled_error", path=request.path, request_id=_call(request).request_id)
         error = ApiError("An unexpected error occurred")
     headers = common_headers(_call(request)) | error.extra_headers | {"Content-Type": JSON}
-    return web.Response(status=error.http_status, body=error.body(), headers=headers)
+    return web.Response(status=error.http_status, body=_body(error, _call(request).dialect), headers=headers)
+
+
+def _body(error: ApiError, dialect: str) -> bytes:
+    """Return the error as the API of the caller has it.
+
+    Vultr's has the message once more; in NEC's and Inflection's, whatever is wrong with a body is told as a list.
+    """
+    detail = error.error()
+    if dialect == VULTR:
+        return json.encode({**json.decode(error.body(), type=dict[str, Raw]), "message": error.message})
+    is_about_body = error.http_status == 422 and isinstance(error.detail(), str) and detail.code != _KEY_REUSED
+    if dialect != OPENAI and is_about_body:
+        loc: list[str | int] = ["body", *(detail.param or "").split(".")] if detail.param else ["body"]
+        issue = FieldIssue(loc=loc, msg=error.message, type="value_error")
+        return json.encode(ErrorBody(error=detail, detail=[issue]))
+    return error.body()
 
 
 def _of_database(caught: Exception, request: web.Request) -> ApiError:
@@ -78,6 +102,7 @@ def _call(request: web.Request) -> Call:
         call = request[CALL] = Call(
             caller=None,  # type: ignore[arg-type]  # nobody asked who it is
             state=request.app[STATE], request=request, request_id=new_id("req_"), started=time.perf_counter(),
+            dialect=mount_of(request.path) or OPENAI,
         )  # fmt: skip
     return call
 
@@ -89,6 +114,8 @@ async def count_answers(request: web.Request, handler: Next) -> web.StreamRespon
     try:
         response = await handler(request)
         status = response.status
+        if request.app[STATE].leaving.is_set():
+            response.force_close()  # the caller's next request shall go to another process
     finally:
         resource = request.match_info.route.resource
         route = "none" if resource is None else resource.canonical

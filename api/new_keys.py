@@ -8,7 +8,7 @@ from api.expiry import to_expires_ms
 from api.trim import trimmed
 from shared.account_errors import ExpirationTooFarError
 from shared.clock import now_ms, to_seconds
-from shared.keys.schemas import CreateKeyRequest, Token
+from shared.keys.schemas import SUBSCRIPTION_KEY, CreateKeyRequest, Token
 from shared.keys.tables import KeyRow
 from shared.secrets import hash_key, mask, new_api_key
 from shared.settings import Settings
@@ -26,17 +26,23 @@ def make_key(settings: Settings, user_id: int, body: CreateKeyRequest) -> tuple[
             raise ExpirationTooFarError(days)
         expires_ms = latest if expires_ms is None else expires_ms
     scopes = None if body.scopes is None else json.encode(sorted(set(body.scopes))).decode()
-    return new_key_row(user_id, trimmed(body.name, "name"), expires_ms=expires_ms, scopes=scopes)
+    return new_key_row(user_id, trimmed(body.name, "name"), expires_ms=expires_ms, scopes=scopes, dialect=body.dialect)
 
 
 def new_key_row(
-    user_id: int, name: str, *, expires_ms: int | None, scopes: str | None = None, kind: str = "api"
+    user_id: int,
+    name: str,
+    *,
+    expires_ms: int | None,
+    scopes: str | None = None,
+    kind: str = "api",
+    dialect: str | None = None,
 ) -> tuple[KeyRow, str]:
     """Return the row of a new key and its secret."""
-    secret = new_api_key()
+    secret = new_api_key("sk-sub-" if kind == SUBSCRIPTION_KEY else "sk-")
     row = KeyRow(
         name=name, user_id=user_id, hash=hash_key(secret), masked=mask(secret), kind=kind, scopes=scopes,
-        expires_ms=expires_ms, created_ms=now_ms(),
+        dialect=dialect, expires_ms=expires_ms, created_ms=now_ms(),
     )  # fmt: skip
     return row, secret
 
@@ -50,6 +56,7 @@ def to_token(row: KeyRow) -> Token:
         user=row.user_id,
         expires=to_seconds(row.expires_ms),
         scopes=None if row.scopes is None else json.decode(row.scopes),
+        dialect=row.dialect,  # type: ignore[arg-type]  # a column
         last_used_at=to_seconds(row.last_used_ms),
         created=row.created_ms // 1000,
     )

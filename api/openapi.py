@@ -12,20 +12,29 @@ from msgspec.structs import fields
 from api.forms import FORM, InvalidFormError
 from api.http import Endpoint
 from api.idempotency import HEADER, IDEMPOTENCY_ERRORS
+from shared.dialects import MOUNTS, describe_table
 from shared.errors import (
     ApiError,
     AuthenticationError,
+    BodyTimeoutError,
     BodyTooLargeError,
     ErrorBody,
     InvalidJsonError,
     PermissionDeniedError,
     StorageUnavailableError,
     UnprocessableEntityError,
+    UnsupportedMediaTypeError,
 )
 from shared.files.errors import FileTooLargeError
 from shared.files.uploads import UploadedFile
 from shared.version import VERSION
 
+_DIALECTS: Final = (
+    "What callers use is served at the root and under `/vultr`, `/nec`, `/inflection`, with the defaults of that API. "
+    "Without such a mount the `dialect` of the key decides. A parameter that a chat leaves out is taken from the "
+    "`default_parameters` of its router, then from this table; where it has none, the provider decides.\n\n"
+)
+_SERVERS: Final = [{"url": "/"}, *({"url": f"/{name}", "description": f"Dialect `{name}`."} for name in MOUNTS)]
 _REF = "#/components/schemas/{name}"
 
 
@@ -39,10 +48,14 @@ def build_openapi(endpoints: Iterable[Endpoint], *, title: str) -> dict[str, Any
         components[UploadedFile.__name__] = {"type": "string", "format": "binary", "description": "A file."}
     paths: dict[str, Any] = {}
     for endpoint in endpoints:
-        paths.setdefault(plain_path(endpoint.path), {})[endpoint.method.lower()] = _operation(endpoint, by_type)
+        operation = _operation(endpoint, by_type)
+        if not endpoint.is_mounted:
+            operation["servers"] = _SERVERS[:1]
+        paths.setdefault(plain_path(endpoint.path), {})[endpoint.method.lower()] = operation
     return {
         "openapi": "3.1.0",
-        "info": {"title": title, "version": VERSION},
+        "info": {"title": title, "version": VERSION, "description": _DIALECTS + describe_table()},
+        "servers": _SERVERS,
         "paths": paths,
         "components": {"schemas": components, "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}}},
     }
@@ -134,9 +147,9 @@ def _common_errors(endpoint: Endpoint) -> list[type[ApiError]]:
     if endpoint.right is not None:
         errors += [AuthenticationError, PermissionDeniedError]
     if endpoint.body is not None:
-        errors += [InvalidJsonError, BodyTooLargeError]
+        errors += [InvalidJsonError, BodyTimeoutError, BodyTooLargeError, UnsupportedMediaTypeError]
     if endpoint.form is not None:
-        errors += [InvalidFormError, BodyTooLargeError, FileTooLargeError]
+        errors += [InvalidFormError, BodyTimeoutError, BodyTooLargeError, FileTooLargeError]
     if any(part is not None for part in (endpoint.body, endpoint.form, endpoint.query)) or endpoint.path_params:
         errors.append(UnprocessableEntityError)
     if endpoint.is_inference:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from msgspec import json
 
-from api.answer import DROPPED
+from api.answer import name_dropped
 from api.call import Call
 from api.frames import read_log
 from api.http import EventStream, Reply
@@ -38,7 +38,7 @@ async def replay(
     row = earlier.row
     call.headers |= {"x-job-id": public_id(row.id), REPLAYED: "true", "Vary": "Prefer"}
     if dropped := dropped_of(row):
-        call.headers[DROPPED] = ", ".join(dropped)
+        name_dropped(call, dropped)
     if row.removed_ms is not None:
         raise gone(row)
     is_async = earlier.prefers == ASYNC

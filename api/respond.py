@@ -17,6 +17,7 @@ from api.stream_forms import StreamForm, chunk_form
 from api.submission import Submission
 from api.submit import INFERENCE_ERRORS, Submitted, submit
 from shared.audio.voices import VoiceNotFoundError
+from shared.chat.checks import ToolsNotSupportedError, UnsupportedParameterError
 from shared.collections.errors import SEARCH_ERRORS
 from shared.errors import ContextLengthError, GoneError, StorageUnavailableError
 from shared.files.errors import FileTooLargeError, UnsupportedFileTypeError
@@ -28,7 +29,8 @@ from shared.ssrf import UrlNotAllowedError
 ERRORS: Final = (*INFERENCE_ERRORS, *IDEMPOTENCY_ERRORS, GoneError)
 """Of every route that makes a job."""
 ANY_ROUTE: Final = (
-    *ERRORS, ContextLengthError, FileTooLargeError, UnsupportedFileTypeError, UrlNotAllowedError, VoiceNotFoundError,
+    *ERRORS, UnsupportedParameterError, ToolsNotSupportedError,
+    ContextLengthError, FileTooLargeError, UnsupportedFileTypeError, UrlNotAllowedError, VoiceNotFoundError,
     *CREATE_ERRORS, *SEARCH_ERRORS,
 )  # fmt: skip
 """Of a job of whichever route."""

@@ -33,6 +33,7 @@ from shared.jobs.tables import JobRow
 from shared.ocr.documents import STORED, with_url
 from shared.ocr.schemas import OcrRequest
 
+_RAG: Final = frozenset({"/v1/chat/completions/RAG", "/v1/chat/completions/rag"})
 _RETRYABLE: Final = frozenset({FAILED, CANCELLED, EXPIRED})
 _ROUTES: Final = {
     CHAT_COMPLETION: "/v1/chat/completions", EMBEDDING: "/v1/embeddings", RERANK: "/v1/rerank", OCR: "/v1/ocr",
@@ -58,10 +59,10 @@ async def retry(call: Call, row: JobRow) -> Reply[Any]:
         return await _earlier(call, row)
     if row.status not in _RETRYABLE:
         raise JobNotRetryableError(f"The job is {row.status}.")
-    endpoint = call.request.app[REQUESTS].get(_ROUTES.get(row.kind, row.endpoint))
+    endpoint = _find_endpoint(call, row)
     if endpoint is None:  # what it was to fill is gone
         raise JobNotRetryableError("Ingestions are sent again on their own route.")
-    call.options = _options(row)
+    call.options, call.dialect = _options(row), row.dialect
     request = await _read(call, row, endpoint)
     if endpoint.prepare is None:
         raise TypeError(f"{endpoint.path} makes no jobs")
@@ -72,6 +73,13 @@ async def retry(call: Call, row: JobRow) -> Reply[Any]:
     except StaleError:  # another request was first
         return await _earlier(call, await find_own_job(call, public_id(row.id)))
     return await answer(call, submitted)
+
+
+def _find_endpoint(call: Call, row: JobRow) -> Endpoint | None:
+    """Return the route that takes the stored request; None if there is none."""
+    requests = call.request.app[REQUESTS]
+    is_own = row.endpoint in requests and row.endpoint not in _RAG
+    return requests.get(row.endpoint if is_own else _ROUTES.get(row.kind, ""))
 
 
 async def _earlier(call: Call, row: JobRow) -> Reply[Any]:

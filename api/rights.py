@@ -34,7 +34,9 @@ def scope_of(method: str, path: str, *, is_inference: bool) -> str | None:
     """Return the scope that a key with scopes needs for an operation; None if any key will do."""
     if is_inference:
         return "inference"
-    if path.startswith("/v1/me/") and method != "GET":
+    if path.startswith("/v2/inference/{subscription_id}/conversations"):
+        return "inference"
+    if path.startswith("/v2/inference") or (path.startswith("/v1/me/") and method != "GET"):
         return _WHOLE
     return next((scope for prefix, scope in _PATHS if path.startswith(prefix)), None)
 

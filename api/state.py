@@ -7,6 +7,7 @@ from msgspec import Struct
 from redis.asyncio import Redis
 
 from api.admissions import Admissions
+from api.cluster_watch import ClusterWatch
 from api.done import DoneWatch
 from api.keys import KeyRing
 from api.last_used import LastUsed
@@ -57,6 +58,9 @@ class State(Struct, frozen=True, kw_only=True):
     done: DoneWatch
     has_new_batch: Event
     """Set by whoever stored one."""
+    leaving: Event
+    """Set once the process is about to end: proxies shall turn to others."""
+    cluster: ClusterWatch
     directory: Directory
     keys: KeyRing
     last_used: LastUsed

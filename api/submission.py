@@ -40,6 +40,14 @@ class Submission(Struct, frozen=True, kw_only=True):
     end_user: str | None = None
     estimate: Estimate
     """What it may use."""
+    dialect: str | None = None
+    """None: that of the call."""
+    priority: int | None = None
+    """None: the user's."""
+    timeout_s: int | None = None
+    """Execution time; None: the usual one."""
+    client_request_id: str | None = None
+    """Of the body; None: that of the headers."""
     is_flex: bool = False
     """The caller waits, but is not in a hurry."""
     background: bool = False
@@ -107,12 +115,14 @@ def new_job(
 ) -> NewJob:
     """Return the job of a submission, with what is usual for what nobody asked for."""
     settings, caller, now = draft.state.settings, draft.caller, now_ms()
+    wanted = caller.priority if submission.priority is None else submission.priority
     ttl_s = settings.unstored_result_ttl_s if submission.store is False else settings.result_ttl_s
     tokens = submission.estimate.prompt_tokens + submission.estimate.output_tokens
     return NewJob(
         id=job_id,
         kind=submission.kind,
         endpoint=submission.endpoint,
+        dialect=submission.dialect or draft.dialect,
         status=QUEUED,
         band=band,
         stream=submission.stream,
@@ -126,20 +136,20 @@ def new_job(
         model=submission.model,
         price_prompt=str(submission.router.price_prompt),
         price_completion=str(submission.router.price_completion),
-        priority=min(caller.priority, settings.routing_max_priority),
+        priority=min(wanted, settings.routing_max_priority),
         cost_estimate=min(max(tokens / _TOKENS_PER_TURN, 0.01), _MAX_TURNS),
         metadata=json.encode(submission.metadata).decode() if submission.metadata else None,
         end_user=submission.end_user,
         created_ms=now,
         not_before_ms=None,
         expires_ms=now + settings.start_timeout_s * 1000,
-        timeout_s=settings.job_timeout_s,
+        timeout_s=submission.timeout_s or settings.job_timeout_s,
         result_ttl_s=ttl_s,
         max_attempts=_most_attempts(draft.state, submission.router),
         on_worker_lost="retry",
         cancel_when_unread=False,
         request_id=draft.request_id,
-        client_request_id=origin.client_request_id,
+        client_request_id=submission.client_request_id or origin.client_request_id,
         trace_id=origin.trace_id,
         traceparent=origin.traceparent,
         client_address=origin.client_address,

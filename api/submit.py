@@ -80,7 +80,7 @@ async def submit(
     waits = prefer.waits and not (submission.stream and prefer.respond_async)  # the events of a stream are read later
     if state.load.is_full or (waits and state.inbox.waiting >= state.settings.max_waiting):
         raise OverloadedError
-    job_id = call.file_id or new_ulid()
+    job_id = call.file_id or call.job_id or new_ulid()
     admission = await _admit(call, submission, job_id, waits=waits)
     job = _new_job(call, submission, prefer, job_id, admission, has_key=key is not None)
     job.notify = None if call.notice is None else call.notice.notify

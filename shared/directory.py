@@ -5,8 +5,9 @@ looks at once.  So a change is effective everywhere within a second, and a reque
 """
 
 import asyncio
+from collections.abc import Mapping
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from cryptography.exceptions import InvalidTag
@@ -49,6 +50,7 @@ class Provider(Struct, frozen=True, kw_only=True):
     """Whether it has a responses route of its own."""
     max_batch: int | None
     """Inputs of one call; None if nobody told."""
+    updated_ms: int = 0
 
     @property
     def most_attempts(self) -> int | None:
@@ -80,6 +82,12 @@ class Router(Struct, frozen=True, kw_only=True):
     """Vocabulary of the ids; None if nobody told."""
     created_ms: int
     providers: tuple[Provider, ...]
+    default_parameters: Mapping[str, Any] = {}
+    """Of chats that leave them out."""
+    display_name: str | None = None
+    description: str = ""
+    has_tools: bool | None = None
+    """Whether the model can call tools; None: not known."""
 
     @property
     def is_free(self) -> bool:
@@ -197,6 +205,10 @@ async def _load(session: AsyncSession, box: SecretBox | None) -> dict[int, Route
             price_prompt=Decimal(router.price_prompt),
             price_completion=Decimal(router.price_completion),
             max_context_length=router.max_context_length,
+            default_parameters=json.decode(router.default_parameters) if router.default_parameters else {},
+            display_name=router.display_name,
+            description=router.description,
+            has_tools=router.tools,
             voices=None if router.voices is None else json.decode(router.voices, type=tuple[RouterVoice, ...]),
             accepts_token_ids=router.accepts_token_ids,
             token_encoding=router.token_encoding,
@@ -253,4 +265,5 @@ def _provider(row: ProviderRow, box: SecretBox | None) -> Provider:
         qos_limit=row.qos_limit,
         native_responses=row.native_responses,
         max_batch=row.max_batch,
+        updated_ms=row.updated_ms,
     )

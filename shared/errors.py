@@ -28,7 +28,9 @@ ApiError                            500  internal_error
 │   ├── JobNotFinishedError         409  poll again
 │   └── JobFailedError              409  the job has no result to act on
 ├── GoneError                       410  was here; carries a tombstone
+├── BodyTimeoutError                408
 ├── BodyTooLargeError               413
+├── UnsupportedMediaTypeError       415  the body is a form, which NEC's API does not take
 ├── UnprocessableEntityError        422  body, query or path does not match its schema
 │   ├── InvalidFieldError           422  a rule between fields is broken
 │   ├── ContextLengthError          422  an input is longer than the model takes
@@ -45,7 +47,7 @@ ApiError                            500  internal_error
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final, Literal
 
 import msgspec
@@ -252,10 +254,28 @@ class GoneError(ApiError):
         return json.encode({"error": self.error(), "detail": self.message, "tombstone": self.tombstone})
 
 
+class BodyTimeoutError(ApiError):
+    """The body does not come."""
+
+    status, type, code = 408, "invalid_request_error", "body_timeout"
+
+    def __init__(self) -> None:
+        super().__init__("The request body did not come in time.", headers={"connection": "close"})
+
+
 class BodyTooLargeError(ApiError):
     """The body is over the limit."""
 
     status, type, code = 413, "invalid_request_error", "body_too_large"
+
+
+class UnsupportedMediaTypeError(ApiError):
+    """The body is a form; NEC's API takes JSON only."""
+
+    status, type, code = 415, "invalid_request_error", "unsupported_media_type"
+
+    def __init__(self) -> None:
+        super().__init__("The body must be `application/json`.")
 
 
 class UnprocessableEntityError(ApiError):
@@ -267,6 +287,11 @@ class UnprocessableEntityError(ApiError):
         path = ".".join(str(step) for step in loc[1:])
         super().__init__(message, param=path or None)
         self._issue = FieldIssue(loc=loc, msg=message, type=kind)
+
+    def at(self, names: Mapping[str, str]) -> "UnprocessableEntityError":
+        """Return the same for a request whose members have other names."""
+        loc = [names.get(step, step) if number == 1 else step for number, step in enumerate(self._issue.loc)]  # type: ignore[arg-type]
+        return UnprocessableEntityError(loc, self.message, self._issue.type)
 
     def detail(self) -> list[FieldIssue]:
         """Return the broken rule."""
@@ -363,7 +388,7 @@ class ReplayedError(ApiError):
         )
 
 
-def to_unprocessable(error: msgspec.ValidationError, origin: Sequence[str]) -> UnprocessableEntityError:
+def to_unprocessable(error: msgspec.ValidationError, origin: Sequence[str | int]) -> UnprocessableEntityError:
     """Translate msgspec's message, ``Expected `int` >= 1 - at `$.max_tokens` ``, into a location and a text."""
     message, _, path = str(error).partition(" - at `")
     path = path.rpartition("` in `")[2]  # a key of a dict is reported as "key in" its dict
@@ -373,4 +398,4 @@ def to_unprocessable(error: msgspec.ValidationError, origin: Sequence[str]) -> U
     if message.startswith("Object missing required field `"):
         loc.append(message.split("`")[1])
         return UnprocessableEntityError(loc, message, "missing")
-    return UnprocessableEntityError(loc, message)
+    return UnprocessableEntityError(loc, message, "type_error" if ", got `" in message else "value_error")

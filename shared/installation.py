@@ -3,7 +3,7 @@
 import secrets
 from pathlib import Path
 
-from shared.secrets import new_api_key
+from shared.secrets import SecretBox, new_api_key
 from shared.settings import Settings
 
 
@@ -12,9 +12,21 @@ def admin_key(settings: Settings) -> str:
     return settings.admin_key or _kept(settings.data_path / "admin_key", new_api_key())
 
 
-def encryption_secret(settings: Settings) -> str:
-    """Return the secret of provider keys at rest, likewise."""
-    return settings.encryption_key or _kept(settings.data_path / "encryption_key", secrets.token_urlsafe(32))
+def secret_box(settings: Settings, folder: Path | None = None) -> SecretBox:
+    """Return what encrypts secrets at rest, with a key as set, or the one in the data folder, likewise.
+
+    Each further line of that file is a key that was used before, as are those of `SLUICE_PREVIOUS_ENCRYPTION_KEYS`.
+    """
+    if settings.encryption_key is not None:
+        return SecretBox(settings.encryption_key, [one for one in settings.previous_encryption_keys.split(",") if one])
+    path = encryption_key_file(settings) if folder is None else folder / encryption_key_file(settings).name
+    first, *previous = _kept(path, secrets.token_urlsafe(32)).split()
+    return SecretBox(first, previous)
+
+
+def encryption_key_file(settings: Settings) -> Path:
+    """Return where the encryption key is kept that no setting gives."""
+    return settings.data_path / "encryption_key"
 
 
 def _kept(path: Path, made: str) -> str:

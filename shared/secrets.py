@@ -3,15 +3,18 @@
 import hashlib
 import os
 import secrets
+from collections.abc import Sequence
+from contextlib import suppress
 
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 _NONCE_BYTES = 12
 
 
-def new_api_key() -> str:
-    """Return a new key: `sk-` and 256 random bits."""
-    return "sk-" + secrets.token_urlsafe(32)
+def new_api_key(prefix: str = "sk-") -> str:
+    """Return a new key: a prefix and 256 random bits."""
+    return prefix + secrets.token_urlsafe(32)
 
 
 def hash_key(key: str) -> str:
@@ -25,10 +28,10 @@ def mask(secret: str) -> str:
 
 
 class SecretBox:
-    """Encrypts and decrypts with a key derived from the installation's secret."""
+    """Encrypts with a key derived from the installation's secret; decrypts also what previous secrets encrypted."""
 
-    def __init__(self, secret: str) -> None:
-        self._cipher = AESGCM(hashlib.sha256(b"sluice provider keys\x00" + secret.encode()).digest())
+    def __init__(self, secret: str, previous: Sequence[str] = ()) -> None:
+        self._cipher, *self._previous = [_cipher(one) for one in (secret, *previous)]
 
     def seal(self, text: str) -> bytes:
         """Return nonce and ciphertext."""
@@ -36,5 +39,13 @@ class SecretBox:
         return nonce + self._cipher.encrypt(nonce, text.encode(), None)
 
     def open(self, sealed: bytes) -> str:
-        """Return the text; raises `cryptography.exceptions.InvalidTag` if the secret is another one."""
-        return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], None).decode()
+        """Return the text, also of a previous secret; raises `cryptography.exceptions.InvalidTag` if it was another."""
+        nonce, text = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
+        for cipher in (self._cipher, *self._previous):
+            with suppress(InvalidTag):
+                return cipher.decrypt(nonce, text, None).decode()
+        raise InvalidTag
+
+
+def _cipher(secret: str) -> AESGCM:
+    return AESGCM(hashlib.sha256(b"sluice provider keys\x00" + secret.encode()).digest())

@@ -34,6 +34,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The administrator's key; unset: made once and kept in `data_dir/admin_key`."""
     encryption_key: Annotated[str, Meta(min_length=16)] | None = None
     """What keys of providers and webhooks are encrypted with; unset: made once, kept in `data_dir/encryption_key`."""
+    previous_encryption_keys: str = ""
+    """Comma-separated keys that secrets may still be encrypted with, until `scripts/sluice rotate-key` has run."""
     database_url: str | None = None
     """`postgresql://...` or `sqlite:///path`; unset: `data_dir/sluice.db`."""
     redis_url: str | None = None
@@ -72,8 +74,28 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Longest validity of a new key; unset: no maximum."""
     login_key_duration_s: Annotated[int, Meta(ge=1, le=10**9)] = 3600
     """Validity of the key that a login gives out."""
+    vultr_defaults: Literal["1.2.0", "1.3.0"] = "1.2.0"
+    """Version of Vultr's API whose defaults its dialect has."""
+    default_chat_model: str | None = None
+    """Model of chats that name none; unset: they are refused."""
+    default_embedding_model: str | None = None
+    """The same for embeddings."""
+    attributes_model: str | None = None
+    """Model that scores messages for callers who name none; unset: `default_chat_model`."""
+    attributes_context_tokens: Count = 8000
+    """Of a conversation whose last message is scored; older messages are left out."""
+    searxng_url: str | None = None
+    """A SearXNG server that `web_search` asks; unset: the web is not searched."""
+    mask_subscription_keys: bool = False
+    """Lists of subscriptions do not show their keys."""
     max_body_bytes: Count = 32 * 1024 * 1024
     """Largest request body; above: 413."""
+    body_timeout_s: Positive = 60.0
+    """A JSON body, or the next piece of a form, must come within this time; then 408."""
+    idle_timeout_s: Positive = 75.0
+    """A connection on which no whole request begins for this long is closed."""
+    cors_origins: str = ""
+    """Comma-separated origins whose pages may call the api from a browser, such as `https://app.example`."""
     speech_max_characters: Count = 2000
     """Longest text to speak; above: 422."""
     accept_patience_s: Positive = 0.08
@@ -96,6 +118,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Jobs one api process accepts so."""
     lease_s: Annotated[float, Meta(ge=1)] = 3.0
     """A job runs elsewhere this long after its worker fell silent; must exceed any stall of the worker's event loop."""
+    alive_file: str | None = None
+    """A file that a worker touches every two seconds, for probes; unset: none."""
+    leave_s: Annotated[float, Meta(ge=0)] = 0.0
+    """SIGTERM: the api serves on for this long, but says at /health that it leaves, so that proxies turn to others."""
     drain_s: Positive = 30.0
     """SIGTERM: running jobs may end for this long, the rest goes back to the queue."""
     stream_grace_s: Positive = 30.0
@@ -224,6 +250,7 @@ def _check_urls(settings: Settings) -> None:
         "SLUICE_DATABASE_URL": (settings.database_url, ("sqlite:///", "postgresql://", "postgres://")),
         "SLUICE_REDIS_URL": (settings.redis_url, ("redis://", "rediss://", "unix://")),
         "SLUICE_UPSTREAM_URL": (settings.upstream_url, ("http://", "https://")),
+        "SLUICE_SEARXNG_URL": (settings.searxng_url, ("http://", "https://")),
         "SLUICE_PUBLIC_URL": (settings.public_url, ("http://", "https://")),
         "SLUICE_FILE_STORE_URL": (settings.file_store_url, ("file:///", "s3://")),
     }

@@ -7,6 +7,7 @@ from shared.audit.tables import AuditEventRow
 from shared.batches.tables import BatchRow
 from shared.chunks.tables import ChunkRow, VocabularyRow
 from shared.collections.tables import CollectionRow
+from shared.conversations.tables import ConversationMessageRow, ConversationRow
 from shared.documents.tables import DocumentRow, ItemRow
 from shared.files.tables import FileRow
 from shared.idempotency.tables import IdempotencyKeyRow
@@ -28,5 +29,6 @@ TABLES: tuple[type[SQLModel], ...] = (
     AuditEventRow, CarbonAccountRow,
     IdempotencyKeyRow, FileRow, BatchRow, WebhookEndpointRow, WebhookDeliveryRow, WebhookAttemptRow,
     CollectionRow, DocumentRow, ItemRow, ChunkRow, VocabularyRow,
+    ConversationRow, ConversationMessageRow,
 )  # fmt: skip
 METADATA = SQLModel.metadata

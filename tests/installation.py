@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import ClientSession, web
 
 from api.__main__ import open_state
-from api.app import create_app
+from api.serving import open_runner
 from api.state import State
 from shared.database import sqlite_path
 from shared.queue.connections import open_pool
@@ -132,7 +132,7 @@ async def open_installation(settings: Settings, *, workers: bool = True) -> Asyn
 @asynccontextmanager
 async def serve(state: State) -> AsyncIterator[str]:
     """Yield the URL of the app, served as `api.__main__` does."""
-    runner = web.AppRunner(create_app(state), access_log=None, shutdown_timeout=1.0)
+    runner = open_runner(state, shutdown_timeout_s=1.0)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -22,7 +23,7 @@ from shared.database import Database
 from shared.directory import Directory
 from shared.files.store import UPLOADS, open_file_store
 from shared.group_commit import open_writer
-from shared.installation import encryption_secret
+from shared.installation import secret_box
 from shared.log import configure_logging
 from shared.metrics import Metrics
 from shared.parsing.pool import open_parsers
@@ -32,7 +33,6 @@ from shared.queue.job_queue import JobQueue
 from shared.queue.lanes import INFERENCE, PLATFORM, open_lane
 from shared.queue.pace import Pace
 from shared.replies.writer import ReplyWriter
-from shared.secrets import SecretBox
 from shared.settings import Settings, SettingsError, load_settings
 from shared.webhooks.queue import MOST_IN_FLIGHT
 from shared.webhooks.sending import open_webhook_session
@@ -49,10 +49,12 @@ from worker.routing.choice import Routing
 from worker.routing.health import Health
 from worker.routing.slots import Slots
 from worker.runner import run_job
+from worker.web_search import SearXNG
 from worker.webhooks.deliver import deliver_webhook
 
 log = structlog.get_logger()
 _PLATFORM_SLOTS = 128
+_ALIVE_S = 2.0
 
 
 @asynccontextmanager
@@ -63,7 +65,7 @@ async def open_runtime(settings: Settings, redis: Any, name: str) -> AsyncIterat
         database, writer = Database(url), open_writer(url)
         stack.push_async_callback(database.close)
         stack.push_async_callback(writer.close)
-        box = SecretBox(encryption_secret(settings))
+        box = secret_box(settings)
         directory = Directory(database, box)
         await directory.start()
         stack.push_async_callback(directory.close)
@@ -88,6 +90,7 @@ async def open_runtime(settings: Settings, redis: Any, name: str) -> AsyncIterat
             platform=platform, webhooks=webhooks, box=box,
             gate=Gate(redis, settings.rate_limiting_strategy), directory=directory, routing=routing,
             adapters=build_adapters(http), pace=pace, metrics=metrics, parsers=parsers,
+            web_search=None if settings.searxng_url is None else SearXNG(http, settings.searxng_url),
         )  # fmt: skip
 
 
@@ -119,6 +122,13 @@ def build_workers(settings: Settings, runtime: Runtime, redis: Any, token: str) 
     ]
 
 
+async def show_life(path: str | None) -> None:
+    """Touch the file for as long as the event loop turns."""
+    while path is not None:
+        await asyncio.to_thread(Path(path).touch)
+        await asyncio.sleep(_ALIVE_S)
+
+
 async def serve(settings: Settings, token: str) -> None:
     """Run until SIGTERM or SIGINT."""
     pool = open_pool(settings.effective_redis_url())
@@ -133,6 +143,7 @@ async def serve(settings: Settings, token: str) -> None:
         for worker, main in zip(workers, mains, strict=True):
             worker.main_task = main
         stop = loop.create_task(stopping.wait())
+        life = loop.create_task(show_life(settings.alive_file))
         tune_collector()
         log.info("worker_ready", token=token)
         await asyncio.wait({stop, *mains}, return_when=asyncio.FIRST_COMPLETED)
@@ -141,6 +152,7 @@ async def serve(settings: Settings, token: str) -> None:
         for main in mains:
             with suppress(asyncio.CancelledError):
                 await main
+        life.cancel()
     await pool.disconnect()
 
 

@@ -14,7 +14,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from shared.clock import now_ms
 from shared.database import Database, sqlite_path
-from shared.installation import encryption_secret
+from shared.installation import secret_box
 from shared.migrations import migrate
 from shared.models.schemas import EMBEDDING_TYPES, ModelType
 from shared.organizations.tables import OrganizationRow
@@ -22,7 +22,7 @@ from shared.providers.tables import ProviderRow
 from shared.revision import raise_revision
 from shared.roles.tables import LimitRow, RoleRow
 from shared.routers.tables import RouterNameRow, RouterRow
-from shared.secrets import SecretBox, mask
+from shared.secrets import mask
 from shared.settings import Settings
 from shared.users.tables import UserRow
 
@@ -121,7 +121,7 @@ async def _insert_first_rows(session: AsyncSession) -> None:
 
 async def _register_upstream(session: AsyncSession, settings: Settings, models: list[_ListedModel]) -> None:
     """Insert a router with one provider for each model that is not known yet."""
-    box, key = SecretBox(encryption_secret(settings)), settings.upstream_key
+    box, key = secret_box(settings), settings.upstream_key
     names = set((await session.exec(select(RouterNameRow.name))).all())
     for model in models:
         if model.id in names:

@@ -24,6 +24,7 @@ from shared.usage.schemas import Usage
 from worker.providers.base import Adapter
 from worker.response_cache import CacheLook
 from worker.routing.choice import Routing
+from worker.web_search import WebSearch
 
 
 class Runtime(Struct, frozen=True, kw_only=True):
@@ -52,6 +53,8 @@ class Runtime(Struct, frozen=True, kw_only=True):
     pace: Pace
     metrics: Metrics
     parsers: ParserPool
+    web_search: WebSearch | None
+    """None: the web is not searched."""
 
 
 class TokenCount(Struct, kw_only=True):

@@ -5,6 +5,7 @@
 | about the request (400, 413, 415, 422, ..)     | the end, with the provider's status and message                   |
 | after output was streamed                      | the end, `interrupted`: a caller cannot take text back            |
 | anything else, another provider is left        | that provider, at once                                            |
+| a judge gave no verdict, asked twice           | the end, 503 `judge_invalid_output`                               |
 | our file store is out of order                 | the same again later, without harm to the provider                |
 | about key or model name (401, 403, 404)        | the end, 503: only the operator can help                          |
 | a waiting caller                               | again after 0.25, 0.5, .. s, as long as he is to be kept waiting  |
@@ -26,7 +27,7 @@ from shared.jobs.schemas import INGESTION, INTERACTIVE
 from shared.replies.entries import Kind
 from shared.settings import Settings
 from worker.context import JobContext
-from worker.providers.base import ProviderError
+from worker.providers.base import JUDGE_INVALID, ProviderError
 
 log = structlog.get_logger()
 
@@ -53,7 +54,7 @@ def judge(ctx: JobContext, error: ProviderError, max_attempts: int, tried: set[i
     if any(entry.kind is Kind.CHUNK for entry in ctx.reply.entries if entry.attempt == ctx.attempt):
         log.warning("stream_interrupted", provider_id=ctx.provider.id, message=error.message)
         failure = _server_error("interrupted", "The provider broke the answer off.")
-    elif error.blame != "request" and ctx.attempt < max_attempts:
+    elif error.blame != "request" and error.reason != JUDGE_INVALID and ctx.attempt < max_attempts:
         delay_s = _delay_s(ctx, error, tried)
     if error.blame == "operator":
         log.error("provider_refuses_us", provider_id=ctx.provider.id, status=error.status, message=error.message)
@@ -78,6 +79,8 @@ def _final(error: ProviderError) -> StoredError:
             message=error.message, type="invalid_request_error", param=error.param,
             code=error.code or "provider_rejected_request", status=error.status or 400,
         )  # fmt: skip
+    if error.reason == JUDGE_INVALID:
+        return _server_error(JUDGE_INVALID, error.message)
     if error.blame == "sluice":
         return _server_error("storage_unavailable", "The file of this request cannot be read, please try again later.")
     if error.reason in _BUSY:

@@ -6,8 +6,10 @@ them are out.  A request that took several calls is not found so; its parts are,
 
 from shared.directory import Router
 from shared.jobs.messages import JobMessage
+from shared.jobs.schemas import CHAT_COMPLETION
 from worker.context import Runtime
 from worker.jobs import BODIES
+from worker.jobs.dialects import complete_chat
 from worker.jobs.upstream import MALFORMED
 from worker.parameters import OPERATIONS
 from worker.providers.base import ProviderError
@@ -21,6 +23,8 @@ async def find_answer(runtime: Runtime, message: JobMessage, router: Router) -> 
         return None
     request = message.request if message.request is not None else await read_request(runtime, message.job_id)
     try:
+        if message.kind == CHAT_COMPLETION:
+            request = complete_chat(runtime.settings, router, message.dialect, request)
         body = await BODIES[message.kind](runtime, router, router.providers[0], request)
     except (*MALFORMED, ProviderError):  # the attempt will tell
         return None

@@ -25,7 +25,7 @@ from shared.jobs.schemas import (
     RERANK,
 )
 from worker.context import Runtime
-from worker.jobs.upstream import MALFORMED, MEMBERS
+from worker.jobs.upstream import MALFORMED, MEMBERS, OF_SLUICE
 from worker.providers.base import Operation
 from worker.takeover import read_request
 
@@ -33,7 +33,9 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     CHAT_COMPLETION: "chat", COMPLETION: "completion", EMBEDDING: "embedding", RERANK: "rerank",
     AUDIO_TRANSCRIPTION: "transcription", AUDIO_SPEECH: "speech", OCR: "ocr",
 }  # fmt: skip
-_OWN: Final = frozenset({"model", "stream", "stream_options", "metadata", "store", "user", "service_tier", RETRIEVED})
+_OWN: Final = frozenset(
+    {"model", "stream", "stream_options", "metadata", "store", "user", "service_tier", RETRIEVED, *OF_SLUICE}
+)
 """Sluice itself does what these ask for."""
 _BINDING: Final[Mapping[str, Any]] = {
     "add_generation_prompt": True, "allowed_token_ids": None, "bad_words": [], "best_of": 1, "chat_template": None,

@@ -24,7 +24,7 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from shared.embedded_redis import RedisMissingError, answers, redis_command
-from shared.installation import admin_key, encryption_secret
+from shared.installation import admin_key, secret_box
 from shared.log import configure_logging
 from shared.queue.connections import open_pool
 from shared.queue.job_queue import JobQueue
@@ -172,7 +172,7 @@ async def supervise(settings: Settings) -> None:
     await check_port(settings)
     is_new = settings.admin_key is None and not (settings.data_path / "admin_key").exists()
     key = admin_key(settings)
-    encryption_secret(settings)
+    secret_box(settings)
     groups: list[Group] = []
     try:
         if settings.redis_url is None:
@@ -180,7 +180,7 @@ async def supervise(settings: Settings) -> None:
             groups[-1].start()
         await prepare(settings)
         await _wait_for_redis(settings)
-        stop_s = settings.drain_s + _STOP_MARGIN_S
+        stop_s = settings.leave_s + settings.drain_s + _STOP_MARGIN_S
         groups.append(Group([_worker(settings, place) for place in range(settings.workers)], stop_s=stop_s))
         groups.append(Group([_api(place) for place in range(settings.api_processes)], stop_s=stop_s))
         for group in groups[-2:]:

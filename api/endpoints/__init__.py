@@ -43,6 +43,7 @@ from api.endpoints import (
     webhook_endpoints,
     webhook_event_types,
 )
+from api.facades import inflection, vultr, vultr_conversations
 from api.http import Endpoint
 
 ENDPOINTS: tuple[Endpoint, ...] = (
@@ -85,6 +86,10 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *me.routes.endpoints,
     *me_keys.routes.endpoints,
     *me_usage.routes.endpoints,
+    *inflection.routes.endpoints,
+    *inflection.legacy.endpoints,
+    *vultr.routes.endpoints,
+    *vultr_conversations.routes.endpoints,
     *metrics.routes.endpoints,
     *health.routes.endpoints,
 )

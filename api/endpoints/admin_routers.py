@@ -20,7 +20,7 @@ from shared.routers.queries import count_providers, get_router, insert_router, l
 from shared.routers.queries import delete_router as remove_router
 from shared.routers.queries import list_routers as query_routers
 from shared.routers.queries import update_router as change_router
-from shared.routers.schemas import CreateRouterRequest, Router, RouterVoice, UpdateRouterRequest
+from shared.routers.schemas import CreateRouterRequest, DefaultParameters, Router, RouterVoice, UpdateRouterRequest
 from shared.routers.tables import RouterRow
 from shared.vocabularies import VocabularyError, check_vocabulary
 
@@ -41,6 +41,11 @@ async def create_router(call: Call, body: CreateRouterRequest) -> Router:
         fallback_id=body.fallback,
         cache_ttl_s=body.cache_ttl,
         cache_charge=body.cache_charge,
+        default_parameters=_parameters(body.default_parameters),
+        display_name=None if body.display_name is None else trimmed(body.display_name, "display_name"),
+        description=body.description.strip(),
+        tools=body.tools,
+        is_small=body.small,
         voices=_voices(body.voices),
         accepts_token_ids=_accepts_ids(body),
         token_encoding=body.token_encoding,
@@ -63,6 +68,12 @@ async def create_router(call: Call, body: CreateRouterRequest) -> Router:
 
 def _aliases(aliases: list[str]) -> list[str]:
     return list(dict.fromkeys(trimmed(alias, "aliases") for alias in aliases))
+
+
+def _parameters(parameters: DefaultParameters | None) -> str | None:
+    """Return the parameters as they are stored; None if there are none."""
+    text = "{}" if parameters is None else json.encode(parameters).decode()
+    return None if text == "{}" else text
 
 
 def _voices(voices: list[RouterVoice] | None) -> str | None:
@@ -172,12 +183,29 @@ def _changes(body: UpdateRouterRequest) -> dict[str, Any]:
     changes |= {column: value for name, column in _CLEARED.items() if (value := getattr(body, name)) is not UNSET}
     if body.name is not None:
         changes["name"] = trimmed(body.name, "name")
+    changes |= _described(body)
     if body.voices is not UNSET:
         changes["voices"] = _voices(body.voices)
     if body.cost_prompt_tokens is not None:
         changes["price_prompt"] = _price(body.cost_prompt_tokens, "cost_prompt_tokens")
     if body.cost_completion_tokens is not None:
         changes["price_completion"] = _price(body.cost_completion_tokens, "cost_completion_tokens")
+    return changes
+
+
+def _described(body: UpdateRouterRequest) -> dict[str, Any]:
+    """Return the new values of what a router tells of itself."""
+    changes: dict[str, Any] = {}
+    if body.default_parameters is not UNSET:
+        changes["default_parameters"] = _parameters(body.default_parameters)
+    if body.display_name is not UNSET:
+        changes["display_name"] = None if body.display_name is None else trimmed(body.display_name, "display_name")
+    if body.description is not None:
+        changes["description"] = body.description.strip()
+    if body.tools is not UNSET:
+        changes["tools"] = body.tools
+    if body.small is not None:
+        changes["is_small"] = body.small
     return changes
 
 
@@ -210,6 +238,11 @@ def _to_router(row: RouterRow, aliases: list[str], providers: int) -> Router:
         fallback=row.fallback_id,
         cache_ttl=row.cache_ttl_s,
         cache_charge=row.cache_charge,  # type: ignore[arg-type]
+        default_parameters=json.decode(row.default_parameters or "{}", type=DefaultParameters),
+        display_name=row.display_name,
+        description=row.description,
+        tools=row.tools,
+        small=row.is_small,
         voices=None if row.voices is None else json.decode(row.voices, type=list[RouterVoice]),
         accepts_token_ids=row.accepts_token_ids,
         token_encoding=row.token_encoding,

@@ -1,4 +1,4 @@
-"""GET /v1/admin/usage/closes: months as they were closed by `scripts/ledger`."""
+"""GET /v1/admin/usage/closes: months as they were closed by `scripts/sluice ledger`."""
 
 from msgspec import json
 

@@ -12,8 +12,8 @@ from api.chats import CHAT_ERRORS, chat_submission
 from api.http import EventStream, Reply, Routes
 from api.own_jobs import find_own_job, read_result, remove, wait_until_over
 from api.render import metadata_of
-from api.respond import respond_or_stream
-from api.submission import Submission, find_router
+from api.respond import ERRORS, respond_or_stream
+from api.submission import Submission
 from shared.chat.schemas import (
     ChatCompletion,
     ChatCompletionChunk,
@@ -28,6 +28,7 @@ from shared.chat.schemas import (
     StoredMessagePage,
     UpdateChatCompletionRequest,
 )
+from shared.collections.errors import SEARCH_ERRORS
 from shared.errors import (
     CompletionNotFoundError,
     GoneError,
@@ -39,9 +40,8 @@ from shared.errors import (
 from shared.ids import JOB_PREFIXES, parse_id
 from shared.jobs.queries import get_request, update_job
 from shared.jobs.queries import list_chat_completions as query_completions
-from shared.jobs.schemas import CHAT_COMPLETION, TERMINAL, WITH_RESULT, Job, WaitQuery, alias_of
+from shared.jobs.schemas import CHAT_ATTRIBUTES, CHAT_COMPLETION, TERMINAL, WITH_RESULT, Job, WaitQuery, alias_of
 from shared.jobs.tables import JobRow
-from shared.models.schemas import CHAT_TYPES
 
 routes = Routes("Chat")
 PATH = "/v1/chat/completions"
@@ -49,21 +49,19 @@ PATH = "/v1/chat/completions"
 
 async def prepare_chat(draft: Draft, body: ChatCompletionRequest) -> Submission:
     """Return what this request asks for."""
-    body.check()
     args = find_search(body)
-    router = await find_router(draft, body.model, CHAT_TYPES)
-    submission = chat_submission(PATH, router, body)
+    submission = await chat_submission(draft, body, PATH)
     if args is None:
         return submission
 
     async def search(call: Call) -> Submission:
         await search_for_chat(call, body, args)
-        return chat_submission(PATH, router, json.decode(call.body, type=ChatCompletionRequest, strict=False))
+        return await chat_submission(call, json.decode(call.body, type=ChatCompletionRequest, strict=False), PATH)
 
     return replace(submission, search=search)
 
 
-@routes.post(PATH, raises=CHAT_ERRORS, accepted=Job, prepare=prepare_chat)
+@routes.post(PATH, raises=(*ERRORS, *CHAT_ERRORS, *SEARCH_ERRORS), accepted=Job, prepare=prepare_chat)
 async def create_chat_completion(
     call: Call, body: ChatCompletionRequest
 ) -> Reply[ChatCompletion] | EventStream[ChatCompletionChunk]:
@@ -102,7 +100,7 @@ async def get_chat_completion(call: Call, completion_id: str, query: WaitQuery) 
 
 async def _find(call: Call, completion_id: str) -> JobRow:
     row = await find_own_job(call, completion_id, CompletionNotFoundError(completion_id))
-    if row.kind != CHAT_COMPLETION:
+    if row.kind not in (CHAT_COMPLETION, CHAT_ATTRIBUTES):
         raise CompletionNotFoundError(completion_id)
     return row
 
@@ -242,8 +240,8 @@ async def list_chat_completion_messages(call: Call, completion_id: str, query: L
 
 
 def _message(message_id: str, turn: _Turn) -> StoredMessage:
-    content = json.decode(turn.content, type=str | list[ContentPart] | None)
+    content = json.decode(turn.content, type=str | list[ContentPart | str] | None)
     parts = None if content is None or isinstance(content, str) else turn.content
     if isinstance(content, list):
-        content = "\n".join(part.text for part in content if part.text is not None)
+        content = "\n".join(part if isinstance(part, str) else part.text or "" for part in content)
     return StoredMessage(id=message_id, role=turn.role, content=content, name=turn.name, content_parts=parts)

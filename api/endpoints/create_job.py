@@ -27,6 +27,7 @@ async def create_job(call: Call, body: CreateJobRequest) -> Reply[Job]:
     if endpoint is None or endpoint.prepare is None or endpoint.body is None:
         raise InvalidFieldError(["body", "endpoint"], "Expected the path of an inference route that takes JSON")
     _check(call, body)
+    call.dialect = endpoint.dialect or call.dialect
     call.notice = await read_notice(call, body.webhook, body.webhook_endpoint_ids)
     call.body, call.options = bytes(body.body), body
     try:

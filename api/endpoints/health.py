@@ -1,21 +1,32 @@
 """GET /health, /health/models, and the page at /."""
 
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
-from msgspec import Struct
+from msgspec import Struct, json
 
 from api.access import has_access
 from api.call import Call
+from api.cluster_health import look_at_cluster
 from api.http import Reply, Routes
 from api.provider_health import health_of, worst
-from shared.errors import QueueUnavailableError
-from shared.models.health import ModelHealth, ModelHealthList
+from shared.errors import ApiError, QueueUnavailableError
+from shared.models.health import ClusterHealth, ModelHealth, ModelHealthList
 
 routes = Routes("Monitoring")
 _ROOT: Final = Path(__file__).parent.parent.parent
 _PAGE: Final = _ROOT / "api" / "pages" / "index.html"
 _README: Final = _ROOT / "README.md"
+
+
+class LeavingError(ApiError):
+    """The process is about to end; others serve."""
+
+    status, code = 503, "leaving"
+
+    def __init__(self) -> None:
+        super().__init__("This process is about to end.")
 
 
 class Health(Struct, kw_only=True):
@@ -24,9 +35,15 @@ class Health(Struct, kw_only=True):
     status: Literal["ok"]
 
 
-@routes.get("/health", right=None, raises=(QueueUnavailableError,))
+@routes.get("/health", right=None, raises=(QueueUnavailableError, LeavingError))
 async def get_health(call: Call) -> Health:
-    """Tell whether this process can serve: 503 while it cannot reach the queue."""
+    """Tell whether this process can serve: 503 while it cannot reach the queue, and while it is about to end."""
+    return _look(call)
+
+
+def _look(call: Call) -> Health:
+    if call.state.leaving.is_set():
+        raise LeavingError
     if not call.state.inbox.is_connected:
         raise QueueUnavailableError
     return Health(status="ok")
@@ -40,12 +57,17 @@ async def list_model_health(call: Call) -> ModelHealthList:
     return ModelHealthList(data=[ModelHealth(id=one.name, status=worst(healths[one.id])) for one in routers])
 
 
-@routes.get("/status", right=None, raises=(QueueUnavailableError,))
+@routes.get("/v1/health")
+async def get_cluster_health(call: Call) -> Reply[ClusterHealth]:
+    """Tell how database, Redis, workers and providers are, as of the last five seconds; 503 if it is down."""
+    found = await call.state.cluster.get(partial(look_at_cluster, call))
+    return Reply(body=json.encode(found), status=503 if found.status == "down" else 200)
+
+
+@routes.get("/status", right=None, raises=(QueueUnavailableError, LeavingError))
 async def get_status(call: Call) -> Health:
     """Tell whether this process can serve; the same as /health."""
-    if not call.state.inbox.is_connected:
-        raise QueueUnavailableError
-    return Health(status="ok")
+    return _look(call)
 
 
 @routes.get("/", right=None, media_type="text/html")

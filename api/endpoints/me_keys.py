@@ -56,5 +56,5 @@ def _to_key(row: KeyRow) -> Key:
     token = to_token(row)
     return Key(
         id=token.id, name=token.name, token=token.token, expires=to_seconds(row.expires_ms), scopes=token.scopes,
-        last_used_at=token.last_used_at, created=token.created,
+        dialect=token.dialect, last_used_at=token.last_used_at, created=token.created,
     )  # fmt: skip

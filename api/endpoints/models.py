@@ -3,6 +3,8 @@
 from api.access import has_access
 from api.call import Call
 from api.http import Routes
+from shared.clock import to_iso
+from shared.dialects import VULTR
 from shared.directory import Router
 from shared.errors import ModelNotFoundError
 from shared.models.schemas import CHAT_TYPES, ChatFeatures, ChatModel, ChatModelList, Model, ModelCosts, ModelList
@@ -47,7 +49,7 @@ async def get_model(call: Call, model: str) -> Model:
 def _model(call: Call, router: Router) -> Model:
     return Model(
         id=router.name,
-        created=router.created_ms // 1000,
+        created=to_iso(router.created_ms) if call.dialect == VULTR else router.created_ms // 1000,
         owned_by=router.owner or call.state.settings.app_title,
         type=router.type,  # type: ignore[arg-type]  # a column
         aliases=list(router.aliases),
@@ -60,7 +62,9 @@ def _chat_model(router: Router) -> ChatModel:
     return ChatModel(
         model=router.name,
         id=router.name,
-        description="",
+        description=router.description,
         context_length=router.max_context_length,
-        features=ChatFeatures(stream=True, tools=True, vision=router.type == "image-text-to-text"),
+        features=ChatFeatures(
+            stream=True, tools=router.has_tools is not False, vision=router.type == "image-text-to-text"
+        ),
     )

@@ -8,35 +8,37 @@ from msgspec.structs import replace
 from api.call import Call, Draft
 from api.chats import CHAT_ERRORS, chat_submission
 from api.http import EventStream, Reply, Routes
-from api.respond import respond_or_stream
+from api.respond import ERRORS, respond_or_stream
 from api.stores import search_store
-from api.submission import Submission, find_router
+from api.submission import Submission
 from shared.chat.retrieved import Retrieved, with_retrieved
 from shared.chat.schemas import ChatCompletion, ChatCompletionChunk, ChatCompletionRequest
+from shared.collections.errors import SEARCH_ERRORS
+from shared.dialects import VULTR
 from shared.errors import InvalidFieldError
 from shared.jobs.schemas import Job
-from shared.models.schemas import CHAT_TYPES
 from shared.search.prompts import fitting, text_of, with_passages
 from shared.vector_stores.queries import find_store
 from shared.vector_stores.schemas import RagRequest
 
-routes = Routes("Chat")
+routes = Routes("Chat", dialect=VULTR)
 PATH: Final = "/v1/chat/completions/RAG"
+LOWER_PATH: Final = "/v1/chat/completions/rag"
+_ERRORS: Final = (*ERRORS, *CHAT_ERRORS, *SEARCH_ERRORS)
 _OWN: Final = ("collection", "max_results", "score_threshold")
 
 
 async def prepare_rag(draft: Draft, body: RagRequest) -> Submission:
     """Return what this request asks for."""
-    body.check()
+    submission = await chat_submission(draft, body, PATH)
     members: dict[str, Any] = json.decode(draft.body)
     question = _question(members["messages"])
     async with draft.state.database.read() as session:
         store = await find_store(session, draft.caller.user_id, body.collection)
-    router = await find_router(draft, body.model, CHAT_TYPES)
 
     async def search(call: Call) -> Submission:
         hits, usage = await search_store(call, store, question, body.max_results, body.score_threshold)
-        call.model = body.model
+        call.model = submission.model
         call.headers.pop("x-job-id", None)  # of the query's vector
         passages = fitting([hit.content for hit in hits], call.state.settings.rag_context_tokens)
         if passages:
@@ -45,12 +47,12 @@ async def prepare_rag(draft: Draft, body: RagRequest) -> Submission:
             members.pop(name, None)
         shown = {"results": to_builtins(hits[: len(passages)]), "usage": to_builtins(usage)}
         call.body = with_retrieved(members, Retrieved(retrieval=shown))
-        return chat_submission(PATH, router, json.decode(call.body, type=ChatCompletionRequest, strict=False))
+        return await chat_submission(call, json.decode(call.body, type=ChatCompletionRequest, strict=False), PATH)
 
-    return replace(chat_submission(PATH, router, body), search=search)
+    return replace(submission, search=search)
 
 
-@routes.post(PATH, raises=CHAT_ERRORS, accepted=Job, prepare=prepare_rag)
+@routes.post(PATH, raises=_ERRORS, accepted=Job, prepare=prepare_rag)
 async def create_rag_chat_completion(
     call: Call, body: RagRequest
 ) -> Reply[ChatCompletion] | EventStream[ChatCompletionChunk]:
@@ -61,7 +63,7 @@ async def create_rag_chat_completion(
     return await respond_or_stream(call, await prepare_rag(call, body))
 
 
-@routes.post("/v1/chat/completions/rag", raises=CHAT_ERRORS, accepted=Job, prepare=prepare_rag)
+@routes.post(LOWER_PATH, raises=_ERRORS, accepted=Job, prepare=prepare_rag)
 async def create_rag_chat_completion_in_lower_case(
     call: Call, body: RagRequest
 ) -> Reply[ChatCompletion] | EventStream[ChatCompletionChunk]:

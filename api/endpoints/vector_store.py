@@ -12,6 +12,7 @@ from shared.clock import now_ms, to_iso
 from shared.collections.errors import FeatureNotEnabledError, StoreNotFoundError, VectorSizeError
 from shared.collections.queries import VECTOR_STORE
 from shared.collections.tables import CollectionRow
+from shared.dialects import VULTR
 from shared.documents.removal import hide_collection, remove_collection
 from shared.errors import ConflictError, ModelNotAllowedError, ModelNotFoundError, WrongModelTypeError
 from shared.vector_stores.queries import count_contents, get_store, list_slugs, list_stores
@@ -26,7 +27,7 @@ from shared.vector_stores.schemas import (
 )
 from shared.vector_stores.slugs import free_slug
 
-routes = Routes("Vector store")
+routes = Routes("Vector store", dialect=VULTR)
 PATH = "/v1/vector_store"
 _TRIES = 5
 _MODEL_ERRORS = (FeatureNotEnabledError, ModelNotFoundError, ModelNotAllowedError, WrongModelTypeError)

@@ -10,6 +10,7 @@ from api.stores import file_id_of, router_of
 from shared.clock import to_iso
 from shared.collections.errors import ContentTooLongError, StoreNotFoundError
 from shared.collections.tables import CollectionRow
+from shared.dialects import VULTR
 from shared.directory import Router
 from shared.documents.descriptions import describe_text
 from shared.documents.queries import COMPLETED, FAILED, REMOVED, find_same
@@ -48,7 +49,7 @@ from shared.vector_stores.schemas import (
     UpdateItemRequest,
 )
 
-routes = Routes("Vector store")
+routes = Routes("Vector store", dialect=VULTR)
 ITEMS = "/v1/vector_store/{store_id}/items"
 FILES = "/v1/vector_store/{store_id}/files"
 _CHARACTERS_PER_TOKEN = 4

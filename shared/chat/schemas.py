@@ -6,15 +6,14 @@ listed here reach it unchanged.
 
 from typing import Annotated, Any, Literal
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from shared.errors import InvalidFieldError
+from shared.chat.engine import EngineParameters, Text
 from shared.jobs.schemas import Metadata
 from shared.lists import CursorPage
 from shared.search.schemas import SearchArgs
 from shared.usage.schemas import Usage
 
-Role = Literal["system", "user", "assistant", "tool", "developer", "function"]
 TokenLimit = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 
@@ -22,25 +21,38 @@ Penalty = Annotated[float, Meta(ge=-2, le=2)]
 class ContentPart(Struct):
     """One part of a message: text, image_url, input_audio, file, ..; its other members are passed on."""
 
-    type: str
+    type: str | None = None
+    """Left out in the short forms of pictures, sounds and films, which only some dialects have."""
     text: str | None = None
+    image_url: Raw | UnsetType = UNSET
+    audio_url: Raw | UnsetType = UNSET
+    video_url: Raw | UnsetType = UNSET
 
 
 class Message(Struct):
     """One turn of the conversation; its other members (`tool_calls`, `name`, ..) are passed on."""
 
-    role: Role
-    content: str | list[ContentPart] | None = None
+    role: Annotated[str, Meta(min_length=1, description="system, user, assistant, tool, developer or function.")]
+    content: str | list[ContentPart | str] | None = None
+    name: Any = None
+    tool_call_id: Any = None
+    tool_calls: Any = None
 
 
-class ChatCompletionRequest(Struct, kw_only=True):
+class ChatCompletionRequest(EngineParameters, kw_only=True):
     """Body of a chat completion.  `null` counts as absent; members that are not listed are passed on."""
 
-    model: Annotated[str, Meta(min_length=1, description="Name or alias of a router.", examples=["simulator"])]
-    messages: Annotated[list[Message], Meta(min_length=1)]
+    model: Annotated[
+        str | None,
+        Meta(description="Name or alias of a router; null: `SLUICE_DEFAULT_CHAT_MODEL`.", examples=["simulator"]),
+    ] = None
+    messages: Annotated[
+        Annotated[list[Message], Meta(min_length=1)] | str | Message,
+        Meta(description="Or a text, which may be the JSON of messages; or one message."),
+    ]
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
-    logit_bias: dict[str, Annotated[float, Meta(ge=-100, le=100)]] | None = None
+    logit_bias: dict[Annotated[str, Meta(pattern=r"^[0-9]+$")], Annotated[float, Meta(ge=-100, le=100)]] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     max_tokens: TokenLimit | None = None
@@ -48,7 +60,7 @@ class ChatCompletionRequest(Struct, kw_only=True):
     n: Annotated[int, Meta(ge=1, le=128)] | None = None
     response_format: dict[str, Any] | None = None
     seed: int | None = None
-    stop: str | Annotated[list[str], Meta(max_length=16)] | None = None
+    stop: Text | Annotated[list[Text], Meta(max_length=16)] | None = None
     stream: bool | None = None
     stream_options: dict[str, Any] | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
@@ -57,19 +69,13 @@ class ChatCompletionRequest(Struct, kw_only=True):
         list[dict[str, Any]] | None, Meta(description="One may be `type: search`, with members of /v1/search.")
     ] = None
     tool_choice: str | dict[str, Any] | None = None
+    functions: Any = None
+    function_call: Any = None
     parallel_tool_calls: bool | None = None
     reasoning_effort: str | None = None
     service_tier: str | None = None
-    metadata: Metadata | None = None
-    store: bool | None = None
-    user: Annotated[str, Meta(max_length=512, pattern=r"^[^\x00]*$")] | None = None
     search: Annotated[bool | None, Meta(description="Older spelling of the search tool, with `search_args`.")] = None
     search_args: SearchArgs | None = None
-
-    def check(self) -> None:
-        """Raise `InvalidFieldError` if members contradict one another."""
-        if self.top_logprobs is not None and not self.logprobs:
-            raise InvalidFieldError(["body", "top_logprobs"], "`top_logprobs` needs `logprobs: true`")
 
 
 class ToolCallFunction(Struct, frozen=True, kw_only=True):

@@ -49,6 +49,7 @@ class JobMessage(Struct, array_like=True, frozen=True, kw_only=True):
     background: bool = False
     """A response that was asked for in the background."""
     strict: bool = False
+    dialect: str = "openai"
 
     def __repr__(self) -> str:
         """Return a short form: arq prints the arguments of jobs, and a prompt has no place in a log."""
@@ -81,6 +82,7 @@ def message_of(row: JobRow | NewJob, request: bytes | None = None) -> JobMessage
         inbox=row.inbox,
         admission=decode_admission(row.admission),
         strict=row.strict,
+        dialect=row.dialect,
         request=None if request is None or len(request) > INLINE_BYTES_OF_BAND[row.band] else request,
         notify=row.notify,
         background=row.background,

@@ -25,6 +25,8 @@ BATCH: Final = "batch"
 BANDS: Final[tuple["Band", ...]] = (INTERACTIVE, BACKGROUND, BATCH)
 
 CHAT_COMPLETION: Final = "chat.completion"
+CHAT_ATTRIBUTES: Final = "chat.attributes"
+INFERENCE: Final = "inference"
 COMPLETION: Final = "completion"
 EMBEDDING: Final = "embedding"
 RERANK: Final = "rerank"
@@ -35,7 +37,10 @@ OCR: Final = "ocr"
 INGESTION: Final = "ingestion"
 KINDS_WITH_FILES: Final = frozenset({AUDIO_TRANSCRIPTION, OCR, INGESTION})
 """A job of these may have a file, see `shared.files.store`."""
-ALIAS_PREFIX: Final = {CHAT_COMPLETION: "chatcmpl-", COMPLETION: "cmpl-", EMBEDDING: "embd-", RESPONSE: "resp_"}
+ALIAS_PREFIX: Final = {
+    CHAT_COMPLETION: "chatcmpl-", CHAT_ATTRIBUTES: "chatcmpl-", COMPLETION: "cmpl-", EMBEDDING: "embd-",
+    RESPONSE: "resp_",
+}  # fmt: skip
 """Kind → prefix of the id that its own route gives out."""
 
 UnixSeconds = Annotated[int, Meta(ge=0, le=2**40)]

@@ -6,6 +6,7 @@ Every change of a job is a compare-and-set on its attempt; `expects=1` undoes th
 from msgspec import Struct
 from msgspec.structs import astuple
 
+from shared.dialects import OPENAI
 from shared.group_commit.units import Statement, insert_sql
 
 
@@ -50,6 +51,7 @@ class NewJob(Struct, kw_only=True):
     inbox: str | None
     admission: str | None
     request: bytes
+    dialect: str = OPENAI
     background: bool = False
     batch_id: str | None = None
     custom_id: str | None = None

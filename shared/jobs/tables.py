@@ -58,6 +58,8 @@ class JobRow(SQLModel, table=True):
     id: str = Field(primary_key=True)
     kind: str
     endpoint: str
+    dialect: str = "openai"
+    """See `shared.dialects`."""
     status: str
     band: int
     stream: bool

@@ -4,11 +4,13 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
+from shared.dialects import Dialect
 from shared.lists import ListQuery, RowId
 
 Scope = Literal["inference", "jobs", "collections", "admin"]
 API_KEY: Final = "api"
 LOGIN_KEY: Final = "login"
+SUBSCRIPTION_KEY: Final = "subscription"
 
 
 class CreateKeyRequest(Struct, kw_only=True):
@@ -17,6 +19,9 @@ class CreateKeyRequest(Struct, kw_only=True):
     name: Annotated[str, Meta(min_length=1, max_length=255)]
     expires: Annotated[int, Meta(le=2**40)] | None = None
     scopes: list[Scope] | None = None
+    dialect: Annotated[
+        Dialect | None, Meta(description="API whose defaults count where several share a path; null: `openai`.")
+    ] = None
 
 
 class CreateTokenRequest(CreateKeyRequest, kw_only=True):
@@ -42,6 +47,7 @@ class Token(Struct, kw_only=True):
     user: int
     expires: int | None
     scopes: list[Scope] | None
+    dialect: Dialect | None
     last_used_at: int | None
     created: int
     object: Literal["token"] = "token"
@@ -55,6 +61,7 @@ class Key(Struct, kw_only=True):
     token: str
     expires: int | None
     scopes: list[Scope] | None
+    dialect: Dialect | None
     last_used_at: int | None
     created: int
     object: Literal["key"] = "key"

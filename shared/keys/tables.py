@@ -15,9 +15,14 @@ class KeyRow(SQLModel, table=True):
     hash: str = Field(unique=True)
     masked: str
     kind: str = "api"
-    """`login` is the one key that a login replaces."""
+    """`login` is the one key that a login replaces; `subscription` has the two members below."""
     scopes: str | None = None
     """JSON list of what the key reaches; null is everything."""
+    dialect: str | None = None
+    """Of requests with this key that name none by their path, see `shared.dialects`."""
+    subscription_id: str | None = Field(default=None, unique=True, index=True)
+    sealed: bytes | None = None
+    """The secret, encrypted: a subscription is shown with it."""
     expires_ms: int | None = bigint(default=None)
     created_ms: int = bigint()
     last_used_ms: int | None = bigint(default=None)

@@ -13,10 +13,11 @@ _LOCK = 5_171_210_437
 """Key of the advisory lock: several processes may migrate one PostgreSQL at the same time."""
 
 
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent))
-    return config
+def config() -> Config:
+    """Return where the migrations are."""
+    found = Config()
+    found.set_main_option("script_location", str(Path(__file__).parent))
+    return found
 
 
 async def migrate(engine: AsyncEngine) -> None:
@@ -29,9 +30,9 @@ async def migrate(engine: AsyncEngine) -> None:
 def _migrate(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
-    config = _config()
+    scripts = config()
     if MigrationContext.configure(connection).get_current_heads() != tuple(
-        ScriptDirectory.from_config(config).get_heads()
+        ScriptDirectory.from_config(scripts).get_heads()
     ):
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        scripts.attributes["connection"] = connection
+        command.upgrade(scripts, "head")

@@ -4,6 +4,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+Condition = Literal["ok", "degraded", "down"]
 Light = Literal["green", "yellow", "red"]
 
 
@@ -46,3 +47,20 @@ class RouterHealth(Struct, kw_only=True):
     status: Light
     providers: list[ProviderHealth]
     object: Literal["router.health"] = "router.health"
+
+
+class Components(Struct, kw_only=True):
+    """Parts of the installation."""
+
+    database: Condition
+    redis: Condition
+    workers: Condition
+    providers: Condition
+
+
+class ClusterHealth(Struct, kw_only=True):
+    """How the installation is; `degraded`: it answers, but a part of it does not work."""
+
+    status: Condition
+    components: Components
+    checked_at: str

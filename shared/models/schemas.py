@@ -55,7 +55,7 @@ class Model(Struct, kw_only=True):
     """A router the caller may use."""
 
     id: str
-    created: int
+    created: Annotated[int | str, Meta(description="Unix seconds; in the dialect `vultr` ISO 8601.")]
     owned_by: str
     type: ModelType
     aliases: list[str]

@@ -44,6 +44,10 @@ async def list_logged_requests(
     if endpoint is not None:
         path = "/v1/" + endpoint.lower().removeprefix("/").removeprefix("v1/").rstrip("/")
         lower = func.lower(RequestLogRow.endpoint)
-        statement = statement.where(or_(lower == path, lower.startswith(path + "/", autoescape=True)))
+        plain = path.removeprefix("/v1")
+        found = [
+            one for each in (path, plain) for one in (lower == each, lower.startswith(each + "/", autoescape=True))
+        ]
+        statement = statement.where(or_(*found))
     rows = (await session.exec(statement.order_by(col(RequestLogRow.id).desc()).limit(limit))).all()
     return [tuple(row) for row in rows]

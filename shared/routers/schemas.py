@@ -34,6 +34,26 @@ TokenEncoding = Annotated[
 ]
 
 
+class DefaultParameters(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Parameters of chats that leave them out; those of the request go first."""
+
+    max_tokens: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    top_k: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
+    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    repetition_penalty: Annotated[float, Meta(gt=0, le=100)] | None = None
+    frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    stop: Annotated[list[Annotated[str, Meta(min_length=1, max_length=255)]], Meta(max_length=4)] | None = None
+
+
+DisplayName = Annotated[str, Meta(min_length=1, max_length=255, description="Of lists of models; null: the name.")]
+Description = Annotated[str, Meta(max_length=2000)]
+Tools = Annotated[bool, Meta(description="Whether the model can call tools; null: not known.")]
+Small = Annotated[bool, Meta(description="Of a model that speaks: its characters are counted apart in the usage.")]
+
+
 class CreateRouterRequest(Struct, kw_only=True):
     """A new public model; prices are money per million tokens; `fallback` is asked when all its providers are out."""
 
@@ -50,6 +70,11 @@ class CreateRouterRequest(Struct, kw_only=True):
         Meta(description="Token ids go to the providers unchanged, not as text; null: unless the model embeds."),
     ] = None
     token_encoding: TokenEncoding | None = None
+    default_parameters: DefaultParameters | None = None
+    display_name: DisplayName | None = None
+    description: Description = ""
+    tools: Tools | None = None
+    small: Small = False
     cost_prompt_tokens: Price = Decimal(0)
     cost_completion_tokens: Price = Decimal(0)
 
@@ -67,6 +92,11 @@ class UpdateRouterRequest(Struct, kw_only=True):
     voices: Voices | UnsetType | None = UNSET
     accepts_token_ids: bool | None = None
     token_encoding: TokenEncoding | UnsetType | None = UNSET
+    default_parameters: DefaultParameters | UnsetType | None = UNSET
+    display_name: DisplayName | UnsetType | None = UNSET
+    description: Description | None = None
+    tools: Tools | UnsetType | None = UNSET
+    small: Small | None = None
     cost_prompt_tokens: Price | None = None
     cost_completion_tokens: Price | None = None
 
@@ -86,6 +116,11 @@ class Router(Struct, kw_only=True):
     voices: list[RouterVoice] | None
     accepts_token_ids: bool
     token_encoding: str | None
+    default_parameters: DefaultParameters
+    display_name: str | None
+    description: str
+    tools: bool | None
+    small: bool
     vector_size: int | None
     max_context_length: int | None
     cost_prompt_tokens: float

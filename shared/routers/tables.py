@@ -29,6 +29,14 @@ class RouterRow(SQLModel, table=True):
     """False: a provider gets the text of the ids."""
     token_encoding: str | None = None
     """Vocabulary of the ids; null: that of the model, which is not known here, or the usual one if they are decoded."""
+    default_parameters: str | None = None
+    """JSON of `DefaultParameters`; null: none."""
+    display_name: str | None = None
+    description: str = ""
+    tools: bool | None = None
+    """Whether the model can call tools; null: not known."""
+    is_small: bool = False
+    """Counted apart in the usage of speech."""
     vector_size: int | None = None
     created_ms: int = bigint()
     updated_ms: int = bigint()

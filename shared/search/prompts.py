@@ -21,7 +21,7 @@ def text_of(content: Any) -> str:
     if isinstance(content, str):
         return content
     parts = content if isinstance(content, list) else []
-    texts = [part.get("text") for part in parts if isinstance(part, dict)]
+    texts = [part.get("text") if isinstance(part, dict) else part for part in parts]
     return "\n".join(text for text in texts if isinstance(text, str))
 
 
@@ -34,7 +34,7 @@ def with_documents(content: Any, question: str, results: Sequence[SearchResult])
     text = f"{_HEAD}\n\n<question>\n{_TAG.sub('&lt;', question)}\n</question>\n\n{documents}"
     if not isinstance(content, list):
         return text
-    others = [part for part in content if not isinstance(part.get("text"), str)]
+    others = [part for part in content if isinstance(part, dict) and not isinstance(part.get("text"), str)]
     return [{"type": "text", "text": text}, *others]
 
 

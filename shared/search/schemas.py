@@ -13,6 +13,9 @@ from shared.usage.schemas import Usage
 SearchMethod = Literal["hybrid", "semantic", "lexical"]
 Ids = Annotated[list[Annotated[int, Meta(ge=1, le=2**31 - 1)]], Meta(max_length=100)]
 
+SEARCH_TOOL = "search"
+"""The `type` of a tool of a chat that Sluice itself runs."""
+
 
 class SearchArgs(Struct, kw_only=True):
     """Where and how to search; `collections` is another spelling of `collection_ids`."""

@@ -9,6 +9,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from shared.jobs.schemas import AUDIO_SPEECH
 from shared.keys.tables import KeyRow
+from shared.routers.tables import RouterRow
 from shared.usage.closes import ListClosesQuery
 from shared.usage.newest import IS_NEWEST
 from shared.usage.records import ListUsageQuery
@@ -16,46 +17,58 @@ from shared.usage.schemas import MICRO, NANO_PER_UNIT, Impacts, ModelUsage, Mont
 from shared.usage.tables import ChargeRow, CloseRow, UsageRecordRow
 
 
-async def get_month_usage(session: AsyncSession, user_id: int, from_ms: int, until_ms: int) -> MonthUsage:
-    """Return what a user was charged and what his jobs consumed in [from, until)."""
-    charged: Any = (
+async def get_month_usage(
+    session: AsyncSession, user_id: int, from_ms: int, until_ms: int, key_id: int | None = None
+) -> MonthUsage:
+    """Return what a user was charged and what his jobs consumed in [from, until), with one key or all of them."""
+    rows = await _sum_charges(session, _of(ChargeRow, user_id, from_ms, until_ms, key_id))
+    consumed = select(
+        func.sum(UsageRecordRow.energy_nwh), func.sum(UsageRecordRow.operational_ng + UsageRecordRow.embodied_ng)
+    ).where(*_of(UsageRecordRow, user_id, from_ms, until_ms, key_id), IS_NEWEST)
+    energy_nwh, carbon_ng = (await session.exec(consumed)).one()
+    return MonthUsage(
+        chat=sum(prompt + completion for _, _, prompt, completion, *_ in rows),
+        tts=sum(characters - small for *_, characters, small in rows),
+        tts_sm=sum(small for *_, small in rows),
+        image=0.0,
+        image_sm=0.0,
+        requests=sum(count for _, count, *_ in rows),
+        cost=sum(micros for *_, micros, _, _ in rows) / MICRO,
+        impacts=Impacts(kWh=int(energy_nwh or 0) / NANO_PER_UNIT, kgCO2eq=int(carbon_ng or 0) / NANO_PER_UNIT),
+        by_model=[
+            ModelUsage(model=name, requests=count, input_tokens=prompt, output_tokens=completion, cost=micros / MICRO)
+            for name, count, prompt, completion, micros, _, _ in rows
+        ],
+    )
+
+
+def _of(table: Any, user_id: int, from_ms: int, until_ms: int, key_id: int | None) -> list[Any]:
+    conditions = [table.user_id == user_id, table.created_ms >= from_ms, table.created_ms < until_ms]
+    return conditions if key_id is None else [*conditions, table.key_id == key_id]
+
+
+async def _sum_charges(session: AsyncSession, conditions: list[Any]) -> list[tuple[str, int, int, int, int, int, int]]:
+    """Return by model: jobs, prompt and completion tokens, micro-units, characters spoken, those of small models."""
+    is_small = col(ChargeRow.router_id).in_(select(RouterRow.id).where(col(RouterRow.is_small)))
+    is_speech = col(ChargeRow.kind) == AUDIO_SPEECH
+    statement: Any = (
         sa_select(
             col(ChargeRow.router_name),
             func.count(),
             func.sum(ChargeRow.prompt_tokens),
             func.sum(ChargeRow.completion_tokens),
             func.sum(ChargeRow.amount_micros),
-            func.sum(case((col(ChargeRow.kind) == AUDIO_SPEECH, col(ChargeRow.prompt_tokens)), else_=0)),
+            func.sum(case((is_speech, col(ChargeRow.prompt_tokens)), else_=0)),
+            func.sum(case((is_speech & is_small, col(ChargeRow.prompt_tokens)), else_=0)),
         )
-        .where(ChargeRow.user_id == user_id, ChargeRow.created_ms >= from_ms, ChargeRow.created_ms < until_ms)  # type: ignore[arg-type]
+        .where(*conditions)
         .group_by(col(ChargeRow.router_name))
         .order_by(col(ChargeRow.router_name))
     )
-    rows = [
-        (name, int(n), 0 if s else int(p or 0), 0 if s else int(c or 0), int(m or 0), int(s or 0))
-        for name, n, p, c, m, s in await session.exec(charged)
+    return [
+        (name, int(n), 0 if s else int(p or 0), 0 if s else int(c or 0), int(m or 0), int(s or 0), int(sm or 0))
+        for name, n, p, c, m, s, sm in await session.exec(statement)
     ]
-    consumed = select(
-        func.sum(UsageRecordRow.energy_nwh), func.sum(UsageRecordRow.operational_ng + UsageRecordRow.embodied_ng)
-    ).where(
-        UsageRecordRow.user_id == user_id, UsageRecordRow.created_ms >= from_ms, UsageRecordRow.created_ms < until_ms,
-        IS_NEWEST,
-    )  # fmt: skip
-    energy_nwh, carbon_ng = (await session.exec(consumed)).one()
-    return MonthUsage(
-        chat=sum(prompt + completion for _, _, prompt, completion, *_ in rows),
-        tts=sum(characters for *_, characters in rows),
-        tts_sm=0,
-        image=0.0,
-        image_sm=0.0,
-        requests=sum(count for _, count, *_ in rows),
-        cost=sum(micros for *_, micros, _ in rows) / MICRO,
-        impacts=Impacts(kWh=int(energy_nwh or 0) / NANO_PER_UNIT, kgCO2eq=int(carbon_ng or 0) / NANO_PER_UNIT),
-        by_model=[
-            ModelUsage(model=name, requests=count, input_tokens=prompt, output_tokens=completion, cost=micros / MICRO)
-            for name, count, prompt, completion, micros, _ in rows
-        ],
-    )
 
 
 async def list_usage_records(

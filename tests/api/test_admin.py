@@ -30,7 +30,8 @@ async def test_a_router_is_created_read_listed_and_deleted(both: Installation) -
         "object": "router", "id": router_id, "name": "public", "user_id": 0, "type": "text-generation",
         "aliases": ["a", "b"], "load_balancing_strategy": "shuffle", "fallback": None, "cache_ttl": None,
         "voices": None, "accepts_token_ids": True, "token_encoding": None,
-        "cache_charge": "free", "vector_size": None, "max_context_length": None,
+        "cache_charge": "free", "default_parameters": {}, "display_name": None, "description": "", "tools": None,
+        "small": False, "vector_size": None, "max_context_length": None,
         "cost_prompt_tokens": 0, "cost_completion_tokens": 0, "providers": 0, "created": created["created"],
         "updated": created["created"],
     }  # fmt: skip
@@ -74,7 +75,7 @@ async def test_a_key_is_created_used_listed_and_deleted(both: Installation) -> N
     assert made["key"].startswith("sk-")
     assert token == {
         "object": "token", "id": made["id"], "name": "laptop", "token": masked, "user": 1, "expires": expires,
-        "scopes": None, "last_used_at": None, "created": token["created"],
+        "scopes": None, "dialect": None, "last_used_at": None, "created": token["created"],
     }  # fmt: skip
     assert (await read(both, f"{TOKENS}?user=1"))["data"] == [token]
     assert (await read(both, f"{TOKENS}?user=2"))["data"] == []

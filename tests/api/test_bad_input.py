@@ -48,9 +48,9 @@ async def test_text_behind_the_document_is_not_json(sluice: Installation) -> Non
 async def test_a_body_that_does_not_fit_the_schema_is_refused_with_the_place(both: Installation) -> None:
     no_messages = '{"model":"simulator","messages":%s}'
     places: dict[str, list[Any]] = {
-        "null": [], "[]": [], '"x"': [], "1": [], "{}": ["model"], '{"model":"simulator"}': ["messages"],
-        no_messages % "[]": ["messages"], no_messages % "{}": ["messages"], no_messages % "[null]": ["messages", 0],
-        no_messages % '[{"content":"Hi"}]': ["messages", 0, "role"],
+        "null": [], "[]": [], '"x"': [], "1": [], "{}": ["messages"], '{"messages":"Hi"}': ["model"],
+        no_messages % "[]": ["messages"], no_messages % "{}": ["messages", "role"],
+        no_messages % "[null]": ["messages", 0], no_messages % '[{"content":"Hi"}]': ["messages", 0, "role"],
         no_messages % '[{"role":"alien","content":"Hi"}]': ["messages", 0, "role"],
         chat("1"): ["messages", 0, "content"], chat("{}"): ["messages", 0, "content"],
         chat("[{}]"): ["messages", 0, "content", 0, "type"], chat(nested(DEEP)): ["messages", 0, "content", 0],

@@ -120,7 +120,8 @@ async def test_keys_of_one_s_own(both: Installation) -> None:
     key = await read(both, f"{KEYS}/{made['id']}", headers=headers)
     assert key == {
         "object": "key", "id": made["id"], "name": "laptop", "token": f"{made['key'][:8]}...{made['key'][-8:]}",
-        "expires": expires, "scopes": ["inference", "jobs"], "last_used_at": None, "created": key["created"],
+        "expires": expires, "scopes": ["inference", "jobs"], "dialect": None, "last_used_at": None,
+        "created": key["created"],
     }  # fmt: skip
     page = await read(both, f"{KEYS}?order_by=name&order_direction=desc&limit=1", headers=headers)
     assert (page["data"], page["total"]) == ([key], 2)

@@ -13,6 +13,7 @@ from api.app import create_app
 from api.endpoints import ENDPOINTS
 from api.http import Endpoint
 from api.openapi import plain_path
+from shared.dialects import MOUNTS, mount_of
 from tests.installation import ADMIN_KEY, Installation
 
 each_endpoint = pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda e: f"{e.method} {e.path}")
@@ -33,11 +34,24 @@ async def test_the_reference_holds_every_route_and_no_other(sluice: Installation
     served = {
         (route.method, plain_path(route.resource.canonical))
         for route in create_app(sluice.state).router.routes()
-        if route.resource is not None and route.method != "HEAD"
+        if route.resource is not None and route.method != "HEAD" and mount_of(route.resource.canonical) is None
     }
 
     documented = {(verb.upper(), path) for path, verb, _ in operations(await reference_of(sluice))}
     assert documented == served - {("GET", "/openapi.json")}
+
+
+async def test_what_callers_use_is_served_under_every_mount(sluice: Installation) -> None:
+    served = {route.resource.canonical for route in create_app(sluice.state).router.routes() if route.resource}
+    reference = await reference_of(sluice)
+
+    mounted = {path for path, _, operation in operations(reference) if "servers" not in operation}
+    assert {f"/{mount}/v1/chat/completions" for mount in MOUNTS} <= served
+    for path in (plain_path(path) for path in served):
+        if mount_of(path) is not None:
+            assert "/" + path[1:].partition("/")[2] in mounted, path
+    assert not any(path.startswith("/v1/admin") for path in mounted)
+    assert [server["url"] for server in reference["servers"]] == ["/", *(f"/{mount}" for mount in MOUNTS)]
 
 
 async def test_operation_ids_are_unique_and_name_the_handlers(sluice: Installation) -> None:

@@ -1,5 +1,6 @@
 """Reports, closes and restatements against sums of the rows that are added up here, one by one, in integers."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from itertools import chain, combinations
@@ -291,10 +292,18 @@ async def test_both_databases_close_a_month_with_the_same_bytes(two_urls: tuple[
     assert documents[0] == documents[1]
 
 
+async def prepare(url: str) -> None:
+    database = Database(url)
+    await migrate(database.engine)
+    await database.close()
+
+
 def test_the_command_closes_proves_shows_and_restates(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("SLUICE_DATABASE_URL", f"sqlite:///{tmp_path}/ledger.db")
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    asyncio.run(prepare(url))
+    monkeypatch.setenv("SLUICE_DATABASE_URL", url)
 
     codes = [main([command, "2026-01"]) for command in ("verify", "close", "close", "verify", "show")]
     codes.append(main(["restate", "2026-01", "2026-02", "--reason", "a test"]))

@@ -18,7 +18,8 @@ from shared.group_commit.units import StaleError
 from shared.ids import new_ulid, oldest_ulid
 from shared.jobs.statements import start_attempt
 from shared.jobs.tables import JobRow
-from shared.migrations import _config, migrate
+from shared.migrations import config as new_config
+from shared.migrations import migrate
 from shared.request_logs.partitions import (
     DAYS_AHEAD,
     drop_partitions,
@@ -59,7 +60,7 @@ async def dump(database: Database, table: str = "request_logs") -> list[Any]:
 
 async def run(database: Database, step: Any, revision: str) -> None:
     def change(connection: Connection) -> None:
-        config = _config()
+        config = new_config()
         config.attributes["connection"] = connection
         step(config, revision)
 
@@ -71,14 +72,14 @@ async def run(database: Database, step: Any, revision: str) -> None:
 
 async def test_rows_stay_the_same_on_the_way_there_and_back(database_url: str) -> None:
     database = Database(database_url)
-    await run(database, command.upgrade, "0013")
+    await run(database, command.upgrade, "0014")
     rows = [log_row(now_ms() + days * DAY_MS) for days in (-400, -40, -1, 0, 0, 1, 3, 50)]
     await add(database, *rows)
     before = await dump(database)
 
     await run(database, command.upgrade, "0016")
     partitioned = await dump(database)
-    await run(database, command.downgrade, "0013")
+    await run(database, command.downgrade, "0014")
     plain = await dump(database)
     await run(database, command.upgrade, "0016")
 

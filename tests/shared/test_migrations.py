@@ -9,7 +9,7 @@ from sqlalchemy import Connection, text
 from sqlmodel import select
 
 from shared.database import Database
-from shared.migrations import _config, migrate
+from shared.migrations import config, migrate
 from shared.roles.tables import LimitRow
 from shared.tables import METADATA
 
@@ -72,9 +72,9 @@ async def test_what_everybody_could_use_stays_granted(database_url: str) -> None
 
 
 def _upgrade(connection: Connection, revision: str) -> None:
-    config = _config()
-    config.attributes["connection"] = connection
-    command.upgrade(config, revision)
+    scripts = config()
+    scripts.attributes["connection"] = connection
+    command.upgrade(scripts, revision)
 
 
 async def test_migrating_again_changes_nothing(database_url: str) -> None:

@@ -6,18 +6,22 @@ from shared.directory import Provider, Router
 from shared.jobs.schemas import (
     AUDIO_SPEECH,
     AUDIO_TRANSCRIPTION,
+    CHAT_ATTRIBUTES,
     CHAT_COMPLETION,
     COMPLETION,
     EMBEDDING,
+    INFERENCE,
     INGESTION,
     OCR,
     RERANK,
     RESPONSE,
 )
 from worker.context import JobContext, Produced, Runtime
+from worker.jobs.attributes import run_attributes
 from worker.jobs.chat import run_chat, to_chat_body
 from worker.jobs.completion import run_completion, to_completion_body
 from worker.jobs.embedding import run_embedding, to_embedding_body
+from worker.jobs.inference import run_inference
 from worker.jobs.ingestion import run_ingestion
 from worker.jobs.ocr import run_ocr
 from worker.jobs.rerank import run_rerank, to_rerank_body
@@ -27,6 +31,8 @@ from worker.jobs.transcription import run_transcription
 
 KINDS: dict[str, Callable[[JobContext], Awaitable[Produced]]] = {
     CHAT_COMPLETION: run_chat,
+    CHAT_ATTRIBUTES: run_attributes,
+    INFERENCE: run_inference,
     COMPLETION: run_completion,
     EMBEDDING: run_embedding,
     RERANK: run_rerank,

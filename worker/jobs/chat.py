@@ -13,6 +13,7 @@ from shared.tokens import count_tokens
 from shared.usage.schemas import Usage
 from shared.usage.sums import usage_sum
 from worker.context import JobContext, Produced, Runtime, TokenCount
+from worker.jobs.dialects import complete_chat, shape_chunk, shape_completion
 from worker.jobs.streams import StreamedChoices, run_stream
 from worker.jobs.upstream import (
     EMPTY_LIST,
@@ -37,9 +38,10 @@ _CHUNK_CHOICES = json.Decoder(list[ChunkChoice])
 
 async def run_chat(ctx: JobContext) -> Produced:
     """Run one attempt; raises `ProviderError`."""
-    body = await to_chat_body(ctx.runtime, ctx.router, ctx.provider, ctx.request, is_stream=ctx.message.stream)
+    request = complete_chat(ctx.runtime.settings, ctx.router, ctx.message.dialect, ctx.request)
+    body = await to_chat_body(ctx.runtime, ctx.router, ctx.provider, request, is_stream=ctx.message.stream)
     if ctx.message.stream:
-        return await run_stream(ctx, call_of(ctx, "chat", body), _StreamedChat(), _render, _retrieved)
+        return await run_stream(ctx, call_of(ctx, "chat", body), _StreamedChat(), _render, _shape_chunk)
     reply = await call_provider(ctx, "chat", body)
     try:
         members = MEMBERS.decode(reply.body)
@@ -65,18 +67,22 @@ async def to_chat_body(
 
 def _render(ctx: JobContext, members: dict[str, Any], usage: Usage) -> bytes:
     """Return the completion: what the provider sent, with our own id, time, model and usage."""
-    return json.encode(
-        {
-            "service_tier": NULL,
-            "system_fingerprint": NULL,
-            "search_results": EMPTY_LIST,
-            **members,
-            **identity_of(ctx),
-            "object": _COMPLETION,
-            "usage": usage,
-            **_retrieved(ctx, usage),
-        }
-    )
+    whole = {
+        "service_tier": NULL,
+        "system_fingerprint": NULL,
+        "search_results": EMPTY_LIST,
+        **members,
+        **identity_of(ctx),
+        "object": _COMPLETION,
+        "usage": usage,
+        **_retrieved(ctx, usage),
+    }
+    return json.encode(shape_completion(ctx, whole))
+
+
+def _shape_chunk(ctx: JobContext, members: dict[str, Any]) -> dict[str, Any]:
+    usage = members["usage"]
+    return shape_chunk(ctx, members | _retrieved(ctx, usage) if isinstance(usage, Usage) else members)
 
 
 def _retrieved(ctx: JobContext, usage: Usage) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from typing import Any, Final
 from msgspec import Raw, Struct, json
 from msgspec.structs import replace
 
+from shared.chat.schemas import Message
+from shared.chat.text import has_other_parts, to_text
 from shared.directory import Provider, Router
 from shared.text_input import Input, TextInput, to_inputs
 from shared.tokens import count_input_tokens
@@ -22,21 +24,28 @@ from worker.jobs.batches import call_in_batches, count_batches
 from worker.jobs.token_ids import with_texts
 from worker.jobs.upstream import (
     MALFORMED,
+    OF_SLUICE,
     UpstreamUsage,
     call_provider,
     identity_of,
     malformed,
     request_id_of,
+    takes_all,
     to_members,
     to_prompt_tokens,
 )
 from worker.providers.base import ProviderError
 
 _FLOAT_BYTES: Final = 4
+_OF_ENGINES: Final = (
+    "truncate_prompt_tokens", "add_special_tokens", "chat_template", "chat_template_kwargs", "mm_processor_kwargs",
+)  # fmt: skip
+"""Members that other servers refuse."""
 
 
 class _Asked(Struct, kw_only=True):
-    input: TextInput
+    input: TextInput | None = None
+    messages: list[Message] | None = None
     encoding_format: str | None = None
     dimensions: int | None = None
 
@@ -67,8 +76,7 @@ _FLOATS: Final = json.Decoder(list[float])
 
 async def run_embedding(ctx: JobContext) -> Produced:
     """Run one attempt; raises `ProviderError`."""
-    asked, members = await _read(ctx.runtime, ctx.router, ctx.provider, ctx.request)
-    inputs = to_inputs(asked.input, "input")
+    asked, members, inputs = await _read(ctx.runtime, ctx.router, ctx.provider, ctx.request)
 
     async def embed(_start: int, batch: Sequence[Input]) -> _Batch:
         if len(batch) < len(inputs):
@@ -95,15 +103,40 @@ async def to_embedding_body(runtime: Runtime, router: Router, provider: Provider
     return json.encode((await _read(runtime, router, provider, request))[1])
 
 
-async def _read(runtime: Runtime, router: Router, provider: Provider, request: bytes) -> tuple[_Asked, dict[str, Raw]]:
-    """Return what is asked for, and the members that this provider gets."""
+async def _read(
+    runtime: Runtime, router: Router, provider: Provider, request: bytes
+) -> tuple[_Asked, dict[str, Raw], list[Input]]:
+    """Return what is asked for, the members that this provider gets, and the single inputs."""
     asked = _ASKED.decode(request)
-    readable = await with_texts(runtime, router, provider, request, "input", to_inputs(asked.input, "input"))
+    readable = request
+    if asked.messages is None:
+        inputs = to_inputs(asked.input or "", "input")
+        readable = await with_texts(runtime, router, provider, request, "input", inputs)
     if readable is not request:
         asked = _ASKED.decode(readable)
     members = to_members(readable, provider.model_name, "embedding")
-    members.pop("encoding_format", None)
-    return asked, members
+    for name in ("encoding_format", "additional_data", *OF_SLUICE):
+        members.pop(name, None)
+    return asked, members, _inputs(provider, asked, members)
+
+
+def _inputs(provider: Provider, asked: _Asked, members: dict[str, Raw]) -> list[Input]:
+    """Return the single inputs; a conversation is one, as a text for providers that read none."""
+    if not takes_all(provider):
+        for name in _OF_ENGINES:
+            members.pop(name, None)
+    if asked.messages is None:
+        return to_inputs(asked.input or "", "input")
+    text = to_text(asked.messages)
+    if not takes_all(provider):
+        if has_other_parts(asked.messages):
+            raise ProviderError(
+                "The model embeds conversations of text only.", blame="request", reason="unsupported_value", status=400,
+                code="unsupported_value", param="messages",
+            )  # fmt: skip
+        del members["messages"]
+        members["input"] = Raw(json.encode(text))
+    return [text]
 
 
 def decode_answer(body: bytes, expected: int) -> tuple[list[Raw], int | None]:

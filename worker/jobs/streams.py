@@ -105,11 +105,11 @@ async def run_stream(
     call: ProviderCall,
     answer: StreamedChoices,
     render: Callable[[JobContext, dict[str, Any], Usage], bytes],
-    extra: Callable[[JobContext, Usage], dict[str, Any]] = lambda _ctx, _usage: {},
+    shape: Callable[[JobContext, dict[str, Any]], dict[str, Any]] = lambda _ctx, members: members,
 ) -> Produced:
-    """Pass the chunks on as they come.
+    """Pass the chunks on as they come; `render` makes the stored answer, `shape` the members of a chunk.
 
-    `render` makes the stored answer, `extra` further members of the chunk with the usage.  Raises `ProviderError`.
+    Raises `ProviderError`.
     """
     identity = identity_of(ctx) | {"object": answer.object, "usage": NULL}
 
@@ -118,16 +118,16 @@ async def run_stream(
         if members is None:
             return ()
         members.update(identity)
-        return (json.encode(members),)
+        return (json.encode(shape(ctx, members)),)
 
     await relay(ctx, call, answer, take)
     return Produced(
         tokens=answer.count(call.body),
         render=lambda usage: render(ctx, {**answer.kept(), "choices": answer.choices()}, usage),
-        render_last_chunk=lambda usage: _render_last_chunk(ctx, answer, usage, extra(ctx, usage)),
+        render_last_chunk=lambda usage: json.encode(shape(ctx, _last_chunk(ctx, answer, usage))),
     )
 
 
-def _render_last_chunk(ctx: JobContext, answer: StreamedChoices, usage: Usage, extra: dict[str, Any]) -> bytes:
+def _last_chunk(ctx: JobContext, answer: StreamedChoices, usage: Usage) -> dict[str, Any]:
     identity = {**identity_of(ctx), "object": answer.object}
-    return json.encode({**identity, "choices": EMPTY_LIST, **answer.kept(), "usage": usage, **extra})
+    return {**identity, "choices": EMPTY_LIST, **answer.kept(), "usage": usage}

@@ -10,7 +10,9 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, json
 
 from shared.chat.retrieved import MEMBER as RETRIEVED
+from shared.directory import Provider
 from shared.jobs.schemas import alias_of
+from shared.models.schemas import DEFAULT_URL
 from shared.request_logs.redaction import clean
 from shared.tokens import count_message_tokens, count_tokens
 from worker.context import JobContext, TokenCount
@@ -28,6 +30,9 @@ _ALSO_OF_THE_PROVIDER: Final[dict[Operation, tuple[str, ...]]] = {
     "chat": _OF_THE_JOB, "completion": ("user",), "embedding": ("user",),
 }  # fmt: skip
 """Those that OpenAI's API has, too; elsewhere they are Sluice's own, and strict servers would refuse them."""
+_ENGINES: Final = frozenset({"albert", "simulator", "vllm"})
+OF_SLUICE: Final = ("priority", "request_id", "timeout_sec")
+"""Say how a job is to be run."""
 _MOST_TOKENS: Final = 2**40
 """No provider means more; the ledger could not hold it."""
 
@@ -78,6 +83,11 @@ def call_of(ctx: JobContext, operation: Operation, body: bytes, file: ProviderFi
     )
 
 
+def takes_all(provider: Provider) -> bool:
+    """Return whether a provider takes a body as it was received, with all the parameters of engines."""
+    return provider.type in _ENGINES or (provider.type == "openai" and provider.url != DEFAULT_URL["openai"])
+
+
 def request_id_of(reply: ProviderReply) -> str | None:
     """Return the provider's own id of a call, fit for the request log."""
     return reply.request_id and clean(reply.request_id)
@@ -103,8 +113,14 @@ def to_members(request: bytes, model_name: str, operation: Operation) -> dict[st
 def to_upstream(request: bytes, model_name: str, operation: Operation, *, is_stream: bool) -> bytes:
     """Return the body for a provider that generates text; a stream always asks for its usage."""
     members = to_members(request, model_name, operation)
+    for name in OF_SLUICE:
+        members.pop(name, None)
     if bytes(members.get("seed", NULL)) == b"-1":
         del members["seed"]  # means a random one, which providers spell by leaving it out
+    if _has(members, "max_completion_tokens") and _has(members, "max_tokens"):
+        del members["max_tokens"]  # two spellings of one parameter, of which the newer counts
+    if b"." in bytes(members.get("top_k", NULL)):
+        members["top_k"] = Raw(b"%d" % int(float(bytes(members["top_k"]))))
     if is_stream:
         members["stream"] = Raw(b"true")
         options = MEMBERS.decode(members.get("stream_options", NULL)) if _has(members, "stream_options") else {}

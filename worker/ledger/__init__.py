@@ -2,5 +2,5 @@
 
 closes.py        add a month up, keep it, prove it again
 restatement.py   write new records in the place of old ones, which stay
-__main__.py      the command, `scripts/ledger`
+__main__.py      the command, `scripts/sluice ledger`
 """

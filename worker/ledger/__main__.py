@@ -1,10 +1,10 @@
-"""`scripts/ledger`: close months, prove closes, restate records.  It works on the database of the settings.
+"""`scripts/sluice ledger`: close months, prove closes, restate records.  It works on the database of the settings.
 
-scripts/ledger close 2026-10                    add the month up, keep and print it
-scripts/ledger verify 2026-10                   add it up again: the same bytes, or exit code 1
-scripts/ledger show 2026-10 --revision 1        print a close
-scripts/ledger compare 2026-10 1 2              what differs between two revisions
-scripts/ledger restate 2026-09 2026-10 --reason "new grid factors"
+close 2026-10                    add the month up, keep and print it
+verify 2026-10                   add it up again: the same bytes, or exit code 1
+show 2026-10 --revision 1        print a close
+compare 2026-10 1 2              what differs between two revisions
+restate 2026-09 2026-10 --reason "new grid factors"
 """
 
 import argparse
@@ -17,7 +17,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from shared.clock import now_ms
 from shared.database import Database
-from shared.migrations import migrate
 from shared.settings import Settings, SettingsError, load_settings
 from worker.ledger.closes import (
     LedgerError,
@@ -77,7 +76,7 @@ def _print(document: bytes) -> None:
 def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
-        prog="scripts/ledger", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="scripts/sluice ledger", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, command in (("close", _close), ("verify", _verify), ("show", _show), ("compare", _compare)):
@@ -105,7 +104,6 @@ async def run(settings: Settings, options: argparse.Namespace) -> int:
     """Run one command; returns the exit code."""
     database = Database(settings.effective_database_url())
     try:
-        await migrate(database.engine)
         code: int = await options.command(database, options)
         return code
     finally:

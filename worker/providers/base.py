@@ -96,6 +96,8 @@ def unsupported(call: ProviderCall) -> ProviderError:
     return ProviderError(message, blame="operator", reason="unsupported")
 
 
+JUDGE_INVALID: Final = "judge_invalid_output"
+"""Reason of the failure of a model that was asked to judge, twice, and gave no verdict."""
 MAX_INPUTS: Final = 2048
 ANY_PARAMETERS: Final[Mapping[Operation, frozenset[str]]] = {}
 

@@ -1,5 +1,6 @@
 """Chat completions of the simulator."""
 
+import hashlib
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final
 
@@ -7,6 +8,7 @@ from msgspec import Struct, json
 
 from shared.tokens import count_message_tokens
 from worker.providers.base import ProviderCall, ProviderReply
+from worker.providers.simulator.schema import make_up
 from worker.providers.simulator.script import Script, answer, read_request, refusal, stream, words_of
 
 _MAX_TOKENS: Final = 100_000
@@ -59,11 +61,21 @@ def _decode(body: bytes) -> SimulatedRequest:
 
 def _answer(request: SimulatedRequest) -> list[str]:
     """Return the pieces of the answer: the same ones for the same messages."""
-    words = words_of(request.simulator, json.encode(request.messages))
+    subject = json.encode(request.messages)
+    if request.simulator.text is None and (schema := _properties(request.response_format)) is not None:
+        return [json.encode(make_up(schema, hashlib.sha256(subject).hexdigest())).decode()]
+    words = words_of(request.simulator, subject)
     if request.simulator.text is None and (request.response_format or {}).get("type") in ("json_object", "json_schema"):
         words = ['{"answer":"', *words, '"}']
     limit = request.max_completion_tokens or request.max_tokens
     return words if limit is None else words[:limit]
+
+
+def _properties(wanted: dict[str, Any] | None) -> Any:
+    """Return the schema of the answer that is asked for; None unless it names members."""
+    form = (wanted or {}).get("json_schema")
+    schema = form.get("schema") if isinstance(form, dict) else None
+    return schema if isinstance(schema, dict) and isinstance(schema.get("properties"), dict) else None
 
 
 def _wanted_tool(request: SimulatedRequest) -> str | None:

@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from shared.chat.schemas import Message
+from shared.chat.text import to_text
 from shared.text_input import Input, TextInput, to_inputs
 from shared.tokens import count_input_tokens
 from worker.providers.base import ProviderCall, ProviderReply
@@ -26,7 +28,8 @@ class SimulatedRequest(Struct, kw_only=True):
     """What the simulator reads of a request."""
 
     model: str
-    input: TextInput
+    input: TextInput = ""
+    messages: list[Message] = []
     dimensions: int | None = None
     simulator: Script = Script()
 
@@ -37,7 +40,7 @@ async def embed(call: ProviderCall) -> ProviderReply:
     dimensions = request.dimensions or _DIMENSIONS
     if dimensions > _MAX_DIMENSIONS:
         raise refusal(f"simulator: at most {_MAX_DIMENSIONS} dimensions", "dimensions")
-    inputs = to_inputs(request.input, "input")
+    inputs = [to_text(request.messages)] if request.messages else to_inputs(request.input, "input")
     vectors = []
     for one in inputs:
         vectors.append(_vector(one, dimensions))

@@ -1,0 +1,1 @@
+"""Routes that only one vendor's API has."""

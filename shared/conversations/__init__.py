@@ -1,0 +1,1 @@
+"""Conversations of a subscription, as the pages of a portal keep them."""

@@ -1,0 +1,1 @@
+"""Foreign wire types, and what turns them into ours and back: pure functions."""

@@ -1,0 +1,1 @@
+"""Inflection Inference API 1.0.0."""

@@ -1,0 +1,1 @@
+"""Subscriptions of Vultr's API: labelled keys, each with a usage of its own."""
