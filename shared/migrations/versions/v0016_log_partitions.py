@@ -18,6 +18,7 @@ revision = "0016"
 down_revision = "0014"
 
 _DAYS_AHEAD = 7
+_BATCH = "CREATE INDEX ix_request_logs_batch ON request_logs (batch_id, id) WHERE batch_id IS NOT NULL"
 
 
 def upgrade() -> None:
@@ -31,6 +32,7 @@ def upgrade() -> None:
         "ix_usage_records_restated", "usage_records", ["supersedes"], sqlite_where=restated, postgresql_where=restated
     )
     if op.get_bind().dialect.name != "postgresql":
+        op.execute(_BATCH)
         return
     today = dt.datetime.now(dt.UTC).date()
     days = [today + dt.timedelta(days=number) for number in range(_DAYS_AHEAD + 2)]
@@ -45,6 +47,7 @@ def upgrade() -> None:
         f"CREATE TABLE request_logs (LIKE {first} INCLUDING DEFAULTS) PARTITION BY RANGE (id)",
         "ALTER TABLE request_logs ADD PRIMARY KEY (id)",
         "CREATE INDEX ix_request_logs_user ON request_logs (user_id, id)",
+        _BATCH,
         *(
             statement
             for day, after in pairwise(days[1:])
@@ -71,6 +74,7 @@ def downgrade() -> None:
     """Copy all rows into one table again."""
     op.drop_index("ix_usage_records_restated", "usage_records")
     op.drop_index("ix_jobs_vote", "jobs")
+    op.drop_index("ix_request_logs_batch", "request_logs")
     if op.get_bind().dialect.name != "postgresql":
         return
     for statement in (
