@@ -33,7 +33,10 @@ _POLICIES = ("none", "metadata", "full")
 
 
 def run_logs(database: str, setup: Setup, count: int, days: int, lookups: int, exported: int) -> list[Row]:
-    """Measure filters and exports on a log of so many rows, over so many days."""
+    """Measure filters and exports on a log of so many rows, over so many days.
+
+    The CPU time of a look-up is the mean over all filters with a window.
+    """
     with open_installation(database, setup.postgres) as installation:
         seconds = log_rows.fill(installation.database_url, count, days)
         machine.say(f"{count:,} rows of {days} days written in {seconds:.0f} s")
@@ -71,7 +74,10 @@ async def _look_up(installation: Installation, until_ms: int, days: int, lookups
     connection = Connection(installation.url)
     found: dict[str, list[float]] = {}
     sizes: dict[str, list[int]] = {}
+    used: dict[str, float] = {}
     for number in range(lookups + 5):
+        if number == 5:
+            used = machine.cpu_s_by_kind(installation.roots)
         since_s = draw.randrange(until_ms // 1000 - days * DAY_MS // 1000, until_ms // 1000 - _WINDOW_S)
         window = {"created_after": since_s, "created_before": since_s + _WINDOW_S}
         for name, one in _filters(draw).items():
@@ -79,6 +85,11 @@ async def _look_up(installation: Installation, until_ms: int, days: int, lookups
             if number >= 5:  # the first ones are prepared and planned
                 found.setdefault(name, []).append(took_ms)
                 sizes.setdefault(name, []).append(size)
+    asked = lookups * len(found)
+    each_ms = {
+        kind: (seconds - used.get(kind, 0)) / asked * 1000
+        for kind, seconds in machine.cpu_s_by_kind(installation.roots).items()
+    }
     for name, one in {"user, any time": {"user_id": 7}, "batch, any time": {"batch_id": f"batch_{1:026d}"}}.items():
         for _ in range(lookups):
             took_ms, size = await _ask(installation, connection, one)
@@ -90,6 +101,7 @@ async def _look_up(installation: Installation, until_ms: int, days: int, lookups
             "name": f"log: {name}", "database": installation.database, "gateway": "sluice", "requests": len(times_ms),
             "p50_ms": round(median(times_ms), 1), "p99_ms": round(quantiles(times_ms, n=100)[98], 1),
             "max_ms": round(max(times_ms), 1), "rows": round(median(sizes[name])),
+            "of_api_ms": round(each_ms.get("api", 0), 2), "of_postgres_ms": round(each_ms.get("postgres", 0), 2),
         }
         for name, times_ms in found.items()
     ]  # fmt: skip
