@@ -234,8 +234,9 @@ def _open_key(row: ProviderRow, box: SecretBox | None) -> str | None:
         return None
 
 
-def _provider(row: ProviderRow, box: SecretBox | None) -> Provider:
-    deployment = Deployment(
+def deployment_of(row: ProviderRow) -> Deployment:
+    """Return what the footprint of a provider's answers is computed from."""
+    return Deployment(
         total_params=row.model_total_params,
         active_params=row.model_active_params,
         zone=row.model_hosting_zone,
@@ -247,8 +248,11 @@ def _provider(row: ProviderRow, box: SecretBox | None) -> Provider:
         wue=row.wue,
         joules_per_output_token=row.joules_per_output_token,
     )
+
+
+def _provider(row: ProviderRow, box: SecretBox | None) -> Provider:
     try:
-        profile = build_profile(deployment)
+        profile = build_profile(deployment_of(row))
     except (ArithmeticError, ValueError):  # one strange row must not take the installation down
         log.exception("provider_profile_unknown", provider_id=row.id)
         profile = build_profile(Deployment(zone=row.model_hosting_zone))

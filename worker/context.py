@@ -101,6 +101,8 @@ class JobContext(Struct, kw_only=True):
     router: Router
     provider: Provider
     attempt: int
+    log_id: str
+    """Of its row in the request log."""
     begun_ms: int
     """When this attempt began."""
     reply: Reply

@@ -66,6 +66,7 @@ T = TypeVar("T")
 class _Start(Struct, frozen=True):
     """What the database said to the start of an attempt."""
 
+    log_id: str
     attempt: int
     max_attempts: int
     started_ms: int
@@ -204,7 +205,7 @@ async def _start(runtime: Runtime, message: JobMessage, provider: Provider) -> _
     results = await runtime.writer.execute_many(unit, durable=not can_repeat)
     enqueue_deliveries(runtime.platform, deliveries_of(unit, results))
     runtime.pace.note(message.router_id)
-    return _Start(*results[0].rows[0])
+    return _Start(attempt.log_id, *results[0].rows[0])
 
 
 async def _open_context(
@@ -218,7 +219,7 @@ async def _open_context(
     reply.start(dropped)
     return JobContext(
         runtime=runtime, message=message, request=request, router=router, provider=provider, attempt=start.attempt,
-        begun_ms=now_ms(), reply=reply, dropped=dropped,
+        log_id=start.log_id, begun_ms=now_ms(), reply=reply, dropped=dropped,
     )  # fmt: skip
 
 
@@ -325,6 +326,7 @@ def _attempt_end(ctx: JobContext, status: str, tokens: TokenCount, **members: An
         note_end(ctx.runtime.tracer, status, members.get("error"))
     return AttemptEnd(
         number=ctx.attempt,
+        log_id=ctx.log_id,
         status=status,
         meter=meter(ctx.message, ctx.provider.profile, tokens, latency_ms),
         provider_id=ctx.provider.id,
