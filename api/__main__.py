@@ -102,10 +102,9 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         state = State(
             settings=settings, database=database, files=open_file_store(settings),
             uploads=open_file_store(settings, UPLOADS), writer=writer, redis=redis, queue=queue,
-            platform=platform, load=load,
-            admissions=admissions, withdrawals=withdrawals, inbox=inbox, reader=reader, readers=readers, done=done,
-            versions=versions, cluster=ClusterWatch(), directory=directory, has_new_batch=asyncio.Event(),
-            has_held_job=asyncio.Event(), leaving=asyncio.Event(),
+            platform=platform, load=load, admissions=admissions, withdrawals=withdrawals, inbox=inbox, reader=reader,
+            readers=readers, done=done, versions=versions, cluster=ClusterWatch(), directory=directory,
+            has_new_batch=asyncio.Event(), has_held_job=asyncio.Event(), leaving=asyncio.Event(),
             keys=KeyRing(database, directory, admin_key(settings), last_used), last_used=last_used,
             passwords=Passwords(redis), box=secret_box(settings), patience=patience, http=http,
             metrics=metrics, tracer=tracer, index=Index(database, settings.vectors_path, settings.index_language),
