@@ -53,12 +53,8 @@ done
 cat run.log >&2
 exit 1
 """
-_CLI: Final = """#!/usr/bin/env bash
-case "${1:-}" in
-  migrate | backup | restore | rotate-key) exec "$PYTHON" -m worker.maintenance "$@" ;;
-esac
-exec "$PYTHON" "$ROOT/scripts/cli/main.py" "$@"
-"""
+_INSTALLS: Final = '"$root/scripts/install"\n'
+_VENV: Final = "$root/.venv/bin/python"
 
 
 class Block(Struct, frozen=True):
@@ -110,7 +106,7 @@ class Session:
             name: value for name, value in os.environ.items() if not name.startswith(("SLUICE_", "OPENAI_"))
         }
         self._environ |= {
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "ROOT": str(ROOT), "PYTHONPATH": str(ROOT),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT),
             "PYTHON": sys.executable, "OPENAI_BASE_URL": f"http://127.0.0.1:{self._port}/v1", "LINES": "300",
             "SLUICE_PORT": str(self._port),
         }  # fmt: skip
@@ -120,7 +116,9 @@ class Session:
     def _make_folder(self) -> None:
         scripts = self._folder / "scripts"
         scripts.mkdir()
-        for name, text in (("run", _RUN), ("sluice", _CLI)):
+        cli = (ROOT / "scripts" / "sluice").read_text().replace(_INSTALLS, "").replace(_VENV, sys.executable)
+        cli = cli.replace('$(cd "$(dirname "$0")/.." && pwd)', str(ROOT))
+        for name, text in (("run", _RUN), ("sluice", cli)):
             (scripts / name).write_text(text)
             (scripts / name).chmod(0o755)
         (self._folder / "deploy").symlink_to(ROOT / "deploy")

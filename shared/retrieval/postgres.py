@@ -17,6 +17,9 @@ EXACT_MOST: Final = 10_000
 _MOST_INDEXED: Final = 4000
 """Dimensions that HNSW of half-precision vectors takes."""
 _WIDER: Final = 4
+_MANY: Final = 200_000
+"""Chunks of a scope; among more, the index has to look at more candidates to find the nearest."""
+_EF_AMONG_MANY: Final = 400
 _MOST_EF: Final = 1000
 _SIZE: Final = """
     SELECT COALESCE(SUM(d.chunks), 0) FROM documents d WHERE d.status = 'completed'
@@ -73,7 +76,8 @@ async def search_vectors(
     found: Sequence[Any] = ()
     if chunks > exact_most and dimensions <= _MOST_INDEXED and not scope.is_narrow:
         parameters["wider"] = max(most * _WIDER, 100)
-        await connection.execute(text(f"SET LOCAL hnsw.ef_search = {min(parameters['wider'], _MOST_EF)}"))
+        candidates = max(parameters["wider"], _EF_AMONG_MANY if chunks > _MANY else 0)
+        await connection.execute(text(f"SET LOCAL hnsw.ef_search = {min(candidates, _MOST_EF)}"))
         await connection.execute(text("SET LOCAL hnsw.iterative_scan = relaxed_order"))
         sql = _NEAR.format(dimensions=dimensions, conditions=where)
         found = (await connection.execute(statement(sql, parameters), parameters)).all()

@@ -1,4 +1,4 @@
-"""The documentation in a browser: readable on narrow and wide screens, in both themes, without anything from elsewhere."""
+"""The documentation in a browser: narrow and wide screens, both themes, nothing from elsewhere."""
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
