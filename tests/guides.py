@@ -107,7 +107,7 @@ class Session:
         }
         self._environ |= {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT),
-            "PYTHON": sys.executable, "OPENAI_BASE_URL": f"http://127.0.0.1:{self._port}/v1", "LINES": "300",
+            "PYTHON": sys.executable, "OPENAI_BASE_URL": f"http://127.0.0.1:{self._port}/v1", "LINES": "100",
             "SLUICE_PORT": str(self._port),
         }  # fmt: skip
         self._processes: dict[str, subprocess.Popen[str]] = {}
