@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from api.call import Call
-from api.keys import Caller
+from api.call import Call, Draft
 from api.searching import embed_query
 from api.submission import find_router
 from shared.clock import to_iso
@@ -23,8 +22,9 @@ _WIDER: Final = 4
 _DIGITS: Final = 6
 
 
-def owner_of(caller: Caller) -> StoreOwner:
-    """Return whose vector stores a caller has: with the key of a subscription those of that."""
+def owner_of(draft: Draft) -> StoreOwner:
+    """Return whose vector stores the caller's key reaches."""
+    caller = draft.caller
     return StoreOwner(caller.user_id, caller.key_id or 0 if caller.is_subscription else 0)
 
 
@@ -33,6 +33,7 @@ async def router_of(call: Call, store: CollectionRow | None) -> Router:
     name = (store.embedding_model if store is not None else None) or call.state.settings.vector_store_model
     if name is None:
         raise FeatureNotEnabledError
+    await call.state.index.check()
     return await find_router(call, name, EMBEDDING_TYPES)
 
 

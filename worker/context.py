@@ -1,6 +1,7 @@
 """What lives as long as the worker process, and what lives as long as one attempt."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from aiohttp import ClientSession
 from msgspec import UNSET, Raw, Struct, UnsetType
@@ -24,6 +25,9 @@ from shared.usage.schemas import Usage
 from worker.providers.base import Adapter
 from worker.response_cache import CacheLook
 from worker.routing.choice import Routing
+
+if TYPE_CHECKING:
+    from shared.tracing.tracer import Tracer
 
 
 class Runtime(Struct, frozen=True, kw_only=True):
@@ -51,6 +55,8 @@ class Runtime(Struct, frozen=True, kw_only=True):
     adapters: dict[str, Adapter]
     pace: Pace
     metrics: Metrics
+    tracer: "Tracer | None" = None
+    """None: nothing is traced."""
     parsers: ParserPool
 
 

@@ -34,7 +34,7 @@ async def prepare_rag(draft: Draft, body: RagRequest) -> Submission:
     members: dict[str, Any] = json.decode(draft.body)
     question = _question(members["messages"])
     async with draft.state.database.read() as session:
-        store = await find_store(session, owner_of(draft.caller), body.collection)
+        store = await find_store(session, owner_of(draft), body.collection)
 
     async def search(call: Call) -> Submission:
         hits, usage = await search_store(call, store, question, body.max_results, body.score_threshold)

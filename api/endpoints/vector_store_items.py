@@ -73,7 +73,7 @@ async def create_item(call: Call, store_id: str, body: CreateItemRequest) -> Rep
 
 async def _store(call: Call, store_id: str) -> CollectionRow:
     async with call.state.database.read() as session:
-        return await get_store(session, owner_of(call.caller), store_id)
+        return await get_store(session, owner_of(call), store_id)
 
 
 def _item_splitting(router: Router, body: CreateItemRequest) -> Splitting:

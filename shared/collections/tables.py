@@ -10,7 +10,8 @@ class CollectionRow(SQLModel, table=True):
     __tablename__ = "collections"
     __table_args__ = (
         Index("ix_collections_user", "user_id", "surface"),
-        Index("uq_collections_slug", "user_id", "key_id", "slug", unique=True),
+        Index("ix_collections_owner_key", "owner_key_id"),
+        Index("uq_collections_slug", "user_id", "owner_key_id", "slug", unique=True),
         NEVER_REUSE_IDS,
     )
 
@@ -18,9 +19,9 @@ class CollectionRow(SQLModel, table=True):
     surface: str
     """collections | vector_store | deleted: hidden, its rows are being removed."""
     user_id: int = bigint()
-    key_id: int = bigint(default=0)
-    """The subscription that a vector store belongs to; 0: to the user himself."""
     name: str
+    owner_key_id: int = bigint(default=0)
+    """Key of the subscription that a vector store belongs to; 0: its user himself."""
     slug: str | None = None
     """Public id of a vector store."""
     description: str | None = None

@@ -5,10 +5,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import col
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from shared.collections.queries import delete_collections_of_key
-from shared.conversations.queries import delete_conversations
 from shared.errors import NotFoundError
-from shared.keys.schemas import LOGIN_KEY, SUBSCRIPTION_KEY
+from shared.keys.schemas import LOGIN_KEY
 from shared.keys.tables import KeyRow
 from shared.lists import ListQuery
 from shared.lists_sql import list_rows
@@ -40,10 +38,7 @@ async def insert_key(session: AsyncSession, row: KeyRow) -> None:
 
 
 async def delete_key(session: AsyncSession, row: KeyRow) -> None:
-    """Delete a key; it stops working everywhere within a second.  What a subscription has goes with it."""
-    if row.kind == SUBSCRIPTION_KEY:
-        await delete_conversations(session, [row.id or 0])
-        await delete_collections_of_key(session, row.id or 0)
+    """Delete a key; it stops working everywhere within a second."""
     await session.delete(row)
     await raise_revision(session)
 

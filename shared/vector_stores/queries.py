@@ -23,17 +23,17 @@ _MOST_LISTED = 10_000
 
 
 class StoreOwner(Struct, frozen=True):
-    """Whose vector stores are meant; each owner sees his own only."""
+    """Whose vector stores are meant: those of a subscription, or of the user himself; neither sees the other's."""
 
     user_id: int
-    key_id: int = 0
-    """Of his subscription; 0: the user himself."""
+    key_id: int
+    """Of the subscription; 0: the user himself."""
 
 
 def _own(owner: StoreOwner) -> tuple[Any, ...]:
     return (
         CollectionRow.surface == VECTOR_STORE, CollectionRow.user_id == owner.user_id,
-        CollectionRow.key_id == owner.key_id,
+        CollectionRow.owner_key_id == owner.key_id,
     )  # fmt: skip
 
 
