@@ -10,11 +10,12 @@ from typing import Final
 
 from msgspec import Struct, json
 
-from api.batch_lines import LineError, prepare
+from api.batch_lines import LineError, new_draft, prepare
 from api.http import Endpoint
 from api.keys import Caller
 from api.limits import admit, is_unlimited
 from api.state import State
+from api.tracing import send_item
 from api.waiting_jobs import end_waiting
 from shared.admission.errors import CarbonBudgetExceededError, InsufficientBudgetError
 from shared.admission.records import Admission
@@ -144,7 +145,8 @@ async def _admit(feeding: _Feed, caller: Caller | None, row: JobRow) -> _Admitte
     body = row.request or b"{}"
     try:
         request = json.decode(body, type=endpoint.body, strict=False)
-        submission, draft = await prepare(state, caller, endpoint, body, request, is_stored=True)
+        draft = new_draft(state, caller, body, row.dialect, is_stored=True)
+        submission = await prepare(draft, endpoint, request)
     except LineError as error:  # what he may use has changed since the batch was checked
         await _fail(state, row, _stored(error))
         return None
@@ -162,7 +164,10 @@ async def _release(state: State, admitted: Sequence[_Admitted]) -> None:
     """Store that the items may run and put them into the queue; what was cancelled meanwhile gives back its holds."""
     if not admitted:
         return
-    unit = [admit_item(one.row.id, None if one.admission is None else one.admission.encode()) for one in admitted]
+    if state.tracer is not None:
+        for one in admitted:
+            send_item(state.tracer, one.row)
+    unit = [admit_item(one.row, None if one.admission is None else one.admission.encode()) for one in admitted]
     results = await state.writer.execute_many(unit)
     entries = []
     for one, result in zip(admitted, results, strict=True):

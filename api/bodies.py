@@ -11,13 +11,22 @@ from aiohttp.http_exceptions import ContentEncodingError
 from msgspec import json
 
 from api.state import STATE
-from shared.errors import BodyTimeoutError, BodyTooLargeError, InvalidJsonError
+from shared.errors import ApiError, BodyTooLargeError, InvalidJsonError
 
 T = TypeVar("T")
 _MAX_DEPTH: Final = 256
 _MAX_CONTAINERS: Final = 1_000_000
 _TEXT: Final = re.compile(rb'"[^"]*"')
 _NOT_STRUCTURE: Final = bytes(character for character in range(256) if character not in b'[]{}"')
+
+
+class BodyTimeoutError(ApiError):
+    """The body does not come."""
+
+    status, type, code = 408, "invalid_request_error", "body_timeout"
+
+    def __init__(self) -> None:
+        super().__init__("The request body did not come in time.", headers={"connection": "close"})
 
 
 async def read_body(request: web.Request) -> bytes:

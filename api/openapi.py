@@ -9,6 +9,7 @@ from msgspec import NODEFAULT
 from msgspec.json import schema_components
 from msgspec.structs import fields
 
+from api.bodies import BodyTimeoutError
 from api.forms import FORM, InvalidFormError
 from api.http import Endpoint
 from api.idempotency import HEADER, IDEMPOTENCY_ERRORS
@@ -16,7 +17,6 @@ from shared.dialects import MOUNTS, describe_table
 from shared.errors import (
     ApiError,
     AuthenticationError,
-    BodyTimeoutError,
     BodyTooLargeError,
     ErrorBody,
     InvalidJsonError,

@@ -10,17 +10,18 @@ from api.answer import answer, answer_stream
 from api.call import Call
 from api.http import EventStream, Reply
 from api.idempotency import IDEMPOTENCY_ERRORS, WAIT, Earlier, find_earlier, key_of
-from api.keyless import find_unanswered
+from api.keyless import find_unanswered, note_searched
 from api.prefer import NO_PREFERENCE, Prefer, parse_prefer
 from api.replay import replay
 from api.stream_forms import StreamForm, chunk_form
 from api.submission import Submission
 from api.submit import INFERENCE_ERRORS, Submitted, submit
+from api.web_search import WebSearchFailedError, WebSearchUnavailableError
 from shared.audio.voices import VoiceNotFoundError
 from shared.chat.checks import ToolsNotSupportedError, UnsupportedParameterError
 from shared.collections.errors import SEARCH_ERRORS
 from shared.errors import ContextLengthError, GoneError, StorageUnavailableError
-from shared.files.errors import FileTooLargeError, UnsupportedFileTypeError
+from shared.files.errors import FileTooLargeError, UnsupportedFileTypeError, UploadGoneError, UploadNotFoundError
 from shared.jobs.statements import NewJob
 from shared.jobs.tables import JobRow
 from shared.responses.errors import CREATE_ERRORS
@@ -31,7 +32,8 @@ ERRORS: Final = (*INFERENCE_ERRORS, *IDEMPOTENCY_ERRORS, GoneError)
 ANY_ROUTE: Final = (
     *ERRORS, UnsupportedParameterError, ToolsNotSupportedError,
     ContextLengthError, FileTooLargeError, UnsupportedFileTypeError, UrlNotAllowedError, VoiceNotFoundError,
-    *CREATE_ERRORS, *SEARCH_ERRORS,
+    *CREATE_ERRORS, *SEARCH_ERRORS, UploadNotFoundError, UploadGoneError, WebSearchUnavailableError,
+    WebSearchFailedError,
 )  # fmt: skip
 """Of a job of whichever route."""
 _DUPLICATE: Final = (sqlite3.IntegrityError, asyncpg.UniqueViolationError)
@@ -64,14 +66,18 @@ async def submit_once(call: Call, submission: Submission, prefer: Prefer) -> Sub
         return earlier
     if key is None and prefer.waits and (row := await find_unanswered(call, submission.endpoint)) is not None:
         return Earlier(row, WAIT, is_keyless=True)
+    has_searched = submission.search is not None
     if submission.search is not None:
         submission = await submission.search(call)
     try:
-        return await submit(call, submission, prefer, key)
+        submitted = await submit(call, submission, prefer, key)
     except _DUPLICATE as error:  # of the key: a request of the same moment was first
         if key is None or (earlier := await find_earlier(call, key)) is None:
             raise StorageUnavailableError from error
         return earlier
+    if has_searched and key is None:
+        await note_searched(call, submission.endpoint, submitted.job.id)
+    return submitted
 
 
 def preference_of(call: Call) -> Prefer:

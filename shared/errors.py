@@ -1,8 +1,8 @@
 """Errors a caller can see.  Class names are those of the OpenAI SDK where it has one; one `code` per class.
 
 Those of accounts and passwords are in `shared.account_errors`, of budgets in `shared.admission.errors`, of new
-providers in `shared.providers.errors`, of files in `shared.files.errors`, of forms in `api.forms`, of responses in
-`shared.responses.errors`.
+providers in `shared.providers.errors`, of files in `shared.files.errors`, of forms in `api.forms`, of bodies in
+`api.bodies`, of responses in `shared.responses.errors`.
 
 ApiError                            500  internal_error
 ├── BadRequestError                 400  a well-formed request that cannot be served
@@ -28,7 +28,6 @@ ApiError                            500  internal_error
 │   ├── JobNotFinishedError         409  poll again
 │   └── JobFailedError              409  the job has no result to act on
 ├── GoneError                       410  was here; carries a tombstone
-├── BodyTimeoutError                408
 ├── BodyTooLargeError               413
 ├── UnsupportedMediaTypeError       415  the body is a form, which NEC's API does not take
 ├── UnprocessableEntityError        422  body, query or path does not match its schema
@@ -252,15 +251,6 @@ class GoneError(ApiError):
     def body(self) -> bytes:
         """Return the JSON body with the member `tombstone`."""
         return json.encode({"error": self.error(), "detail": self.message, "tombstone": self.tombstone})
-
-
-class BodyTimeoutError(ApiError):
-    """The body does not come."""
-
-    status, type, code = 408, "invalid_request_error", "body_timeout"
-
-    def __init__(self) -> None:
-        super().__init__("The request body did not come in time.", headers={"connection": "close"})
 
 
 class BodyTooLargeError(ApiError):

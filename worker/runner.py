@@ -23,6 +23,7 @@ from shared.ids import new_ulid
 from shared.jobs.messages import JobMessage
 from shared.jobs.schemas import CANCELLED, COMPLETED, FAILED, INCOMPLETE, JobFrame, public_id
 from shared.jobs.statements import start_attempt
+from shared.metrics import PROVIDER_IN_FLIGHT
 from shared.replies.entries import Ending, ReplySupersededError
 from shared.replies.frames import encode_frames
 from shared.request_logs.statements import StartedAttempt, insert_attempt
@@ -45,13 +46,14 @@ from worker.failures import (
 from worker.jobs import KINDS
 from worker.kept_answers import find_answer
 from worker.metering import charge_micros, cost_micros, meter, to_usage
-from worker.parameters import dropped_params, unfit_providers, unsupported_parameter
+from worker.parameters import dropped_params, unfit_providers
 from worker.providers.base import ProviderError
 from worker.response_cache import avoided, keep_replies
 from worker.routing.choice import Choice, NoChoice
 from worker.routing.health import Sample
 from worker.settle import AttemptEnd, JobEnd, count_unseen, finish, retry
 from worker.takeover import end_without_attempt, lose_earlier_attempts, read_message, read_request, resume_or_end
+from worker.tracing import attempt_span, note_end
 
 log = structlog.get_logger()
 
@@ -92,12 +94,12 @@ async def run_job(arq: dict[str, Any], message: JobMessage | None) -> None:
             raise Retry(defer=delay_s)
 
 
-async def _has_no_other(runtime: Runtime, message: JobMessage, unfit: dict[int, str]) -> bool:
+async def _has_no_other(runtime: Runtime, message: JobMessage, unfit: dict[int, StoredError]) -> bool:
     """End the job if none of its providers can take it."""
     router = runtime.directory.peek_by_id(message.router_id)
     if router is None or runtime.routing.candidates(router, set(unfit)):
         return False
-    await end_without_attempt(runtime, message, FAILED, unsupported_parameter(next(iter(unfit.values()))))
+    await end_without_attempt(runtime, message, FAILED, next(iter(unfit.values())))
     return True
 
 
@@ -114,9 +116,12 @@ async def _run_attempt(
     choice = await runtime.routing.choose(router, tried, is_stream=message.stream)
     if not isinstance(choice, Choice):
         return await _wait_for_provider(runtime, message, choice)
+    provider = str(choice.provider.id)
+    runtime.metrics.change(PROVIDER_IN_FLIGHT, provider, by=1)
     try:
         return await _run_at(runtime, message, router, choice, tried, cancel_reason)
     finally:
+        runtime.metrics.change(PROVIDER_IN_FLIGHT, provider, by=-1)
         runtime.routing.leave(choice)
 
 
@@ -150,7 +155,10 @@ async def _run_at(  # all there is about an attempt
         await count_unseen(runtime, message, message.admission)
     ctx = await _open_context(runtime, message, router, provider, start)
     ctx.kept = choice.kept
-    return await _run_and_settle(ctx, start, tried, cancel_reason)
+    if runtime.tracer is None:
+        return await _run_and_settle(ctx, start, tried, cancel_reason)
+    with attempt_span(runtime.tracer, ctx):
+        return await _run_and_settle(ctx, start, tried, cancel_reason)
 
 
 async def _run_and_settle(
@@ -207,7 +215,7 @@ async def _open_context(
     if message.stream and start.attempt > 1:
         reply.entries += await runtime.replies.read_before(message.job_id, start.attempt)
     request = message.request if message.request is not None else await read_request(runtime, message.job_id)
-    dropped = dropped_params(runtime, message.kind, provider.type, request)
+    dropped = dropped_params(runtime, message, provider, request)
     reply.start(dropped)
     return JobContext(
         runtime=runtime, message=message, request=request, router=router, provider=provider, attempt=start.attempt,
@@ -314,6 +322,8 @@ async def _store_failed_end(ctx: JobContext, end: JobEnd, attempt: AttemptEnd) -
 
 def _attempt_end(ctx: JobContext, status: str, tokens: TokenCount, **members: Any) -> AttemptEnd:
     latency_ms = now_ms() - ctx.begun_ms
+    if ctx.runtime.tracer is not None:
+        note_end(ctx.runtime.tracer, status, members.get("error"))
     return AttemptEnd(
         number=ctx.attempt,
         log_id=ctx.log_id,

@@ -84,7 +84,7 @@ async def test_what_does_not_fit_is_refused_with_the_place(both: Installation) -
         (form_of(model=""), "model", "value_error"),
         (form_of(response_format="xml"), "response_format", "value_error"),
         (form_of(temperature="1.1"), "temperature", "value_error"),
-        (form_of(temperature="warm"), "temperature", "value_error"),
+        (form_of(temperature="warm"), "temperature", "type_error"),
         (form_of(language="klingon"), "language", "value_error"),
         (form_of(language="French"), "language", "value_error"),
         (form_of(prompt="a\x00b"), "prompt", "value_error"),

@@ -3,7 +3,7 @@
 A unique index of a partitioned table must hold the column it is partitioned by, so each partition has its own on job
 and attempt.  That the number of an attempt is given out once at all is the work of `start_attempt`.
 
-Revision: 0016, after 0014
+Revision: 0016, after 0015
 """
 
 import datetime as dt
@@ -15,7 +15,7 @@ from alembic import op
 from shared.ids import oldest_ulid
 
 revision = "0016"
-down_revision = "0014"
+down_revision = "0015"
 
 _DAYS_AHEAD = 7
 _BATCH = "CREATE INDEX ix_request_logs_batch ON request_logs (batch_id, id) WHERE batch_id IS NOT NULL"

@@ -1,0 +1,39 @@
+// One's own keys.
+
+import { h } from "../dom.js";
+import { secretDialog } from "../dialog.js";
+import { instant } from "../format.js";
+import { resourcePage } from "../resource.js";
+
+export const title = "My keys";
+
+export const SCOPES = [["inference", "Call models"], ["jobs", "Jobs, batches, logs, usage, webhooks"], ["collections", "Collections"], ["admin", "Administration"]];
+
+export const KEY_COLUMNS = [
+  { name: "Id", numeric: true, cell: (row) => String(row.id) },
+  { name: "Name", head: true, cell: (row) => h("span", { class: "clip", title: row.name }, row.name) },
+  { name: "Key", cell: (row) => h("code", {}, row.token) },
+  { name: "Scopes", cell: (row) => row.scopes?.join(", ") ?? "all" },
+  { name: "Last used", cell: (row) => instant(row.last_used_at) },
+  { name: "Expires", cell: (row) => (row.expires === null ? "never" : instant(row.expires)) },
+  { name: "Created", cell: (row) => instant(row.created) },
+];
+export const KEY_FIELDS = [
+  { name: "name", label: "Name", required: true },
+  { name: "scopes", label: "Only for", kind: "checks", options: SCOPES, hint: "None chosen: everything its user may do." },
+  { name: "expires", label: "Expires", kind: "instant" },
+];
+
+export function showKey(made, values) {
+  secretDialog({ title: `Key “${values.name}”`, text: "Keep it safe: it cannot be shown again.", secret: made.key });
+}
+
+export const render = resourcePage({
+  title, noun: "key", path: "/v1/me/keys", canEdit: false, created: showKey,
+  lead: "Keys for programs. A sign-in makes one, too, which ends within the hour or when you sign out.",
+  deletion: "It stops working within a second.",
+  empty: "No key yet. Make one to call the API from a program.",
+  nameOf: (row) => `${row.name} (${row.id})`,
+  columns: KEY_COLUMNS,
+  fields: () => KEY_FIELDS,
+});

@@ -1,0 +1,134 @@
+// Usage and carbon: sums of the ledger over time, as charts and as the same figures in a table.
+
+import { MOST_SERIES, barChart } from "../chart.js";
+import { button, h, link } from "../dom.js";
+import { filterForm } from "../filters.js";
+import { amount, count, energy, grams, money, share } from "../format.js";
+import { download, get, getAll, withQuery } from "../http.js";
+import { attempt, emptyBox } from "../notice.js";
+import { isAdmin } from "../session.js";
+import { table } from "../table.js";
+
+export const title = "Usage and carbon";
+
+const GROUPS = [["model", "Model"], ["provider", "Provider"], ["key", "Key"]];
+const FOR_ALL = [["organization", "Organization"], ["user", "User"]];
+
+export async function render(main, { query, signal }) {
+  const asked = { period: "day", group_by: "model", ...Object.fromEntries(query) };
+  const isForAll = isAdmin() && asked.of !== "own";
+  delete asked.of;
+  if (asked.group_by === "none") delete asked.group_by;
+  const path = withQuery(isForAll ? "/v1/admin/usage/report" : "/v1/usage/report", asked);
+  const problems = h("div");
+  const csv = button("Export CSV", () => attempt(problems, () => download(path, "usage.csv", "text/csv")));
+  main.append(h("h1", { tabindex: "-1" }, title),
+    h("p", { class: "lead" }, "Added up from the ledger. Carbon is an estimate with a 90 % range; days are those of UTC."),
+    filterForm("usage", fields(isForAll), query, { actions: [csv] }), problems);
+  const [report, names] = await Promise.all([get(path, { signal }), isForAll ? namesOf(asked.group_by) : {}]);
+  if (report.total.attempts === 0) {
+    main.append(emptyBox("Nothing was used in this time. Choose another one, or send something.", link("To the playground", "#/playground")));
+    return;
+  }
+  main.append(tiles(report.total), charts(report.data, asked, names), h("h2", {}, "Figures"), figures(report, asked, names));
+}
+
+function fields(isForAll) {
+  const groups = [...GROUPS, ...(isForAll ? FOR_ALL : []), ["none", "Nothing"]];
+  return [
+    isAdmin() ? { name: "of", label: "Usage of", kind: "select", options: [["", "Everybody"], ["own", "My own"]] } : null,
+    { name: "since", label: "From", kind: "date" },
+    { name: "until", label: "Until", kind: "date" },
+    { name: "period", label: "By", kind: "select", options: [["day", "Day"], ["month", "Month"]] },
+    { name: "group_by", label: "Grouped by", kind: "select", options: groups },
+    { name: "model", label: "Only model" },
+  ].filter(Boolean);
+}
+
+async function namesOf(group) {
+  if (group === "organization") return Object.fromEntries((await getAll("/v1/admin/organizations")).map((one) => [one.id, one.name]));
+  if (group === "user") return { 0: "master", ...Object.fromEntries((await getAll("/v1/admin/users")).map((one) => [one.id, one.email])) };
+  if (group === "provider") return Object.fromEntries((await getAll("/v1/admin/providers")).map((one) => [one.id, one.model_name]));
+  return {};
+}
+
+function tiles(total) {
+  const tile = (name, value, hint) => h("div", { class: "tile" }, h("dt", {}, name), h("dd", {}, value, hint ? h("p", { class: "hint" }, hint) : null));
+  const { range } = total.gco2eq;
+  return h("dl", { class: "tiles" },
+    tile("Requests", count(total.requests ?? total.attempts), total.requests === null ? "attempts" : null),
+    tile("Tokens", count(total.prompt_tokens + total.completion_tokens), `${count(total.prompt_tokens)} in, ${count(total.completion_tokens)} out`),
+    tile("Charged", money(total.charge), `cost ${money(total.cost)}`),
+    tile("Energy", energy(total.kwh), `${energy(total.kwh_range.min)} to ${energy(total.kwh_range.max)}`),
+    tile("Carbon (CO2e)", grams(total.gco2eq.total), `${grams(range.min)} to ${grams(range.max)}`),
+    tile("CO2e / 1,000 tokens", grams(total.gco2eq_per_1000_tokens), `${share(total.coverage)} of the tokens known`),
+    tile("Water", `${amount(total.water_l)} l`));
+}
+
+const MEASURES = [
+  ["Tokens", (line) => line.prompt_tokens + line.completion_tokens, (value) => count(Math.round(value))],
+  ["Cost", (line) => line.cost, money],
+  ["Carbon (CO2e)", (line) => line.gco2eq.total, grams],
+];
+
+function charts(lines, asked, names) {
+  const periods = periodsOf(lines, asked.period);
+  const groups = groupsOf(lines, asked.group_by, names);
+  return h("div", { class: "charts" }, MEASURES.map(([name, value, show]) =>
+    barChart({ title: name, periods, series: seriesOf(lines, periods, groups, (line) => label(line, asked.group_by, names), value), show })));
+}
+
+// Return every day or month from the first to the last with usage, so that gaps are seen.
+function periodsOf(lines, period) {
+  const found = [...new Set(lines.map((line) => line.period))].sort();
+  if (period !== "day" || found.length < 2) return found;
+  const all = [];
+  for (let at = Date.parse(found[0]); at <= Date.parse(found.at(-1)); at += 86_400_000) all.push(new Date(at).toISOString().slice(0, 10));
+  return all;
+}
+
+// Return the groups with most tokens, each of which gets the same colour in all charts; the others share one.
+function groupsOf(lines, group, names) {
+  const sums = new Map();
+  for (const line of lines) {
+    const name = label(line, group, names);
+    sums.set(name, (sums.get(name) ?? 0) + line.prompt_tokens + line.completion_tokens);
+  }
+  const ordered = [...sums.keys()].sort((one, other) => sums.get(other) - sums.get(one) || one.localeCompare(other));
+  return ordered.length > MOST_SERIES ? [...ordered.slice(0, MOST_SERIES - 1), "others"] : ordered;
+}
+
+function seriesOf(lines, periods, groups, nameOf, value) {
+  const series = new Map(groups.map((name) => [name, periods.map(() => 0)]));
+  for (const line of lines) {
+    const values = series.get(nameOf(line)) ?? series.get("others");
+    values[periods.indexOf(line.period)] += value(line);
+  }
+  return [...series].map(([name, values]) => ({ name, values }));
+}
+
+function label(line, group, names) {
+  if (!group) return "all";
+  const value = group === "model" ? line.model : line[`${group}_id`];
+  if (value === null) return `no ${group}`;
+  return names[value] ? `${names[value]} (${value})` : group === "model" ? value : `${group} ${value}`;
+}
+
+function figures(report, asked, names) {
+  const columns = [
+    { name: "Period", head: true, cell: (line) => line.period ?? "Sum" },
+    asked.group_by ? { name: "Group", cell: (line) => (line === report.total ? "" : label(line, asked.group_by, names)) } : null,
+    { name: "Requests", numeric: true, cell: (line) => count(line.requests) },
+    { name: "Attempts", numeric: true, cell: (line) => count(line.attempts) },
+    { name: "Tokens in", numeric: true, cell: (line) => count(line.prompt_tokens) },
+    { name: "Tokens out", numeric: true, cell: (line) => count(line.completion_tokens) },
+    { name: "Cost", numeric: true, cell: (line) => money(line.cost) },
+    { name: "Charged", numeric: true, cell: (line) => money(line.charge) },
+    { name: "Energy", numeric: true, cell: (line) => energy(line.kwh) },
+    { name: "CO2e", numeric: true, cell: (line) => grams(line.gco2eq.total) },
+    { name: "operational", numeric: true, cell: (line) => grams(line.gco2eq.operational) },
+    { name: "embodied", numeric: true, cell: (line) => grams(line.gco2eq.embodied) },
+    { name: "Known", numeric: true, cell: (line) => share(line.coverage) },
+  ].filter(Boolean);
+  return table({ caption: "Figures of the charts", columns, rows: report.data, foot: report.total });
+}

@@ -1,0 +1,149 @@
+"""The playground: streams, their figures, and what a reload, a stop and bad text do to them."""
+
+import json
+from typing import Any
+
+import pytest
+from playwright.async_api import Locator, expect
+
+from tests.console.visits import Visit
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.asyncio(loop_scope="package")
+TRAP = "<img src=x onerror=\"alert('x')\"><script>alert('y')</script><b id=trap>bold</b>"
+
+
+async def send(visit: Visit, prompt: str, *, model: str = "simulator", **simulator: Any) -> None:
+    """Send a prompt; `simulator` says what the model does."""
+    page = visit.page
+    await page.get_by_label("Model", exact=True).select_option(model)
+    extra = page.get_by_label("Other members")
+    if not await extra.is_visible():
+        await page.get_by_text("More parameters").click()
+    await extra.fill(json.dumps({"simulator": simulator}))
+    await page.get_by_label("Prompt", exact=True).fill(prompt)
+    await page.get_by_role("button", name="Send").click()
+
+
+def replies(visit: Visit) -> Locator:
+    return visit.page.locator(".reply .said:not(.muted)")
+
+
+def bills(visit: Visit) -> Locator:
+    return visit.page.locator(".bill")
+
+
+async def newest_job(visit: Visit) -> Any:
+    return (await visit.get("/v1/jobs", limit=1))["data"][0]
+
+
+async def test_a_reply_streams_to_its_end_with_tokens_cost_and_carbon(user: Visit) -> None:
+    await send(user, "Hello", model="priced", text="The trains leave every hour.")
+
+    await expect(replies(user)).to_have_text("The trains leave every hour.")
+    await expect(bills(user)).to_contain_text("CO2e")
+    used = (await newest_job(user))["usage"]
+    assert used["cost"] > 0
+    shown = await bills(user).inner_text()
+    assert f"{used['prompt_tokens']} + {used['completion_tokens']} tokens" in shown
+    assert f"cost {used['cost']:.6f}".rstrip("0") in shown
+
+
+async def test_parameters_go_with_the_prompt(user: Visit) -> None:
+    await user.page.get_by_label("Max tokens").fill("7")
+    await user.page.get_by_label("System prompt").fill("Be brief.")
+    await user.page.get_by_text("More parameters").click()
+    await user.page.get_by_label("Temperature").fill("0.5")
+    await send(user, "Hello", tokens=3)
+    await expect(bills(user)).to_be_visible()
+
+    log = (await user.get("/v1/request_logs", limit=1))["data"][0]
+    body = (await user.get(f"/v1/request_logs/{log['id']}", include="request"))["request"]
+
+    assert (body["max_tokens"], body["temperature"]) == (7, 0.5)
+    assert body["messages"] == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}]
+
+
+async def test_a_reload_in_the_middle_of_a_stream_goes_on_to_the_whole_text(user: Visit) -> None:
+    text = " ".join(f"word{number}" for number in range(60))
+    await send(user, "Count", text=text, chunk_delay_ms=40)
+    await expect(replies(user)).to_contain_text("word3 ")
+
+    await user.page.reload()
+
+    await expect(replies(user)).to_contain_text("word6 ")
+    assert "word59" not in await replies(user).inner_text()
+    await expect(replies(user)).to_have_text(text)
+    await expect(bills(user)).to_contain_text("tokens")
+    await expect(user.page.locator(".prompt .said")).to_have_text("Count")
+
+
+async def test_stop_cancels_the_job_and_keeps_what_came(user: Visit) -> None:
+    await send(user, "Go on", tokens=500, chunk_delay_ms=50)
+    await expect(replies(user)).not_to_be_empty()
+
+    await user.page.get_by_role("button", name="Stop").click()
+
+    await expect(bills(user)).to_contain_text("cancelled")
+    assert (await newest_job(user))["status"] == "cancelled"
+    kept = await replies(user).inner_text()
+    await user.page.reload()
+    await expect(replies(user)).to_have_text(kept)
+
+
+async def test_a_conversation_is_gone_back_to_and_goes_on(user: Visit) -> None:
+    await send(user, "My name is Ada", text="Hello Ada.")
+    await expect(bills(user)).to_have_count(1)
+    await user.page.get_by_role("button", name="New conversation").click()
+    await expect(replies(user)).to_have_count(0)
+    await send(user, "Other matter", text="Fine.")
+    await expect(bills(user)).to_have_count(1)
+
+    await user.page.get_by_role("link", name="My name is Ada").click()
+    await expect(replies(user)).to_have_text("Hello Ada.")
+    await send(user, "What is it?", text="Ada.")
+    await expect(bills(user)).to_have_count(2)
+
+    completion = (await newest_job(user))["aliases"][0]
+    messages = (await user.get(f"/v1/chat/completions/{completion}/messages"))["data"]
+    said = [message["content"] for message in messages]
+    assert said == ["My name is Ada", "Hello Ada.", "What is it?"]
+
+
+async def test_a_refusal_is_shown_with_its_code(user: Visit) -> None:
+    await user.page.get_by_label("Max tokens").fill("9999999999")
+    await send(user, "Hello")
+
+    await expect(user.page.get_by_role("alert")).to_contain_text("422")
+    await expect(user.page.get_by_role("alert")).to_contain_text("max_tokens")
+    await expect(user.page.get_by_label("Prompt", exact=True)).to_have_value("Hello")
+
+
+async def test_a_reply_that_failed_says_why(user: Visit) -> None:
+    await send(user, "Hello", fail="400")
+
+    await expect(user.page.locator(".reply").get_by_role("alert")).to_contain_text("told to refuse")
+    await expect(bills(user)).to_contain_text("failed")
+
+
+async def test_markup_in_prompt_and_reply_is_text(user: Visit) -> None:
+    await send(user, TRAP, text=TRAP)
+
+    await expect(bills(user)).to_be_visible()
+    await expect(replies(user)).to_have_text(TRAP)
+    await user.page.reload()
+    await expect(replies(user)).to_have_text(TRAP)
+    await expect(user.page.locator(".prompt .said")).to_have_text(TRAP)
+    assert await user.page.locator("#trap, main img, main script").count() == 0
+    job = await newest_job(user)
+    await user.open(f"jobs/{job['id']}")
+    await expect(user.page.get_by_label("Output")).to_have_text(TRAP)
+    log = await eventually(lambda: _log_of(user, job["id"]))
+    await user.open(f"logs/{log['id']}")
+    await expect(user.page.get_by_role("region", name="Request", exact=True)).to_contain_text("onerror")
+    assert await user.page.locator("#trap, main img, main script").count() == 0
+
+
+async def _log_of(visit: Visit, job_id: str) -> Any:
+    found = (await visit.get("/v1/request_logs", job_id=job_id))["data"]
+    return found[0] if found else None

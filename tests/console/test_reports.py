@@ -1,0 +1,125 @@
+"""Request logs, and usage with its charts."""
+
+from pathlib import Path
+
+import pytest
+from playwright.async_api import expect
+
+from tests.console.test_jobs import make_job
+from tests.console.visits import Visit
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.asyncio(loop_scope="package")
+
+
+async def _chat(visit: Visit, model: str = "priced", status: int = 200, **simulator: object) -> None:
+    body = {"model": model, "messages": [{"role": "user", "content": "Hello"}], "simulator": simulator}
+    answer = await visit.sluice.client.post("/v1/chat/completions", json=body, headers=visit.headers)
+    assert answer.status == status, await answer.text()
+
+
+async def test_the_log_is_filtered_and_a_row_shows_its_bodies(user: Visit) -> None:
+    await _chat(user, text="Trains.")
+    await _chat(user, fail="400", status=400)
+    await user.open("logs")
+    await expect(user.page.locator("tbody tr")).to_have_count(2)
+
+    await user.page.get_by_label("Error code").fill("refused")
+    await user.page.get_by_role("button", name="Filter").click()
+    await expect(user.page.locator("tbody tr")).to_have_count(1)
+    await expect(user.row("refused")).to_contain_text("failed")
+    await user.page.get_by_role("button", name="Clear").click()
+    await expect(user.page.locator("tbody tr")).to_have_count(2)
+
+    await user.row("completed").get_by_role("link").click()
+    await expect(user.page.get_by_role("region", name="Request", exact=True)).to_contain_text("Hello")
+    await expect(user.page.get_by_role("region", name="Response", exact=True)).to_contain_text("Trains.")
+    await expect(user.page.get_by_role("region", name="Request headers")).not_to_contain_text("Bearer")
+
+
+async def test_an_impossible_filter_is_answered_in_words(user: Visit) -> None:
+    await user.open("logs?http_status=often")
+
+    await expect(user.page.get_by_role("alert")).to_contain_text("422")
+    await expect(user.page.get_by_role("alert")).to_contain_text("http_status")
+
+
+async def test_the_log_is_filtered_by_metadata_and_exported(user: Visit, tmp_path: Path) -> None:
+    job = await make_job(user)
+    await _chat(user)
+    await eventually(lambda: _has_ended(user, job["id"]))
+    await user.open("logs")
+    await user.page.get_by_text("More filters").click()
+    await user.page.get_by_label("Metadata").fill("run=<i>nightly</i>")
+    await user.page.get_by_role("button", name="Filter").click()
+    await expect(user.page.locator("tbody tr")).to_have_count(1)
+
+    async with user.page.expect_download() as waiting:
+        await user.page.get_by_role("button", name="Export CSV").click()
+    await (await waiting.value).save_as(tmp_path / "logs.csv")
+
+    header, *rows = (tmp_path / "logs.csv").read_text().splitlines()
+    assert "job_id" in header
+    assert [job["id"] in row for row in rows] == [True]
+
+
+async def _has_ended(visit: Visit, job_id: str) -> bool:
+    return (await visit.get(f"/v1/jobs/{job_id}"))["completed_at"] is not None
+
+
+async def test_a_user_sees_only_own_rows(user: Visit) -> None:
+    other = (await user.sluice.chat("Mine"),)
+    assert other[0].status == 200
+
+    await user.open("logs")
+
+    await expect(user.page.get_by_text("No request matches.")).to_be_visible()
+
+
+async def test_charts_and_table_show_the_figures_of_the_api(user: Visit) -> None:
+    await _chat(user, tokens=30)
+    await _chat(user, tokens=20)
+    await _chat(user, model="simulator", tokens=10)
+    report = await user.get("/v1/usage/report", group_by="model", period="day")
+    total = report["total"]
+    assert total["cost"] > 0
+    assert total["gco2eq"]["total"] > 0
+
+    await user.open("usage")
+
+    for title, member in (("Tokens", _tokens), ("Cost", _cost), ("Carbon (CO2e)", _carbon)):
+        bars = user.page.locator("figure").filter(has_text=title).locator("rect")
+        drawn = {
+            (await bar.get_attribute("data-period"), await bar.get_attribute("data-series")): float(
+                str(await bar.get_attribute("data-value"))
+            )
+            for bar in await bars.all()
+        }
+        assert drawn == {(one["period"], one["model"]): member(one) for one in report["data"] if member(one)}
+    await expect(user.row("priced")).to_contain_text(f"{total['cost']:.6f}".rstrip("0"))
+    await expect(user.page.locator("tfoot")).to_contain_text(f"{total['prompt_tokens']}")
+    assert total["prompt_tokens"] == sum(one["prompt_tokens"] for one in report["data"])
+
+
+def _tokens(line: dict[str, int]) -> float:
+    return line["prompt_tokens"] + line["completion_tokens"]
+
+
+def _cost(line: dict[str, float]) -> float:
+    return line["cost"]
+
+
+def _carbon(line: dict[str, dict[str, float]]) -> float:
+    return line["gco2eq"]["total"]
+
+
+async def test_administrators_see_everybody_by_organization(admin: Visit) -> None:
+    await _chat(admin, tokens=5)
+    report = await admin.get("/v1/admin/usage/report", group_by="organization", period="day")
+    await admin.open("usage")
+
+    await admin.page.get_by_label("Grouped by").select_option("organization")
+    await admin.page.get_by_role("button", name="Filter").click()
+
+    await expect(admin.page.locator("tbody tr")).to_have_count(len(report["data"]))
+    await expect(admin.row("default (1)")).to_be_visible()

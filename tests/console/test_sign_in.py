@@ -1,0 +1,86 @@
+"""Signing in and out."""
+
+import pytest
+from playwright.async_api import expect
+
+from tests.console.visits import Visit
+from tests.installation import Installation
+from tests.people import PASSWORD, add_user, read
+
+pytestmark = pytest.mark.asyncio(loop_scope="package")
+
+
+async def _fill(visit: Visit, email: str, password: str) -> None:
+    form = visit.page.get_by_role("form", name="With email and password")
+    await form.get_by_label("Email").fill(email)
+    await form.get_by_label("Password").fill(password)
+    await visit.page.keyboard.press("Enter")
+
+
+async def test_a_key_opens_the_console_and_stays_in_this_tab(user: Visit) -> None:
+    await user.page.reload()
+
+    await expect(user.heading("Playground")).to_be_visible()
+    assert await user.page.evaluate("localStorage.length") == 0
+    assert await user.page.evaluate("document.cookie") == ""
+
+
+async def test_a_wrong_key_is_refused_with_a_message(visit: Visit) -> None:
+    await visit.open()
+    await visit.key_field().fill("sk-nobodys")
+    await visit.page.keyboard.press("Enter")
+
+    await expect(visit.page.get_by_role("alert")).to_contain_text("401")
+    await expect(visit.heading("Sign in")).to_be_visible()
+
+
+async def test_a_password_opens_the_console_and_signing_out_ends_the_session(
+    visit: Visit, sluice: Installation
+) -> None:
+    person = await add_user(sluice, "password@example.com")
+    await visit.open()
+    await _fill(visit, "password@example.com", PASSWORD)
+    await expect(visit.heading("Playground")).to_be_visible()
+    assert (await read(sluice, f"/v1/admin/tokens?user={person['id']}"))["total"] == 1
+
+    await visit.page.get_by_role("button", name="Sign out").click()
+
+    await expect(visit.heading("Sign in")).to_be_visible()
+    assert (await read(sluice, f"/v1/admin/tokens?user={person['id']}"))["total"] == 0
+    assert await visit.page.evaluate("sessionStorage.length") == 0
+
+
+async def test_a_wrong_password_is_told_as_such(visit: Visit, sluice: Installation) -> None:
+    await add_user(sluice, "wrong@example.com")
+    await visit.open()
+
+    await _fill(visit, "wrong@example.com", "not the right one")
+
+    refusal = await sluice.client.post(
+        "/v1/auth/login", json={"email": "wrong@example.com", "password": "not the right one"}
+    )
+    message = (await refusal.json())["error"]["message"]
+    await expect(visit.page.get_by_role("alert")).to_contain_text(message)
+    await expect(visit.page.get_by_role("alert")).to_contain_text(str(refusal.status))
+
+
+async def test_a_session_that_ended_leads_to_the_sign_in_and_back(user: Visit, sluice: Installation) -> None:
+    await user.open("jobs")
+    tokens = await read(sluice, f"/v1/admin/tokens?user={user.user_id}")
+    await sluice.delete(f"/v1/admin/tokens/{tokens['data'][0]['id']}")
+
+    await user.page.get_by_role("link", name="Batches").click()
+
+    await expect(user.heading("Sign in")).to_be_visible()
+    await expect(user.page.get_by_role("alert")).to_contain_text("Your session has ended")
+    await user.key_field().fill(sluice.headers["Authorization"].removeprefix("Bearer "))
+    await user.page.keyboard.press("Enter")
+    await expect(user.heading("Batches")).to_be_visible()
+
+
+async def test_administration_is_for_administrators(user: Visit) -> None:
+    await expect(user.page.get_by_role("link", name="Routers")).to_have_count(0)
+
+    await user.open("users")
+
+    await expect(user.heading("Not found")).to_be_visible()
