@@ -8,6 +8,9 @@ from typing import Any
 from sqlmodel import select
 
 from shared.audit.tables import AuditEventRow
+from shared.collections.tables import CollectionRow
+from shared.conversations.tables import ConversationRow
+from shared.documents.tables import ItemRow
 from shared.keys.tables import KeyRow
 from shared.usage.tables import ChargeRow
 from tests.conftest import make_settings
@@ -15,6 +18,7 @@ from tests.installation import Installation, open_installation
 from tests.people import add_user, bearer, key_of, log_in, read
 from tests.servers import RedisServer
 from tests.waiting import eventually
+from worker.knowledge_sweep import sweep_documents
 
 PATH = "/v2/inference"
 CHAT = "/v1/chat/completions"
