@@ -45,7 +45,7 @@ export const render = resourcePage({
     { name: "model_active_params", label: "Active parameters, billions", kind: "number", min: 0, value: row?.model_active_params ?? 0 },
     { name: "model_hosting_zone", label: "Zone of its electricity", value: row?.model_hosting_zone ?? "WOR", hint: "Country, three letters, or WOR." },
     { name: "timeout", label: "Timeout, seconds", kind: "integer", min: 1, max: 3600, value: row?.timeout ?? 300 },
-    { name: "weight", label: "Weight", kind: "number", value: row?.weight ?? 1, hint: "For the choice `weighted`." },
+    { name: "weight", label: "Weight", kind: "number", value: row?.weight ?? 1, hint: "For the choice “weighted”." },
     { name: "qos_metric", label: "Keep away from it by", kind: "select", value: row?.qos_metric ?? "", options: [["", "Nothing"], ...METRICS.map((one) => [one])] },
     { name: "qos_limit", label: "Limit of that", kind: "number", min: 0, value: row?.qos_limit },
     { name: "native_responses", label: "It has /v1/responses", kind: "checkbox", value: row?.native_responses },
