@@ -29,6 +29,7 @@ from api.load import QueueLoad
 from api.passwords import Passwords
 from api.patience import Patience
 from api.readers import Readers
+from api.scans import Scans
 from api.serving import open_runner
 from api.state import State
 from api.versions import Versions
@@ -51,6 +52,7 @@ from shared.replies.inbox import Inbox
 from shared.replies.reader import ReplyReader
 from shared.retrieval.index import Index
 from shared.settings import Settings, SettingsError, load_settings
+from shared.tracing import open_tracer
 from shared.webhooks.sending import open_webhook_session
 
 log = structlog.get_logger()
@@ -90,6 +92,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         versions, done = closing(Versions(database)), closing(DoneWatch(redis, LANES))
         http = await stack.enter_async_context(ClientSession(cookie_jar=DummyCookieJar()))
         patience = closing(Patience(settings.routing_wait_s))
+        tracer = await stack.enter_async_context(open_tracer(settings, "api"))
         await directory.start()
         await inbox.start()
         metrics = closing(Metrics(redis, "api"))
@@ -102,15 +105,17 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
             platform=platform, load=load,
             admissions=admissions, withdrawals=withdrawals, inbox=inbox, reader=reader, readers=readers, done=done,
             versions=versions, cluster=ClusterWatch(), directory=directory, has_new_batch=asyncio.Event(),
+            has_held_job=asyncio.Event(),
             leaving=asyncio.Event(),
             keys=KeyRing(database, directory, admin_key(settings), last_used), last_used=last_used,
             passwords=Passwords(redis), box=secret_box(settings), patience=patience, http=http,
-            metrics=metrics, index=Index(database, settings.vectors_path, settings.index_language),
+            metrics=metrics, tracer=tracer, index=Index(database, settings.vectors_path, settings.index_language),
             parsers=closing(open_parsers(settings)),
             webhooks=await stack.enter_async_context(open_webhook_session(settings)),
         )  # fmt: skip
         patience.start(lambda job_ids: give_up(state, job_ids))
         await stack.enter_async_context(follow_batches(state))
+        closing(Scans(state))
         yield state
 
 

@@ -12,33 +12,46 @@ from api.http import JSON, REQUESTS, aiohttp_handler
 from api.middlewares import count_answers, render_errors
 from api.openapi import build_openapi
 from api.state import STATE, State
+from api.tracing import trace_requests
 from shared.dialects import MOUNTS
+from shared.settings import Settings, SettingsError
 
 
 def create_app(state: State) -> web.Application:
     """Return the app; the caller owns `state` and closes it."""
+    traced = [] if state.tracer is None else [trace_requests(state.tracer)]
     has_pages = [answer_preflight] if state.settings.cors_origins else []
-    app = web.Application(
-        middlewares=[count_answers, *has_pages, render_errors], client_max_size=state.settings.max_body_bytes
-    )
+    middlewares = [*traced, count_answers, *has_pages, render_errors]
+    app = web.Application(middlewares=middlewares, client_max_size=state.settings.max_body_bytes)
     app[STATE] = state
     if has_pages:
         app.on_response_prepare.append(allow_origin)
-    for endpoint in ENDPOINTS:
+    disabled, hidden = _tags("DISABLED_TAGS", state.settings), _tags("HIDDEN_TAGS", state.settings)
+    served = [one for one in ENDPOINTS if one.tag.lower() not in disabled]
+    for endpoint in served:
         handler = aiohttp_handler(endpoint)
         for mount in ("", *(f"/{name}" for name in MOUNTS if endpoint.is_mounted)):
             app.router.add_route(endpoint.method, mount + endpoint.path, handler)
-    app[REQUESTS] = {one.path: one for one in ENDPOINTS if one.prepare}
-    title = state.settings.app_title
+    app[REQUESTS] = {one.path: one for one in served if one.prepare}
+    title, left_out = state.settings.app_title, disabled | hidden
 
     async def openapi(_request: web.Request) -> web.Response:
-        return web.Response(body=_reference(title), content_type=JSON)
+        return web.Response(body=_reference(title, left_out), content_type=JSON)
 
     app.router.add_get("/openapi.json", openapi)
     add_console(app)
     return app
 
 
+def _tags(name: str, settings: Settings) -> frozenset[str]:
+    """Return the tags that a setting names, in lower case; raises `SettingsError` for one that is not there."""
+    tags = frozenset(tag.strip().lower() for tag in getattr(settings, name.lower()).split(",") if tag.strip())
+    known = {one.tag for one in ENDPOINTS}
+    if unknown := tags - {tag.lower() for tag in known}:
+        raise SettingsError(f"SLUICE_{name}: unknown: {', '.join(sorted(unknown))}; known: {', '.join(sorted(known))}.")
+    return tags
+
+
 @cache
-def _reference(title: str) -> bytes:
-    return json.encode(build_openapi(ENDPOINTS, title=title))
+def _reference(title: str, left_out: frozenset[str]) -> bytes:
+    return json.encode(build_openapi([one for one in ENDPOINTS if one.tag.lower() not in left_out], title=title))

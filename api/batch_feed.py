@@ -15,6 +15,7 @@ from api.http import Endpoint
 from api.keys import Caller
 from api.limits import admit, is_unlimited
 from api.state import State
+from api.tracing import send_item
 from api.waiting_jobs import end_waiting
 from shared.admission.errors import CarbonBudgetExceededError, InsufficientBudgetError
 from shared.admission.records import Admission
@@ -162,7 +163,10 @@ async def _release(state: State, admitted: Sequence[_Admitted]) -> None:
     """Store that the items may run and put them into the queue; what was cancelled meanwhile gives back its holds."""
     if not admitted:
         return
-    unit = [admit_item(one.row.id, None if one.admission is None else one.admission.encode()) for one in admitted]
+    if state.tracer is not None:
+        for one in admitted:
+            send_item(state.tracer, one.row)
+    unit = [admit_item(one.row, None if one.admission is None else one.admission.encode()) for one in admitted]
     results = await state.writer.execute_many(unit)
     entries = []
     for one, result in zip(admitted, results, strict=True):

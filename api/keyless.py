@@ -2,7 +2,8 @@
 
 Such a client says how often it has tried (`x-stainless-retry-count`).  The repetition gets the answer of the job that
 the first try made, unless that one's answer was delivered.  A job that still runs is found in the database, one that
-ended when its caller had gone by a note in Redis: losing the note costs a second job, nothing else.
+ended when its caller had gone by a note in Redis: losing the note costs a second job, nothing else.  A job that
+searched is noted when it is made, since its row has what was found instead of what was asked.
 """
 
 import hashlib
@@ -16,11 +17,14 @@ from api.call import Call
 from api.refusals import retry_count
 from shared.clock import now_ms
 from shared.jobs.queries import LIGHT
-from shared.jobs.schemas import IN_PROGRESS, QUEUED
+from shared.jobs.schemas import IN_PROGRESS, QUEUED, TERMINAL, WITH_RESULT
 from shared.jobs.tables import JobRow
 
 log = structlog.get_logger()
 _ATTACH_S: Final = 900
+_MADE: Final = "made "
+"""Begins the note of a job that searched; if that job failed, its caller was told, and tries anew."""
+_REFUSED: Final = TERMINAL - WITH_RESULT
 
 
 async def find_unanswered(call: Call, endpoint: str) -> JobRow | None:
@@ -34,7 +38,9 @@ async def find_unanswered(call: Call, endpoint: str) -> JobRow | None:
         noted = None
     async with call.state.database.read() as session:
         if noted is not None:
-            return await session.get(JobRow, noted.decode(), options=LIGHT)
+            row = await session.get(JobRow, noted.decode().removeprefix(_MADE), options=LIGHT)
+            was_told = noted.startswith(_MADE.encode()) and row is not None and row.status in _REFUSED
+            return None if was_told else row
         same = (
             col(JobRow.status).in_((QUEUED, IN_PROGRESS)),
             col(JobRow.finished_ms).is_(None),
@@ -49,10 +55,20 @@ async def find_unanswered(call: Call, endpoint: str) -> JobRow | None:
         return (await session.exec(newest)).first()
 
 
+async def note_searched(call: Call, endpoint: str, job_id: str) -> None:
+    """Remember a job that was just made and whose request was changed by a search."""
+    if call.state.settings.attach_keyless_retries:
+        await _remember(call, endpoint, _MADE + job_id)
+
+
 async def note_unanswered(call: Call, endpoint: str, job_id: str) -> None:
     """Remember a job that has ended, but whose caller had gone."""
+    await _remember(call, endpoint, job_id)
+
+
+async def _remember(call: Call, endpoint: str, note: str) -> None:
     try:
-        await call.state.redis.set(_note(call, endpoint), job_id, ex=_ATTACH_S)
+        await call.state.redis.set(_note(call, endpoint), note, ex=_ATTACH_S)
     except (RedisError, OSError) as error:
         log.warning("answer_not_kept_for_repetition", error=repr(error))
 

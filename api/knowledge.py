@@ -13,6 +13,7 @@ from api.call import Call
 from api.http import Reply
 from api.limits import Estimate
 from api.prefer import Prefer
+from api.recognition import find_reader
 from api.respond import ERRORS, preference_of
 from api.submission import Submission, find_router
 from api.submit import submit
@@ -55,6 +56,7 @@ async def find_embedding_router(call: Call, message: str | None = None) -> Route
     name = call.state.settings.vector_store_model
     if name is None:
         raise FeatureNotEnabledError if message is None else FeatureNotEnabledError(message)
+    await call.state.index.check()
     return await find_router(call, name, EMBEDDING_TYPES)
 
 
@@ -97,9 +99,12 @@ async def open_document(call: Call, collection: CollectionRow, kind: str, name: 
 async def ingest(
     call: Call, router: Router, document: DocumentRow, request: IngestionRequest, *, endpoint: str, size_bytes: int
 ) -> Reply[Any]:
-    """Make the job that fills the document; return its answer as a 201, or a 202 if the caller does not wait."""
-    submission = _submission(call, router, request, endpoint, size_bytes)
+    """Make the job that fills the document; return its answer as a 201, or a 202 if the caller does not wait.
+
+    That of a PDF begins when the caller's model for it, if there is one, has read the scanned pages.
+    """
     async with _no_leftovers(call, document):
+        submission = await _submission(call, router, request, endpoint, size_bytes)
         reply = await answer(call, await submit(call, submission, preference_of(call), None))
     return replace(reply, status=201) if reply.status == 200 else reply
 
@@ -107,20 +112,23 @@ async def ingest(
 async def ingest_later(
     call: Call, router: Router, document: DocumentRow, request: IngestionRequest, *, endpoint: str, size_bytes: int
 ) -> None:
-    """Make the job that fills the document."""
-    submission = _submission(call, router, request, endpoint, size_bytes)
+    """Make the job that fills the document, as `ingest` does."""
     async with _no_leftovers(call, document):
+        submission = await _submission(call, router, request, endpoint, size_bytes)
         await submit(call, submission, Prefer(respond_async=True), None)
 
 
-def _submission(call: Call, router: Router, request: IngestionRequest, endpoint: str, size_bytes: int) -> Submission:
+async def _submission(
+    call: Call, router: Router, request: IngestionRequest, endpoint: str, size_bytes: int
+) -> Submission:
     call.body = json.encode(request)
     estimate = Estimate(
         prompt_tokens=max(size_bytes // _CHARACTERS_PER_TOKEN, 1), output_tokens=0, answers=0,
         prompts=max(size_bytes // _SMALL_CHUNK_BYTES, 1), file_tokens=size_bytes,
     )  # fmt: skip
     model = call.model or router.name
-    return Submission(kind=INGESTION, endpoint=endpoint, router=router, model=model, estimate=estimate)
+    is_held = request.type == "pdf" and await find_reader(call) is not None
+    return Submission(kind=INGESTION, endpoint=endpoint, router=router, model=model, estimate=estimate, is_held=is_held)
 
 
 @asynccontextmanager

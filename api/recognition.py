@@ -10,14 +10,13 @@ from msgspec import Struct, json
 from api.access import has_access
 from api.call import Call, Draft
 from api.inner_jobs import run_inner
-from api.knowledge import parse_file
 from api.limits import Estimate
 from api.submission import Submission
 from shared.directory import Router
 from shared.errors import ApiError
 from shared.jobs.schemas import OCR
 from shared.models.schemas import OCR_TYPES
-from shared.parsing.protocol import ParsedPage, ParseRequest
+from shared.parsing.protocol import ParsedPage
 from shared.usage.schemas import Usage, zero_usage
 from shared.usage.sums import usage_sum
 
@@ -57,7 +56,7 @@ async def recognise(
 
     async def read(page: ParsedPage) -> tuple[int, _Read]:
         async with slots:
-            return page.number, _READ.decode(await run_inner(call, submission, _request(router, page)))
+            return page.number, _READ.decode(await run_inner(call, submission, request_for(router, page)))
 
     try:
         async with asyncio.TaskGroup() as group:
@@ -66,32 +65,25 @@ async def recognise(
         raise errors.exceptions[0] from None
     texts, total = dict[int, str](), zero_usage()
     for number, found in (task.result() for task in tasks):
-        texts[number] = "\n\n".join(page.markdown for page in found.pages if page.markdown).strip()
+        texts[number] = _text(found)
         total = usage_sum(total, found.usage)
     return texts, total
 
 
-def _request(router: Router, page: ParsedPage) -> bytes:
+def _text(found: _Read) -> str:
+    return "\n\n".join(page.markdown for page in found.pages if page.markdown).strip()
+
+
+def text_in(body: bytes) -> str:
+    """Return the text that the answer of an OCR job holds."""
+    return _text(_READ.decode(body))
+
+
+def request_for(router: Router, page: ParsedPage) -> bytes:
+    """Return the request of an OCR job for a drawn page."""
     picture = next(iter(page.images.values()))
     document: dict[str, Any] = {
         "type": "image_url",
         "image_url": f"data:image/jpeg;base64,{b64encode(picture).decode()}",
     }
     return json.encode({"model": router.name, "document": document})
-
-
-async def read_scanned(call: Call) -> list[str] | None:
-    """Return the texts of all pages of the PDF of the request, if some of them are scanned and can be read.
-
-    Raises `ParsingFailedError`, and the errors of a job.
-    """
-    router = await find_reader(call)
-    if router is None:
-        return None
-    pages = (await parse_file(call, ParseRequest(type="pdf"))).pages
-    scanned = [page.number for page in pages if page.is_scanned]
-    if not scanned:
-        return [page.text for page in pages]
-    drawn = await parse_file(call, ParseRequest(type="pdf", pages=scanned, as_pictures=True))
-    texts, _ = await recognise(call, router, drawn.pages, "/v1/documents")
-    return [texts.get(page.number, page.text) for page in pages]

@@ -10,7 +10,7 @@ from api.answer import answer, answer_stream
 from api.call import Call
 from api.http import EventStream, Reply
 from api.idempotency import IDEMPOTENCY_ERRORS, WAIT, Earlier, find_earlier, key_of
-from api.keyless import find_unanswered
+from api.keyless import find_unanswered, note_searched
 from api.prefer import NO_PREFERENCE, Prefer, parse_prefer
 from api.replay import replay
 from api.stream_forms import StreamForm, chunk_form
@@ -64,14 +64,18 @@ async def submit_once(call: Call, submission: Submission, prefer: Prefer) -> Sub
         return earlier
     if key is None and prefer.waits and (row := await find_unanswered(call, submission.endpoint)) is not None:
         return Earlier(row, WAIT, is_keyless=True)
+    has_searched = submission.search is not None
     if submission.search is not None:
         submission = await submission.search(call)
     try:
-        return await submit(call, submission, prefer, key)
+        submitted = await submit(call, submission, prefer, key)
     except _DUPLICATE as error:  # of the key: a request of the same moment was first
         if key is None or (earlier := await find_earlier(call, key)) is None:
             raise StorageUnavailableError from error
         return earlier
+    if has_searched and key is None:
+        await note_searched(call, submission.endpoint, submitted.job.id)
+    return submitted
 
 
 def preference_of(call: Call) -> Prefer:

@@ -70,6 +70,7 @@ async def search(call: Call, args: SearchArgs, collection_ids: Sequence[int], qu
         collections = await list_visible(session, call.caller.user_id, collection_ids)
     if not collections:
         return Found([], zero_usage())
+    await call.state.index.check()
     vector, usage, ids = None, zero_usage(), [row.id or 0 for row in collections]
     if args.method != "lexical":
         router = await find_embedding_router(call)

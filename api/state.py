@@ -1,6 +1,7 @@
 """What lives as long as the process, and who is calling."""
 
 from asyncio import Event
+from typing import TYPE_CHECKING
 
 from aiohttp import ClientSession, web
 from msgspec import Struct
@@ -31,6 +32,9 @@ from shared.retrieval.index import Index
 from shared.secrets import SecretBox
 from shared.settings import Settings
 
+if TYPE_CHECKING:
+    from shared.tracing.tracer import Tracer
+
 
 class State(Struct, frozen=True, kw_only=True):
     """Built once in `api.__main__`; handlers reach it as `call.state`."""
@@ -58,6 +62,8 @@ class State(Struct, frozen=True, kw_only=True):
     done: DoneWatch
     has_new_batch: Event
     """Set by whoever stored one."""
+    has_held_job: Event
+    """Set by whoever stored an ingestion whose scanned pages are to be read first."""
     leaving: Event
     """Set once the process is about to end: proxies shall turn to others."""
     cluster: ClusterWatch
@@ -67,6 +73,8 @@ class State(Struct, frozen=True, kw_only=True):
     passwords: Passwords
     box: SecretBox
     metrics: Metrics
+    tracer: "Tracer | None" = None
+    """None: nothing is traced."""
     index: Index
     parsers: ParserPool
     http: ClientSession

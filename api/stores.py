@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from api.call import Call
+from api.call import Call, Draft
 from api.searching import embed_query
 from api.submission import find_router
 from shared.clock import to_iso
@@ -15,11 +15,17 @@ from shared.models.schemas import EMBEDDING_TYPES
 from shared.retrieval.scope import Scope
 from shared.retrieval.sqlite import Vector
 from shared.usage.schemas import Usage
-from shared.vector_stores.queries import read_hits
+from shared.vector_stores.queries import StoreOwner, read_hits
 from shared.vector_stores.schemas import StoreHit
 
 _WIDER: Final = 4
 _DIGITS: Final = 6
+
+
+def owner_of(draft: Draft) -> StoreOwner:
+    """Return whose vector stores the caller's key reaches."""
+    caller = draft.caller
+    return StoreOwner(caller.user_id, caller.key_id or 0 if caller.is_subscription else 0)
 
 
 async def router_of(call: Call, store: CollectionRow | None) -> Router:
@@ -27,6 +33,7 @@ async def router_of(call: Call, store: CollectionRow | None) -> Router:
     name = (store.embedding_model if store is not None else None) or call.state.settings.vector_store_model
     if name is None:
         raise FeatureNotEnabledError
+    await call.state.index.check()
     return await find_router(call, name, EMBEDDING_TYPES)
 
 

@@ -1,7 +1,7 @@
 """From an inference request to the job that is made of it."""
 
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 from msgspec import Struct, json
@@ -24,6 +24,7 @@ _TOKENS_PER_TURN: Final = 1000
 _MAX_TURNS: Final = 1000.0
 """No job uses up more of its tenant's share at once, whatever it asks for."""
 _TRACEPARENT_PARTS: Final = 4
+_TRACE_ID_CHARACTERS: Final = 32
 
 
 class Submission(Struct, frozen=True, kw_only=True):
@@ -52,6 +53,8 @@ class Submission(Struct, frozen=True, kw_only=True):
     """The caller waits, but is not in a hurry."""
     background: bool = False
     """It runs to its end, whether anybody reads it or not, and may be followed meanwhile."""
+    is_held: bool = False
+    """Scanned pages are read first, see `api.scans`."""
     search: "Callable[[Call], Awaitable[Submission]] | None" = None
     """Looks up what the model is to be given, which takes jobs of its own, and returns the submission with it.
 
@@ -64,25 +67,34 @@ class Origin(Struct, frozen=True, kw_only=True):
 
     client_request_id: str | None
     traceparent: str | None
+    tracestate: str | None = None
     client_address: str | None
     user_agent: str | None
     retry_count: int
     request_headers: str | None
 
     @property
-    def trace_id(self) -> str | None:
-        """Return the trace id of the W3C traceparent."""
-        parts = self.traceparent.split("-") if self.traceparent else []
-        return parts[1] if len(parts) >= _TRACEPARENT_PARTS and len(parts[1]) == 32 else None
+    def trace(self) -> dict[str, Any]:
+        """Return what a job keeps of the trace."""
+        trace_id = trace_id_of(self.traceparent)
+        return {"trace_id": trace_id, "traceparent": self.traceparent, "tracestate": self.tracestate}
+
+
+def trace_id_of(traceparent: str | None) -> str | None:
+    """Return the trace id of a W3C traceparent."""
+    parts = traceparent.split("-") if traceparent else []
+    return parts[1] if len(parts) >= _TRACEPARENT_PARTS and len(parts[1]) == _TRACE_ID_CHARACTERS else None
 
 
 def origin_of(call: Call) -> Origin:
-    """Return where a call comes from."""
-    request = call.request
+    """Return where a call comes from; of its trace, the span that is current."""
+    request, tracer = call.request, call.state.tracer
+    trace = request.headers if tracer is None else tracer.carried()
     shows_headers = call.caller.content_policy != NOTHING
     return Origin(
         client_request_id=_header(request, "x-client-request-id"),
-        traceparent=_header(request, "traceparent"),
+        traceparent=_clean(trace.get("traceparent")),
+        tracestate=_clean(trace.get("tracestate")),
         client_address=request.remote,
         user_agent=_header(request, "User-Agent") if shows_headers else None,
         retry_count=retry_count(call),
@@ -91,7 +103,10 @@ def origin_of(call: Call) -> Origin:
 
 
 def _header(request: web.Request, name: str) -> str | None:
-    value = request.headers.get(name)
+    return _clean(request.headers.get(name))
+
+
+def _clean(value: str | None) -> str | None:
     return None if value is None else clean(value)
 
 
@@ -150,8 +165,7 @@ def new_job(
         cancel_when_unread=False,
         request_id=draft.request_id,
         client_request_id=submission.client_request_id or origin.client_request_id,
-        trace_id=origin.trace_id,
-        traceparent=origin.traceparent,
+        **origin.trace,
         client_address=origin.client_address,
         user_agent=origin.user_agent,
         retry_count=origin.retry_count,

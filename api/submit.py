@@ -14,8 +14,9 @@ from api.idempotency import bind
 from api.limits import REFUSALS, admit, admit_unseen
 from api.notice import Notice
 from api.prefer import Prefer
-from api.state import queue_of
+from api.state import State, queue_of
 from api.submission import Submission, new_job, origin_of
+from api.tracing import sending
 from shared import fault_points
 from shared.admission.records import Admission
 from shared.errors import (
@@ -38,6 +39,7 @@ from shared.jobs.statements import NewJob, insert_job, note_retry
 from shared.jobs.tables import JobRow
 from shared.replies.inbox import Waiter
 from shared.settings import Settings
+from shared.tracing.headers import headers_of
 from shared.webhooks.statements import insert_endpoint
 
 log = structlog.get_logger()
@@ -76,6 +78,20 @@ async def submit(
         StaleError: `retry_of` was retried already; no job was made.
 
     """
+    tracer = call.state.tracer
+    if tracer is None:
+        return await _submit(call, submission, prefer, key, retry_of)
+    name, attributes = sending(submission.kind)
+    links = () if retry_of is None else (headers_of(retry_of.traceparent, retry_of.tracestate),)
+    with tracer.span(name, "producer", attributes, links=links) as span:
+        submitted = await _submit(call, submission, prefer, key, retry_of)
+        span.set_attribute("messaging.message.id", public_id(submitted.job.id))
+        return submitted
+
+
+async def _submit(
+    call: Call, submission: Submission, prefer: Prefer, key: NewIdempotencyKey | None, retry_of: JobRow | None
+) -> Submitted:
     state = call.state
     waits = prefer.waits and not (submission.stream and prefer.respond_async)  # the events of a stream are read later
     if state.load.is_full or (waits and state.inbox.waiting >= state.settings.max_waiting):
@@ -107,10 +123,17 @@ async def submit(
     call.headers["x-job-id"] = public_id(job.id)
     call.headers["Vary"] = "Prefer"
     fault_points.reach(state.settings, "after_accept")
-    queue_of(state, job.kind).put(queue_entry(message_of(job, job.request), job))
-    if waits and job.band == BAND_NUMBERS[INTERACTIVE] and submission.router.capacity is not None:
+    _let_begin(state, job)
+    if waits and not job.held and job.band == BAND_NUMBERS[INTERACTIVE] and submission.router.capacity is not None:
         state.patience.add(job.id)
     return Submitted(job=job, prefer=prefer, waiter=waiter)
+
+
+def _let_begin(state: State, job: NewJob) -> None:
+    if job.held:
+        state.has_held_job.set()
+    else:
+        queue_of(state, job.kind).put(queue_entry(message_of(job, job.request), job))
 
 
 async def _leave_to_withdrawal(call: Call, job_id: str, admission: Admission | None, error: CommitError) -> None:
@@ -168,7 +191,7 @@ def _new_job(
     runs_unread = prefer.respond_async or has_to_end or has_key  # the stream can be had later
     job.cancel_when_unread = submission.stream and not runs_unread
     job.stream = submission.stream or submission.background
-    job.strict = prefer.is_strict
+    job.strict, job.held = prefer.is_strict, submission.is_held
     if call.options is not None:
         _apply(job, call.options, call.state.settings)
     return job

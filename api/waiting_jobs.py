@@ -12,12 +12,13 @@ from sqlmodel import col, select
 from api.state import State, queue_of
 from shared.admission.records import decode_admission
 from shared.clock import now_ms
+from shared.documents.statements import fail_document
 from shared.errors import StoredError
 from shared.group_commit.units import CommitError, StaleError
 from shared.ids import new_ulid
 from shared.jobs.messages import message_of
 from shared.jobs.queries import LIGHT
-from shared.jobs.schemas import CANCELLED, QUEUED, public_id
+from shared.jobs.schemas import CANCELLED, INGESTION, QUEUED, public_id
 from shared.jobs.statements import FinishedJob, NewJobEvent, finish_job, insert_event, request_cancel
 from shared.jobs.tables import JobRow
 from shared.replies.entries import Ending, Entry, Kind, encode_ending
@@ -59,6 +60,8 @@ async def end_waiting(state: State, row: JobRow, error: StoredError, status: str
         insert_event(event),
         *tell_end(message_of(row), event_id, status, now, state.settings.effective_public_url()),
     ]
+    if row.kind == INGESTION:
+        unit.append(fail_document(row.id, error.message))
     if status == CANCELLED:
         unit.insert(0, request_cancel(row.id, now))
     results = await state.writer.execute_many(unit)

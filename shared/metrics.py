@@ -3,7 +3,8 @@
 A process counts in memory and sends what is new once a second.  Names and labels are declared here, in one place.  If
 Redis loses its data, everything begins at 0 again, which whoever scrapes counters expects of them anyway.
 
-In Redis: a hash, field `name` · label values · upper bound of a bucket, separated by unit separators.
+In Redis: a hash, field `name` · label values · upper bound of a bucket, separated by unit separators; and for gauges
+one with `name` · label values · process, whose value is of no meaning after its time: "value until-Unix-ms".
 """
 
 import asyncio
@@ -17,10 +18,15 @@ from msgspec import Struct
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from shared.clock import now_ms
+from shared.ids import new_ulid
 from shared.tasks import end_tasks
 
 log = structlog.get_logger()
 _KEY: Final = "sluice:metrics"
+_NOW_KEY: Final = "sluice:metrics:now"
+_LIVES_MS: Final = 10_000
+"""A process that has told nothing for so long counts no more."""
 _SEPARATOR: Final = "\x1f"
 _TELL_S: Final = 1.0
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
@@ -34,12 +40,14 @@ class Metric(Struct, frozen=True):
     text: str
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
-    """Of a histogram; none of a counter."""
+    """Of a histogram; none of others."""
+    is_gauge: bool = False
+    """It is as much as all living processes have of it now."""
 
     @property
-    def kind(self) -> Literal["counter", "histogram"]:
+    def kind(self) -> Literal["counter", "gauge", "histogram"]:
         """Return what it is."""
-        return "histogram" if self.buckets else "counter"
+        return "histogram" if self.buckets else "gauge" if self.is_gauge else "counter"
 
 
 HTTP_REQUESTS: Final = Metric("http_requests", "Answers by route and status.", ("method", "route", "status"))
@@ -57,11 +65,12 @@ ENERGY: Final = Metric("energy_kwh", "Central estimate.", ("model",))
 TAKEOVERS: Final = Metric("lease_takeovers", "Attempts whose worker was lost.")
 COMMIT_UNITS: Final = Metric("commit_units", "Units that one commit of a process wrote.", ("process",), _COUNTS)
 COMMIT_SECONDS: Final = Metric("commit_seconds", "Time of one commit.", ("process",), _SECONDS)
+PROVIDER_IN_FLIGHT: Final = Metric("provider_in_flight", "Attempts that run now.", ("provider",), is_gauge=True)
 WEBHOOK_TRIES: Final = Metric("webhook_tries", "Tries of deliveries by how they ended.", ("result",))
 
 METRICS: Final = (
     HTTP_REQUESTS, HTTP_SECONDS, ADMISSIONS, JOBS, JOB_SECONDS, ATTEMPTS, FIRST_TOKEN_SECONDS, TOKENS, COST, CHARGE,
-    EMISSIONS, ENERGY, TAKEOVERS, COMMIT_UNITS, COMMIT_SECONDS, WEBHOOK_TRIES,
+    EMISSIONS, ENERGY, TAKEOVERS, COMMIT_UNITS, COMMIT_SECONDS, WEBHOOK_TRIES, PROVIDER_IN_FLIGHT,
 )  # fmt: skip
 _SUM: Final = "sum"
 _INFINITE: Final = "+Inf"
@@ -75,6 +84,10 @@ class Metrics:
         """`api` or `worker`."""
         self._redis = redis
         self._new: Counter[str] = Counter()
+        self._now: Counter[str] = Counter()
+        self._told: set[str] = set()
+        """Fields of gauges that Redis has."""
+        self._id = new_ulid()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -85,11 +98,16 @@ class Metrics:
         """Tell what is left and stop."""
         if self._task is not None:
             await end_tasks(self._task)
+            self._now.clear()
             await self._tell()
 
     def count(self, metric: Metric, *labels: str, by: float = 1) -> None:
         """Add to a counter."""
         self._new[_SEPARATOR.join((metric.name, *labels))] += by  # type: ignore[assignment]  # a Counter of floats
+
+    def change(self, metric: Metric, *labels: str, by: int) -> None:
+        """Add to a gauge, or take away."""
+        self._now[_SEPARATOR.join((metric.name, *labels, self._id))] += by
 
     def observe(self, metric: Metric, *labels: str, value: float) -> None:
         """Add one value to a histogram."""
@@ -110,20 +128,27 @@ class Metrics:
             await self._tell()
 
     async def _tell(self) -> None:
-        if not self._new:
+        until_ms = now_ms() + _LIVES_MS
+        current = {field: f"{value} {until_ms}" for field, value in self._now.items() if value}
+        over = self._told - current.keys()
+        if not (self._new or current or over):
             return
-        new, self._new = self._new, Counter()
+        new, self._new, self._told = self._new, Counter(), set(current)
         try:
             async with self._redis.pipeline(transaction=False) as pipeline:
                 for field, by in new.items():
                     pipeline.hincrbyfloat(_KEY, field, by)
+                if current:
+                    pipeline.hset(_NOW_KEY, mapping=current)
+                if over:
+                    pipeline.hdel(_NOW_KEY, *over)
                 await pipeline.execute()
         except (RedisError, OSError) as error:
             log.warning("metrics_not_told", error=repr(error))
 
 
 class Series(Struct, frozen=True):
-    """One combination of labels; a counter has its value in `sum`."""
+    """One combination of labels; counters and gauges have their value in `sum`."""
 
     labels: tuple[str, ...]
     buckets: list[tuple[str, float]]
@@ -142,7 +167,24 @@ async def read_metrics(redis: Redis) -> Iterator[tuple[Metric, list[Series]]]:
             continue  # of another version
         labels = tuple(rest[: len(metric.labels)])
         found.setdefault(name, {}).setdefault(labels, {})[rest[-1] if metric.buckets else _SUM] = float(value)
+    for (name, *rest), amount in await _read_gauges(redis):
+        found.setdefault(name, {}).setdefault(tuple(rest), {_SUM: 0.0})[_SUM] += amount
     return ((metric, _series(metric, found.get(metric.name, {}))) for metric in METRICS)
+
+
+async def _read_gauges(redis: Redis) -> list[tuple[list[str], float]]:
+    """Return name and labels with the value of each living process; what dead ones told is removed."""
+    now, living, dead = now_ms(), [], []
+    stored: dict[bytes, bytes] = await redis.hgetall(_NOW_KEY)  # type: ignore[misc]
+    for field, told in stored.items():
+        value, until_ms = told.split()
+        if int(until_ms) < now:
+            dead.append(field)
+        else:
+            living.append((field.decode().split(_SEPARATOR)[:-1], float(value)))
+    if dead:
+        await redis.hdel(_NOW_KEY, *dead)  # type: ignore[misc, arg-type]
+    return living
 
 
 def _series(metric: Metric, found: dict[tuple[str, ...], dict[str, float]]) -> list[Series]:

@@ -58,6 +58,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Lines below this level are not written."""
     app_title: str = "Sluice"
     """Name of the installation: `owned_by` of models, title of the reference."""
+    disabled_tags: str = ""
+    """Tags of the reference, comma-separated, whose operations answer 404."""
+    hidden_tags: str = ""
+    """Tags whose operations are served but not in the reference."""
     vector_store_model: str | None = None
     """Router of type `text-embeddings-inference` whose vectors searches compare; unset: 403 for what needs it."""
     index_language: Literal["english", "french", "german", "italian", "portuguese", "spanish", "swedish"] = "english"
@@ -172,6 +176,14 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Comma-separated names of JSON members whose values the request log never shows."""
     keep_alive_s: Positive = 15.0
     """Silence on a stream after which a comment is sent."""
+    trace_url: str | None = None
+    """Where spans go, OTLP over HTTP: `http://collector:4318/v1/traces`; unset: nothing is traced."""
+    trace_headers: str = ""
+    """Comma-separated `name=value`: headers for the collector, such as its key."""
+    trace_sample_ratio: Annotated[float, Meta(ge=0, le=1)] = 1.0
+    """Share of the traces that is kept, of those that begin here; a caller's `traceparent` decides for itself."""
+    trace_providers: bool = False
+    """Calls of providers carry `traceparent`, too, if they are traced."""
     fault_points: bool = False
     """For tests, see `shared.fault_points`."""
     strict: bool = False
@@ -252,6 +264,7 @@ def _check_urls(settings: Settings) -> None:
         "SLUICE_UPSTREAM_URL": (settings.upstream_url, ("http://", "https://")),
         "SLUICE_SEARXNG_URL": (settings.searxng_url, ("http://", "https://")),
         "SLUICE_PUBLIC_URL": (settings.public_url, ("http://", "https://")),
+        "SLUICE_TRACE_URL": (settings.trace_url, ("http://", "https://")),
         "SLUICE_FILE_STORE_URL": (settings.file_store_url, ("file:///", "s3://")),
     }
     for name, (url, allowed) in schemes.items():

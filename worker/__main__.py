@@ -34,6 +34,7 @@ from shared.queue.lanes import INFERENCE, PLATFORM, open_lane
 from shared.queue.pace import Pace
 from shared.replies.writer import ReplyWriter
 from shared.settings import Settings, SettingsError, load_settings
+from shared.tracing import open_tracer
 from shared.webhooks.queue import MOST_IN_FLIGHT
 from shared.webhooks.sending import open_webhook_session
 from worker.batches.advance import advance_batches
@@ -71,6 +72,7 @@ async def open_runtime(settings: Settings, redis: Any, name: str) -> AsyncIterat
         stack.push_async_callback(directory.close)
         connector = TCPConnector(limit=0, keepalive_timeout=60)
         http = await stack.enter_async_context(ClientSession(connector=connector, cookie_jar=DummyCookieJar()))
+        tracer = await stack.enter_async_context(open_tracer(settings, "worker"))
         webhooks = await stack.enter_async_context(open_webhook_session(settings))
         platform = JobQueue(open_lane(redis.connection_pool, PLATFORM))
         stack.push_async_callback(platform.close)
@@ -89,7 +91,8 @@ async def open_runtime(settings: Settings, redis: Any, name: str) -> AsyncIterat
             uploads=open_file_store(settings, UPLOADS), writer=writer, replies=replies, redis=redis,
             platform=platform, webhooks=webhooks, box=box,
             gate=Gate(redis, settings.rate_limiting_strategy), directory=directory, routing=routing,
-            adapters=build_adapters(http), pace=pace, metrics=metrics, parsers=parsers,
+            adapters=build_adapters(http, tracer, tells_providers=settings.trace_providers), pace=pace,
+            metrics=metrics, parsers=parsers, tracer=tracer,
             web_search=None if settings.searxng_url is None else SearXNG(http, settings.searxng_url),
         )  # fmt: skip
 

@@ -1,6 +1,7 @@
 """What lives as long as the worker process, and what lives as long as one attempt."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from aiohttp import ClientSession
 from msgspec import UNSET, Raw, Struct, UnsetType
@@ -25,6 +26,9 @@ from worker.providers.base import Adapter
 from worker.response_cache import CacheLook
 from worker.routing.choice import Routing
 from worker.web_search import WebSearch
+
+if TYPE_CHECKING:
+    from shared.tracing.tracer import Tracer
 
 
 class Runtime(Struct, frozen=True, kw_only=True):
@@ -52,6 +56,8 @@ class Runtime(Struct, frozen=True, kw_only=True):
     adapters: dict[str, Adapter]
     pace: Pace
     metrics: Metrics
+    tracer: "Tracer | None" = None
+    """None: nothing is traced."""
     parsers: ParserPool
     web_search: WebSearch | None
     """None: the web is not searched."""

@@ -23,6 +23,7 @@ from shared.ids import new_ulid
 from shared.jobs.messages import JobMessage
 from shared.jobs.schemas import CANCELLED, COMPLETED, FAILED, INCOMPLETE, JobFrame, public_id
 from shared.jobs.statements import start_attempt
+from shared.metrics import PROVIDER_IN_FLIGHT
 from shared.replies.entries import Ending, ReplySupersededError
 from shared.replies.frames import encode_frames
 from shared.request_logs.statements import StartedAttempt, insert_attempt
@@ -52,6 +53,7 @@ from worker.routing.choice import Choice, NoChoice
 from worker.routing.health import Sample
 from worker.settle import AttemptEnd, JobEnd, count_unseen, finish, retry
 from worker.takeover import end_without_attempt, lose_earlier_attempts, read_message, read_request, resume_or_end
+from worker.tracing import attempt_span, note_end
 
 log = structlog.get_logger()
 
@@ -113,9 +115,12 @@ async def _run_attempt(
     choice = await runtime.routing.choose(router, tried, is_stream=message.stream)
     if not isinstance(choice, Choice):
         return await _wait_for_provider(runtime, message, choice)
+    provider = str(choice.provider.id)
+    runtime.metrics.change(PROVIDER_IN_FLIGHT, provider, by=1)
     try:
         return await _run_at(runtime, message, router, choice, tried, cancel_reason)
     finally:
+        runtime.metrics.change(PROVIDER_IN_FLIGHT, provider, by=-1)
         runtime.routing.leave(choice)
 
 
@@ -149,7 +154,10 @@ async def _run_at(  # all there is about an attempt
         await count_unseen(runtime, message, message.admission)
     ctx = await _open_context(runtime, message, router, provider, start)
     ctx.kept = choice.kept
-    return await _run_and_settle(ctx, start, tried, cancel_reason)
+    if runtime.tracer is None:
+        return await _run_and_settle(ctx, start, tried, cancel_reason)
+    with attempt_span(runtime.tracer, ctx):
+        return await _run_and_settle(ctx, start, tried, cancel_reason)
 
 
 async def _run_and_settle(
@@ -313,6 +321,8 @@ async def _store_failed_end(ctx: JobContext, end: JobEnd, attempt: AttemptEnd) -
 
 def _attempt_end(ctx: JobContext, status: str, tokens: TokenCount, **members: Any) -> AttemptEnd:
     latency_ms = now_ms() - ctx.begun_ms
+    if ctx.runtime.tracer is not None:
+        note_end(ctx.runtime.tracer, status, members.get("error"))
     return AttemptEnd(
         number=ctx.attempt,
         status=status,

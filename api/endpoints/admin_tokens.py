@@ -6,9 +6,10 @@ from api.http import Routes
 from api.new_keys import make_key, to_token
 from shared.account_errors import ExpirationTooFarError
 from shared.errors import NotFoundError
-from shared.keys.queries import delete_key, get_key, insert_key, list_keys
+from shared.keys.queries import get_key, insert_key, list_keys
 from shared.keys.schemas import CreateTokenRequest, ListTokensQuery, NewKey, Token, TokenOwnerQuery
 from shared.lists import ListPage, RowId
+from shared.subscriptions.queries import delete_key_and_belongings
 from shared.users.queries import get_user
 
 routes = Routes("Admin: tokens")
@@ -46,5 +47,5 @@ async def delete_token(call: Call, token: RowId, query: TokenOwnerQuery) -> None
     async with call.state.database.transaction() as session:
         row = await get_key(session, token, query.user)
         audit(session, call, "token.delete", "token", token, to_token(row), None)
-        await delete_key(session, row)
+        await delete_key_and_belongings(session, row)
     await call.state.directory.refresh()

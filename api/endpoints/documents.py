@@ -7,7 +7,6 @@ from msgspec import Meta, json
 from api.call import Call
 from api.http import Reply, Routes
 from api.knowledge import INGESTION_ERRORS, find_embedding_router, fingerprint_of, ingest, open_document
-from api.recognition import read_scanned
 from shared.chunks.queries import get_chunk, list_chunks, remove_chunk, to_chunk
 from shared.chunks.schemas import (
     Chunk,
@@ -69,9 +68,6 @@ async def create_document(call: Call, form: CreateDocumentForm, query: RequiredQ
         same = await find_same(session, collection_id, fingerprint)
     if same is not None:
         return _created(same)
-    if request.type == "pdf":
-        request.pages = await read_scanned(call)
-        call.model = router.name
     size = form.file.size_bytes
     document = await open_document(call, collection, DOCUMENT, name, fingerprint=fingerprint, size_bytes=size)
     request.document_id = document.id or 0

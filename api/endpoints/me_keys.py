@@ -7,10 +7,11 @@ from api.new_keys import make_key, to_token
 from shared.account_errors import ExpirationTooFarError
 from shared.clock import to_seconds
 from shared.errors import NotFoundError
-from shared.keys.queries import delete_key, get_key, insert_key, list_keys
+from shared.keys.queries import get_key, insert_key, list_keys
 from shared.keys.schemas import CreateKeyRequest, Key, NewKey
 from shared.keys.tables import KeyRow
 from shared.lists import ListPage, ListQuery, RowId
+from shared.subscriptions.queries import delete_key_and_belongings
 from shared.users.queries import get_user
 
 routes = Routes("Me")
@@ -48,7 +49,7 @@ async def delete_my_key(call: Call, key: RowId) -> None:
     async with call.state.database.transaction() as session:
         row = await get_key(session, key, call.caller.user_id)
         audit(session, call, "token.delete", "token", key, to_token(row), None)
-        await delete_key(session, row)
+        await delete_key_and_belongings(session, row)
     await call.state.directory.refresh()
 
 

@@ -12,6 +12,7 @@ from typing_extensions import override
 from api.call import Call
 from api.http import Reply, Routes
 from shared.clock import now_ms
+from shared.directory import Router
 from shared.errors import QueueUnavailableError
 from shared.jobs.schemas import BANDS
 from shared.metrics import Metric, Series, read_metrics
@@ -27,14 +28,15 @@ Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 async def get_metrics(call: Call) -> Reply[str]:
     """Get counters and histograms of all api and worker processes, and how queues and providers are now."""
     state = call.state
-    providers = [provider for router in state.directory.routers() for provider in router.providers]
+    routers = list(state.directory.routers())
+    providers = [provider.id for router in routers for provider in router.providers]
     try:
         counted = list(await read_metrics(state.redis))
         lanes = {"inference": await state.queue.stats(), "platform": await state.platform.stats()}
-        states = await read_states(state.redis, [one.id for one in providers]) if providers else {}
+        states = await read_states(state.redis, providers) if providers else {}
     except (RedisError, OSError) as error:
         raise QueueUnavailableError from error
-    families = [*map(_to_family, counted), *_queues(lanes), *_providers(states)]
+    families = [*map(_to_family, counted), *_queues(lanes), *_providers(routers, states)]
     return Reply(body=generate_latest(_Families(families)), content_type=CONTENT_TYPE_LATEST)
 
 
@@ -56,38 +58,50 @@ def _to_family(read: tuple[Metric, list[Series]]) -> Family:
         for one in series:
             histogram.add_metric(one.labels, one.buckets, one.sum)
         return histogram
-    counter = CounterMetricFamily(_PREFIX + metric.name, metric.text, labels=metric.labels)
+    family = GaugeMetricFamily if metric.is_gauge else CounterMetricFamily
+    single: CounterMetricFamily | GaugeMetricFamily = family(_PREFIX + metric.name, metric.text, labels=metric.labels)
     for one in series:
-        counter.add_metric(one.labels, one.sum)
-    return counter
+        single.add_metric(one.labels, one.sum)
+    if not series and not metric.labels:  # the first step from nothing to 1 would be no increase
+        single.add_metric((), 0)
+    return single
 
 
 def _queues(lanes: dict[str, QueueStats]) -> Iterator[Family]:
-    waiting = GaugeMetricFamily(_PREFIX + "queue_ready", "Jobs that could start now.", labels=("lane", "band"))
-    others = GaugeMetricFamily(
-        _PREFIX + "queue_jobs", "Other jobs in the queue: due, held (running or deferred), parked.",
-        labels=("lane", "state"),
-    )  # fmt: skip
-    oldest = GaugeMetricFamily(_PREFIX + "queue_oldest_seconds", "Longest wait of a ready job.", labels=("lane",))
+    ready = _gauge("queue_ready", "Jobs that could start now.", "lane", "band")
+    parked = _gauge("queue_parked", "Jobs that wait since their router has its share of the slots.", "lane", "band")
+    oldest = _gauge(
+        "queue_oldest_seconds", "Wait of the first job; `due`: of retries and delayed jobs.", "lane", "band"
+    )
+    others = _gauge(
+        "queue_jobs", "Other jobs: due (retries and delayed ones), held (running or not due).", "lane", "state"
+    )
     for lane, stats in lanes.items():
-        for band, count in zip(BANDS, stats.ready, strict=True):
-            waiting.add_metric((lane, band), count)
-        for state, count in (("due", stats.due), ("held", stats.held), ("parked", stats.parked)):
-            others.add_metric((lane, state), count)
-        oldest.add_metric((lane,), stats.oldest_s)
-    yield from (waiting, others, oldest)
+        for band, is_ready, is_parked, wait_s in zip(BANDS, stats.ready, stats.parked, stats.oldest_s, strict=True):
+            ready.add_metric((lane, band), is_ready)
+            parked.add_metric((lane, band), is_parked)
+            oldest.add_metric((lane, band), wait_s)
+        oldest.add_metric((lane, "due"), stats.oldest_due_s)
+        others.add_metric((lane, "due"), stats.due)
+        others.add_metric((lane, "held"), stats.held)
+    yield from (ready, parked, oldest, others)
 
 
-def _providers(states: dict[int, ProviderState]) -> Iterator[Family]:
-    is_open = GaugeMetricFamily(
-        _PREFIX + "provider_breaker_open", "1 while nothing is sent to the provider.", labels=("provider",)
-    )
-    running = GaugeMetricFamily(
-        _PREFIX + "provider_in_flight", "Attempts at providers whose attempts are counted.", labels=("provider",)
-    )
-    failures = GaugeMetricFamily(_PREFIX + "provider_failures", "Failures in a row.", labels=("provider",))
-    for number, found in states.items():
-        is_open.add_metric((str(number),), float(found.opens_ms > now_ms()))
-        running.add_metric((str(number),), found.running)
-        failures.add_metric((str(number),), found.failures)
-    yield from (is_open, running, failures)
+def _gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(_PREFIX + name, text, labels=labels)
+
+
+def _providers(routers: Iterable[Router], states: dict[int, ProviderState]) -> Iterator[Family]:
+    info = _gauge("provider_info", "Always 1: what the number of a provider stands for.", "provider", "router", "model")
+    is_open = _gauge("provider_breaker_open", "1 while nothing is sent to the provider.", "provider")
+    failures = _gauge("provider_failures", "Failures in a row.", "provider")
+    limit = _gauge("provider_in_flight_limit", "Most attempts at once, where there is such a limit.", "provider")
+    for router in routers:
+        for one in router.providers:
+            number, state = str(one.id), states[one.id]
+            info.add_metric((number, router.name, one.model_name), 1)
+            is_open.add_metric((number,), float(state.opens_ms > now_ms()))
+            failures.add_metric((number,), state.failures)
+            if one.most_attempts is not None:
+                limit.add_metric((number,), one.most_attempts)
+    yield from (info, is_open, failures, limit)

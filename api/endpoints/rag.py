@@ -9,7 +9,7 @@ from api.call import Call, Draft
 from api.chats import CHAT_ERRORS, chat_submission
 from api.http import EventStream, Reply, Routes
 from api.respond import ERRORS, respond_or_stream
-from api.stores import search_store
+from api.stores import owner_of, search_store
 from api.submission import Submission
 from shared.chat.retrieved import Retrieved, with_retrieved
 from shared.chat.schemas import ChatCompletion, ChatCompletionChunk, ChatCompletionRequest
@@ -34,7 +34,7 @@ async def prepare_rag(draft: Draft, body: RagRequest) -> Submission:
     members: dict[str, Any] = json.decode(draft.body)
     question = _question(members["messages"])
     async with draft.state.database.read() as session:
-        store = await find_store(session, draft.caller.user_id, body.collection)
+        store = await find_store(session, owner_of(draft), body.collection)
 
     async def search(call: Call) -> Submission:
         hits, usage = await search_store(call, store, question, body.max_results, body.score_threshold)

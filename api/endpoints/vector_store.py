@@ -6,7 +6,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from api.call import Call
 from api.http import Routes
 from api.respond import ERRORS
-from api.stores import router_of, search_store
+from api.stores import owner_of, router_of, search_store
 from api.trim import trimmed
 from shared.clock import now_ms, to_iso
 from shared.collections.errors import FeatureNotEnabledError, StoreNotFoundError, VectorSizeError
@@ -47,12 +47,12 @@ async def create_vector_store(call: Call, body: StoreNameRequest) -> StoreReply:
 
 
 async def _create(call: Call, name: str, model: str) -> StoreReply:
-    now = now_ms()
+    now, owner = now_ms(), owner_of(call)
     async with call.state.database.transaction() as session:
-        slug = free_slug(name, await list_slugs(session, call.caller.user_id))
+        slug = free_slug(name, await list_slugs(session, owner))
         row = CollectionRow(
-            surface=VECTOR_STORE, user_id=call.caller.user_id, name=name, slug=slug, embedding_model=model,
-            created_ms=now, updated_ms=now,
+            surface=VECTOR_STORE, user_id=owner.user_id, owner_key_id=owner.key_id, name=name, slug=slug,
+            embedding_model=model, created_ms=now, updated_ms=now,
         )  # fmt: skip
         session.add(row)
         await session.flush()
@@ -63,7 +63,7 @@ async def _create(call: Call, name: str, model: str) -> StoreReply:
 async def list_vector_stores(call: Call, query: ListQuery) -> StoreList:
     """List the caller's vector stores, the oldest first."""
     async with call.state.database.read() as session:
-        rows, has_more = await list_stores(session, call.caller.user_id, query)
+        rows, has_more = await list_stores(session, owner_of(call), query)
         found = StoreList(collections=[await _to_store(session, row) for row in rows])
     if query.limit is not None:
         found.has_more, found.last_id = has_more, rows[-1].slug if rows else None
@@ -74,7 +74,7 @@ async def list_vector_stores(call: Call, query: ListQuery) -> StoreList:
 async def get_vector_store(call: Call, store_id: str) -> StoreReply:
     """Get a vector store."""
     async with call.state.database.read() as session:
-        row = await get_store(session, call.caller.user_id, store_id)
+        row = await get_store(session, owner_of(call), store_id)
         return StoreReply(collection=await _to_store(session, row))
 
 
@@ -82,7 +82,7 @@ async def get_vector_store(call: Call, store_id: str) -> StoreReply:
 async def update_vector_store(call: Call, store_id: str, body: StoreNameRequest) -> StoreReply:
     """Rename a vector store; its id stays."""
     async with call.state.database.transaction() as session:
-        row = await get_store(session, call.caller.user_id, store_id)
+        row = await get_store(session, owner_of(call), store_id)
         row.name, row.updated_ms = trimmed(body.name, "name"), now_ms()
         return StoreReply(collection=await _to_store(session, row))
 
@@ -91,7 +91,7 @@ async def update_vector_store(call: Call, store_id: str, body: StoreNameRequest)
 async def delete_vector_store(call: Call, store_id: str) -> None:
     """Delete a vector store with its items and files."""
     async with call.state.database.transaction() as session:
-        row = await get_store(session, call.caller.user_id, store_id)
+        row = await get_store(session, owner_of(call), store_id)
         hide_collection(row)
     await remove_collection(call.state.database, call.state.files, row.id or 0)
     await call.state.index.forget(row.id or 0)
@@ -102,7 +102,7 @@ async def search_vector_store(call: Call, store_id: str, body: StoreSearchReques
     """Find the items that are nearest to a text, by the cosine of their vectors."""
     text = trimmed(body.input, "input")
     async with call.state.database.read() as session:
-        store = await get_store(session, call.caller.user_id, store_id)
+        store = await get_store(session, owner_of(call), store_id)
     results, usage = await search_store(call, store, text, body.limit, body.score_threshold)
     return StoreHits(results=results, usage=usage)
 

@@ -6,7 +6,7 @@ from api.call import Call
 from api.http import Reply, Routes
 from api.knowledge import INGESTION_ERRORS, fingerprint_of, ingest, ingest_later, open_document
 from api.own_jobs import cancel
-from api.stores import file_id_of, router_of
+from api.stores import file_id_of, owner_of, router_of
 from shared.clock import to_iso
 from shared.collections.errors import ContentTooLongError, StoreNotFoundError
 from shared.collections.tables import CollectionRow
@@ -73,7 +73,7 @@ async def create_item(call: Call, store_id: str, body: CreateItemRequest) -> Rep
 
 async def _store(call: Call, store_id: str) -> CollectionRow:
     async with call.state.database.read() as session:
-        return await get_store(session, call.caller.user_id, store_id)
+        return await get_store(session, owner_of(call), store_id)
 
 
 def _item_splitting(router: Router, body: CreateItemRequest) -> Splitting:

@@ -19,13 +19,12 @@ from api.http import Routes
 from api.new_keys import new_key_row, to_token
 from api.trim import trimmed
 from shared.clock import month_start_ms, now_ms
-from shared.conversations.queries import delete_conversations
 from shared.dialects import VULTR
 from shared.errors import InvalidCursorError, NotFoundError
-from shared.keys.queries import delete_key, insert_key
+from shared.keys.queries import insert_key
 from shared.keys.schemas import SUBSCRIPTION_KEY
 from shared.keys.tables import KeyRow
-from shared.subscriptions.queries import SubscriptionNotFoundError, get_subscription
+from shared.subscriptions.queries import SubscriptionNotFoundError, delete_key_and_belongings, get_subscription
 from shared.subscriptions.queries import list_subscriptions as query_subscriptions
 from shared.subscriptions.schemas import (
     AudioUsage,
@@ -131,12 +130,11 @@ async def update_subscription(call: Call, subscription_id: str, body: Subscripti
 
 @routes.delete(_ONE, status=204, raises=(SubscriptionNotFoundError,))
 async def delete_subscription(call: Call, subscription_id: str) -> None:
-    """Delete a subscription; its key stops working everywhere within a second, its usage stays."""
+    """Delete a subscription with its vector stores and conversations; its key stops working within a second."""
     async with call.state.database.transaction() as session:
         row = await get_subscription(session, subscription_id, _owner(call))
         audit(session, call, "subscription.delete", "subscription", row.id or 0, to_token(row), None)
-        await delete_conversations(session, row.id or 0)
-        await delete_key(session, row)
+        await delete_key_and_belongings(session, row)
     await call.state.directory.refresh()
 
 

@@ -19,6 +19,7 @@ the rounds.  CPU seconds per 1,000 requests hardly depend on what else the machi
   idle               start to first answer, memory
   cores              chat-64 on one core, and on two with two api and two worker processes
   search             exact, by index and by words among --chunks vectors of 1,024 dimensions; no api, one core
+  parsing            ten large and hostile files at once: how long the event loop beside them stands still
   ingestion          a file of text becomes chunks, with a model that answers at once
 """
 
@@ -47,6 +48,7 @@ from kinds import run_kinds
 from load import has_wrk
 from machine import ALL_CORES, LOAD_CORES, ROOT, BenchError
 from measure import Effort, Row, Setup
+from parsing import run_parsing
 from peers import run_peers
 from polling import run_polling
 from postgres import serve_postgres
@@ -73,6 +75,7 @@ NAMES = (
     "idle",
     "cores",
     "search",
+    "parsing",
     "ingestion",
 )
 
@@ -161,6 +164,8 @@ def steps(options: argparse.Namespace, setup: Setup) -> Iterator[Step]:
     if "routing" in options.only:
         yield "choice of a provider", run_choices
         yield "slots of providers", run_slots
+    if "parsing" in options.only:
+        yield "parsing", run_parsing
     if "backlog" in options.only:
         yield "backlog", partial(run_backlog, options.depths)
 

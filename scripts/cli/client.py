@@ -16,7 +16,8 @@ class Client:
 
     def __init__(self, url: str, key: str) -> None:
         self._url = url.rstrip("/")
-        self._headers = {"Authorization": f"Bearer {key}"}
+        self._root = self._url.removesuffix("/v1")
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._http: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> "Client":
@@ -33,7 +34,8 @@ class Client:
     async def ask(self, method: str, path: str, **options: Any) -> Any:
         """Return the JSON answer; raises `ClientError`."""
         try:
-            async with self._session.request(method, self._url + path, **options) as response:
+            base = self._root if path.startswith("/v2/") else self._url
+            async with self._session.request(method, base + path, **options) as response:
                 await _check(response)
                 return await response.json(content_type=None) if response.status != 204 else None
         except aiohttp.ClientError as error:

@@ -13,8 +13,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import admin
 import batches
 import jobs
+import login
 from client import Client, ClientError
 
 _DATA_DIR = ".sluice"
@@ -33,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def _run(options: argparse.Namespace) -> int:
-    async with Client(options.url, _key(options.key)) as client:
+    key = "" if options.command is login.login else _key(options.key)
+    async with Client(options.url, key) as client:
         code: int = await options.command(client, options)
         return code
 
@@ -56,7 +59,7 @@ def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--url", default=url, help=f"of the API, with /v1 ({url})")
     parser.add_argument("--key", help="an API key")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (batches, jobs):
+    for module in (batches, jobs, admin, login):
         module.add_commands(commands)
     return parser.parse_args(arguments)
 

@@ -4,10 +4,12 @@ from msgspec.structs import astuple
 
 from shared.group_commit.units import Statement, insert_sql
 from shared.jobs.statements import NewJob
+from shared.jobs.tables import JobRow
 
 _INSERT_ITEM = insert_sql("jobs", NewJob.__struct_fields__) + " ON CONFLICT (id) DO NOTHING"
 _ADMIT = """
-UPDATE jobs SET held = false, admission = $2, version = version + 1 WHERE id = $1 AND held AND finished_ms IS NULL
+UPDATE jobs SET held = false, admission = $2, traceparent = $3, tracestate = $4, trace_id = $5, version = version + 1
+WHERE id = $1 AND held AND finished_ms IS NULL
 RETURNING id
 """
 
@@ -17,6 +19,6 @@ def insert_item(job: NewJob) -> Statement:
     return Statement(_INSERT_ITEM, astuple(job))
 
 
-def admit_item(job_id: str, admission: str | None) -> Statement:
-    """Let an item run; returns (id), nothing if it has been admitted, or cancelled, already."""
-    return Statement(_ADMIT, (job_id, admission))
+def admit_item(row: JobRow, admission: str | None) -> Statement:
+    """Let an item run in the trace it has now; returns (id), nothing if it was admitted or cancelled before."""
+    return Statement(_ADMIT, (row.id, admission, row.traceparent, row.tracestate, row.trace_id))

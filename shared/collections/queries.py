@@ -96,3 +96,8 @@ async def list_owners(session: AsyncSession, user_ids: Iterable[int]) -> dict[in
 async def delete_collections_of(session: AsyncSession, user_id: int) -> None:
     """Hide all collections of a user who is being deleted; a sweep removes what is in them."""
     await session.exec(update(CollectionRow).where(col(CollectionRow.user_id) == user_id).values(surface=DELETED))
+
+
+async def delete_collections_of_key(session: AsyncSession, key_id: int) -> None:
+    """Hide all collections of a subscription that is being deleted; a sweep removes what is in them."""
+    await session.exec(update(CollectionRow).where(col(CollectionRow.owner_key_id) == key_id).values(surface=DELETED))

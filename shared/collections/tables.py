@@ -10,7 +10,8 @@ class CollectionRow(SQLModel, table=True):
     __tablename__ = "collections"
     __table_args__ = (
         Index("ix_collections_user", "user_id", "surface"),
-        Index("uq_collections_slug", "user_id", "slug", unique=True),
+        Index("ix_collections_owner_key", "owner_key_id"),
+        Index("uq_collections_slug", "user_id", "owner_key_id", "slug", unique=True),
         NEVER_REUSE_IDS,
     )
 
@@ -19,6 +20,8 @@ class CollectionRow(SQLModel, table=True):
     """collections | vector_store | deleted: hidden, its rows are being removed."""
     user_id: int = bigint()
     name: str
+    owner_key_id: int = bigint(default=0)
+    """Key of the subscription that a vector store belongs to; 0: its user himself."""
     slug: str | None = None
     """Public id of a vector store."""
     description: str | None = None

@@ -12,6 +12,7 @@ from shared.collections.tables import CollectionRow
 from shared.documents.schemas import ListDocumentsQuery
 from shared.documents.tables import DocumentRow
 from shared.errors import NotFoundError
+from shared.jobs.tables import JobRow
 from shared.lists_sql import list_rows
 
 PROCESSING: Final = "processing"
@@ -106,6 +107,17 @@ async def take_numbers(session: AsyncSession, document_id: int, count: int) -> i
     )
     found = (await session.exec(statement)).scalar_one_or_none()
     return None if found is None else int(found) - count
+
+
+async def list_held_jobs(session: AsyncSession) -> Sequence[str]:
+    """Return the jobs, the oldest first, that are held back until the scanned pages of their files were read."""
+    statement = (
+        select(JobRow.id)
+        .join(DocumentRow, col(DocumentRow.job_id) == JobRow.id)
+        .where(DocumentRow.status == PROCESSING, col(JobRow.held), col(JobRow.finished_ms).is_(None))
+        .order_by(JobRow.id)
+    )
+    return (await session.exec(statement)).all()
 
 
 async def list_names(session: AsyncSession, document_ids: Sequence[int]) -> dict[int, str]:

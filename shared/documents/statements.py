@@ -25,6 +25,15 @@ def move_chunks(document_id: int, target_id: int, count: int) -> tuple[Statement
     )
 
 
+def release_job(job_id: str, request: bytes) -> Statement:
+    """Let a held ingestion run with this request; returns (id), nothing if it was let go or is over already."""
+    sql = """
+        UPDATE jobs SET held = false, request = $2, version = version + 1
+        WHERE id = $1 AND held AND finished_ms IS NULL RETURNING id
+    """
+    return Statement(sql, (job_id, request))
+
+
 def fail_document(job_id: str, error: str) -> Statement:
     """Note that the document of a job stays without content; nothing if the job has none of its own."""
     sql = "UPDATE documents SET status = 'failed', error = $1 WHERE job_id = $2 AND status = 'processing'"

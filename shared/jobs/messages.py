@@ -50,6 +50,7 @@ class JobMessage(Struct, array_like=True, frozen=True, kw_only=True):
     """A response that was asked for in the background."""
     strict: bool = False
     dialect: str = "openai"
+    tracestate: str | None = None
 
     def __repr__(self) -> str:
         """Return a short form: arq prints the arguments of jobs, and a prompt has no place in a log."""
@@ -78,6 +79,7 @@ def message_of(row: JobRow | NewJob, request: bytes | None = None) -> JobMessage
         timeout_s=row.timeout_s,
         result_ttl_s=row.result_ttl_s,
         traceparent=row.traceparent,
+        tracestate=row.tracestate,
         on_worker_lost=row.on_worker_lost,
         inbox=row.inbox,
         admission=decode_admission(row.admission),

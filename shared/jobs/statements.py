@@ -44,6 +44,7 @@ class NewJob(Struct, kw_only=True):
     client_request_id: str | None
     trace_id: str | None
     traceparent: str | None
+    tracestate: str | None = None
     client_address: str | None
     user_agent: str | None
     retry_count: int

@@ -93,6 +93,7 @@ class JobRow(SQLModel, table=True):
     client_request_id: str | None = None
     trace_id: str | None = None
     traceparent: str | None = None
+    tracestate: str | None = None
     client_address: str | None = None
     user_agent: str | None = None
     retry_count: int = 0

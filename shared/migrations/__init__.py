@@ -9,6 +9,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from shared.retrieval.postgres_schema import ensure_chunk_index
+
 _LOCK = 5_171_210_437
 """Key of the advisory lock: several processes may migrate one PostgreSQL at the same time."""
 
@@ -36,3 +38,5 @@ def _migrate(connection: Connection) -> None:
     ):
         scripts.attributes["connection"] = connection
         command.upgrade(scripts, "head")
+    if connection.dialect.name == "postgresql":
+        ensure_chunk_index(connection)

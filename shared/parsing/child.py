@@ -99,7 +99,9 @@ def main() -> None:
         signal.alarm(timeout_s + _ALARM_AFTER_S)
         is_spent = False
         try:
-            found = answer(decoder.decode(body))
+            request = decoder.decode(body)
+            request.data = stdin.read(request.data_bytes)
+            found = answer(request)
         except re.error as error:
             found = ParseAnswer(error=f"a separator is no regular expression: {error}")
         except _EXPECTED as error:

@@ -12,6 +12,7 @@ from typing import Final
 
 import structlog
 from msgspec import msgpack
+from msgspec.structs import replace
 
 from shared.parsing.protocol import LENGTH, ParseAnswer, ParseRequest, encode
 from shared.settings import Settings
@@ -79,11 +80,13 @@ class ParserPool:
 async def _ask(process: asyncio.subprocess.Process, request: ParseRequest) -> ParseAnswer:
     if process.stdin is None or process.stdout is None:
         raise EOFError
-    size = len(request.data) + sum(map(len, request.texts or ()))
-    question = await asyncio.to_thread(encode, request) if size > LARGE_BYTES else encode(request)
-    for start in range(0, len(question), _PIECE_BYTES):
-        process.stdin.write(question[start : start + _PIECE_BYTES])
-        await process.stdin.drain()
+    size = sum(map(len, request.texts or ()))
+    asked = replace(request, data=b"", data_bytes=len(request.data))
+    question = await asyncio.to_thread(encode, asked) if size > LARGE_BYTES else encode(asked)
+    for part in (memoryview(question), memoryview(request.data)):
+        for start in range(0, len(part), _PIECE_BYTES):
+            process.stdin.write(part[start : start + _PIECE_BYTES])
+            await process.stdin.drain()
     size = LENGTH.unpack(await process.stdout.readexactly(LENGTH.size))[0]
     if size > _MOST_ANSWER_BYTES:
         raise EOFError

@@ -1,4 +1,7 @@
-"""What a parser process is asked, and what it answers: one MessagePack document after its length, each way."""
+"""What a parser process is asked, and what it answers: one MessagePack document after its length, each way.
+
+The bytes of a file follow their question as they are, so that nobody has to copy them at once.
+"""
 
 import struct
 from typing import Final
@@ -38,6 +41,9 @@ class ParseRequest(Struct, kw_only=True, omit_defaults=True):
 
     type: FileType | None = None
     data: bytes = b""
+    """Not sent with the other members."""
+    data_bytes: int = 0
+    """Of the file, which follows."""
     texts: list[str] | None = None
     """Instead of a file: pages that were read before, or chunks."""
     pages: list[int] | None = None

@@ -169,26 +169,32 @@ class JobQueue:
         """Return depth and age of the lane; constant cost, however deep it is."""
         seconds, microseconds = await self._redis.time()
         now = seconds * 1000 + microseconds // 1000
-        zones = [(band * BAND_WIDTH, f"({(band + 1) * BAND_WIDTH}") for band in range(BANDS)] + [(DUE_FROM, str(now))]
+        bands = [(band * BAND_WIDTH, (band + 1) * BAND_WIDTH) for band in range(BANDS)]
+        parked_bands = [(PARKED_FROM + low, PARKED_FROM + high) for low, high in bands]
         async with self._redis.pipeline(transaction=True) as pipeline:
-            for low, high in zones:
-                pipeline.zcount(self.name, low, high)
-                pipeline.zrangebyscore(self.name, low, high, start=0, num=1)
+            for low, high in (*bands, *parked_bands, (DUE_FROM, now + 1)):
+                pipeline.zcount(self.name, low, f"({high}")
+                pipeline.zrangebyscore(self.name, low, f"({high}", start=0, num=1, withscores=True)
             pipeline.zcount(self.name, f"({now}", f"({PARKED_FROM}")
-            pipeline.zcount(self.name, PARKED_FROM, "+inf")
-            *found, held, parked = await pipeline.execute()
-        *ready, due = found[::2]
-        heads = [job_id.decode() for head in found[1::2] for job_id in head]
-        oldest_s = await self._oldest_s(heads, now)
-        return QueueStats(ready=tuple(ready), due=due, held=held, parked=parked, oldest_s=oldest_s)
+            *found, held = await pipeline.execute()
+        counts, heads = found[::2], found[1::2]
+        waits_s = await self._waits_s(heads[:-1], now)
+        return QueueStats(
+            ready=tuple(counts[:BANDS]),
+            parked=tuple(counts[BANDS:-1]),
+            due=counts[-1],
+            held=held,
+            oldest_s=tuple(map(max, waits_s[:BANDS], waits_s[BANDS:])),
+            oldest_due_s=(now - heads[-1][0][1]) / 1000 if heads[-1] else 0.0,
+        )
 
-    async def _oldest_s(self, job_ids: list[str], now: int) -> float:
-        if not job_ids:
-            return 0.0
-        payloads = await self._redis.mget([f"arq:job:{job_id}" for job_id in job_ids])
+    async def _waits_s(self, heads: Sequence[Sequence[tuple[bytes, float]]], now: int) -> list[float]:
+        """Return how long the first job of each zone has been in the lane; 0 where there is none."""
+        ids = [head[0][0].decode() if head else "" for head in heads]
+        payloads = await self._redis.mget([f"arq:job:{job_id}" for job_id in ids])
         decode = self._redis.job_deserializer
-        enqueued = [deserialize_job_raw(payload, deserializer=decode)[4] for payload in payloads if payload]
-        return max(0.0, (now - min(enqueued, default=now)) / 1000)
+        enqueued = [deserialize_job_raw(one, deserializer=decode)[4] if one else now for one in payloads]
+        return [max(0.0, (now - one) / 1000) for one in enqueued]
 
     def _arguments(self, job: NewJob) -> Arguments:
         if not 0 <= job.band < BANDS:

@@ -82,7 +82,9 @@ class QueueStats(Struct, frozen=True, kw_only=True):
     """Retries, cron, expired leases and jobs of stock arq producers that could start now."""
     held: int
     """Jobs that are running or deferred."""
-    parked: int
-    """Jobs that wait because their group has its share of the slots."""
-    oldest_s: float
-    """Longest wait among the first jobs of the bands and of the due zone."""
+    parked: tuple[int, ...]
+    """Jobs that wait because their group has its share of the slots, per band."""
+    oldest_s: tuple[float, ...]
+    """How long the first job of each band has waited, ready or parked; 0 where none waits."""
+    oldest_due_s: float
+    """How long the first job of the due zone could have been running."""

@@ -12,6 +12,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from shared.chunks.tables import ChunkRow
+from shared.collections.errors import FeatureNotEnabledError
 from shared.database import Database
 from shared.retrieval import postgres, sqlite
 from shared.retrieval.scope import Hit, Scope
@@ -26,8 +27,10 @@ _VECTOR: Final = text(
 _ENTRY: Final = text("""
     INSERT INTO chunk_index (chunk_id, collection_id, dimensions, lexemes, vector)
     VALUES (:id, :collection_id, :dimensions, CAST(CAST(:terms AS text) AS tsvector),
-        CAST(CAST(:vector AS text) AS vector))
+        CAST(CAST(:vector AS real[]) AS vector))
 """)
+_EXISTS: Final = text("SELECT to_regclass('chunk_index') IS NOT NULL")
+_OFF: Final = "Feature not enabled, please contact an administrator: PostgreSQL needs the extension pgvector."
 _WORDS: Final = text("INSERT INTO vocabulary (term) VALUES (:term) ON CONFLICT (term) DO NOTHING")
 
 
@@ -102,7 +105,7 @@ def _postgres_entry(chunk_id: int | None, collection_id: int, entry: NewEntry) -
         "collection_id": collection_id,
         "dimensions": None if entry.vector is None else len(entry.vector),
         "terms": " ".join(positions),
-        "vector": None if entry.vector is None else postgres.to_literal(entry.vector),
+        "vector": None if entry.vector is None else postgres.to_array(entry.vector),
     }
 
 
@@ -121,6 +124,15 @@ class Index:
         self._language = language
         self._vocabulary: list[str] = []
         self._last_term = 0
+        self._is_there = not self._is_postgres
+
+    async def check(self) -> None:
+        """Raise `FeatureNotEnabledError` if the database cannot keep vectors: PostgreSQL without pgvector."""
+        if not self._is_there:
+            async with self._database.read() as session:
+                self._is_there = bool((await (await session.connection()).execute(_EXISTS)).scalar_one())
+            if not self._is_there:
+                raise FeatureNotEnabledError(_OFF)
 
     async def by_vector(self, scope: Scope, query: Vector, most: int, at_least: float = -2.0) -> list[Hit]:
         """Return the nearest chunks by cosine, at most `most`; `at_least` is the lowest cosine wanted.

@@ -1,4 +1,4 @@
-"""Reads of subscriptions, which are rows of `keys`.  The session comes first; nothing here commits."""
+"""Statements on subscriptions, which are rows of `keys`.  The session comes first; nothing here commits."""
 
 from typing import Any
 
@@ -6,7 +6,10 @@ from sqlalchemy import func
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from shared.collections.queries import delete_collections_of_key
+from shared.conversations.queries import delete_conversations
 from shared.errors import NotFoundError
+from shared.keys.queries import delete_key
 from shared.keys.schemas import SUBSCRIPTION_KEY
 from shared.keys.tables import KeyRow
 
@@ -52,3 +55,10 @@ async def list_subscriptions(
     if before is None:
         return rows, total, after > 0, has_more
     return rows[::-1], total, has_more, True
+
+
+async def delete_key_and_belongings(session: AsyncSession, row: KeyRow) -> None:
+    """Delete a key; of a subscription, also its vector stores and conversations.  Its usage stays."""
+    await delete_conversations(session, row.id or 0)
+    await delete_collections_of_key(session, row.id or 0)
+    await delete_key(session, row)

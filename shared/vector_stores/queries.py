@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from msgspec import Struct
 from sqlalchemy import func
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -21,39 +22,50 @@ from shared.vector_stores.schemas import ListQuery
 _MOST_LISTED = 10_000
 
 
-def _own(user_id: int) -> tuple[Any, ...]:
-    return (CollectionRow.surface == VECTOR_STORE, CollectionRow.user_id == user_id)
+class StoreOwner(Struct, frozen=True):
+    """Whose vector stores are meant: those of a subscription, or of the user himself; neither sees the other's."""
+
+    user_id: int
+    key_id: int
+    """Of the subscription; 0: the user himself."""
 
 
-async def get_store(session: AsyncSession, user_id: int, slug: str) -> CollectionRow:
+def _own(owner: StoreOwner) -> tuple[Any, ...]:
+    return (
+        CollectionRow.surface == VECTOR_STORE, CollectionRow.user_id == owner.user_id,
+        CollectionRow.owner_key_id == owner.key_id,
+    )  # fmt: skip
+
+
+async def get_store(session: AsyncSession, owner: StoreOwner, slug: str) -> CollectionRow:
     """Return a vector store; raises `StoreNotFoundError`."""
-    row = (await session.exec(select(CollectionRow).where(*_own(user_id), CollectionRow.slug == slug))).first()
+    row = (await session.exec(select(CollectionRow).where(*_own(owner), CollectionRow.slug == slug))).first()
     if row is None:
         raise StoreNotFoundError(slug)
     return row
 
 
-async def find_store(session: AsyncSession, user_id: int, name: str) -> CollectionRow:
+async def find_store(session: AsyncSession, owner: StoreOwner, name: str) -> CollectionRow:
     """Return the vector store with this id, or else the only one with this name; raises `StoreNotFoundError`."""
-    rows = (await session.exec(select(CollectionRow).where(*_own(user_id), CollectionRow.slug == name))).all()
+    rows = (await session.exec(select(CollectionRow).where(*_own(owner), CollectionRow.slug == name))).all()
     if not rows:
-        rows = (await session.exec(select(CollectionRow).where(*_own(user_id), CollectionRow.name == name))).all()
+        rows = (await session.exec(select(CollectionRow).where(*_own(owner), CollectionRow.name == name))).all()
     if len(rows) != 1:
         raise StoreNotFoundError(name)
     return rows[0]
 
 
-async def list_slugs(session: AsyncSession, user_id: int) -> set[str]:
+async def list_slugs(session: AsyncSession, owner: StoreOwner) -> set[str]:
     """Return the ids that are taken."""
-    found = (await session.exec(select(CollectionRow.slug).where(*_own(user_id)))).all()
+    found = (await session.exec(select(CollectionRow.slug).where(*_own(owner)))).all()
     return {slug for slug in found if slug is not None}
 
 
-async def list_stores(session: AsyncSession, user_id: int, query: ListQuery) -> tuple[list[CollectionRow], bool]:
+async def list_stores(session: AsyncSession, owner: StoreOwner, query: ListQuery) -> tuple[list[CollectionRow], bool]:
     """Return vector stores, the oldest first, and whether more follow."""
-    statement = select(CollectionRow).where(*_own(user_id)).order_by(col(CollectionRow.id))
+    statement = select(CollectionRow).where(*_own(owner)).order_by(col(CollectionRow.id))
     if query.after is not None:
-        last = await get_store(session, user_id, query.after)
+        last = await get_store(session, owner, query.after)
         statement = statement.where(col(CollectionRow.id) > last.id)
     return await _page(session, statement, query)
 

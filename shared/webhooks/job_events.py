@@ -49,6 +49,7 @@ def _event(message: JobMessage, event_id: str, event_type: str, data: dict[str, 
     return NewEvent(
         id=event_id, type=event_type, user_id=message.user_id, object_id=message.job_id,
         data=json.encode(data).decode(), created_ms=created_ms, kind=message.kind, traceparent=message.traceparent,
+        tracestate=message.tracestate,
     )  # fmt: skip
 
 

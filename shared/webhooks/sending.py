@@ -65,7 +65,7 @@ class Outgoing(Struct, frozen=True, kw_only=True):
     body: bytes
     secrets: list[Secret]
     headers: dict[str, str]
-    """Of the endpoint, and `traceparent`."""
+    """Of the endpoint, and of the trace if there is one."""
 
 
 class Try(Struct, kw_only=True):

@@ -39,6 +39,7 @@ class NewEvent(Struct, frozen=True, kw_only=True):
     kind: str | None = None
     """Of the job; endpoints may ask for some kinds only.  None: for all endpoints."""
     traceparent: str | None = None
+    tracestate: str | None = None
 
 
 class Delivery(Struct, frozen=True):
@@ -104,28 +105,28 @@ class TriedDelivery(Struct, kw_only=True):
 # endpoint twice.
 _INSERT_DELIVERIES: Final = """
 INSERT INTO webhook_deliveries (id, endpoint_id, user_id, event_id, event_type, object_id, data, is_test, traceparent,
-    created_ms, status, origin, due_ms, attempts, step)
+    tracestate, created_ms, status, origin, due_ms, attempts, step)
 SELECT substr(CAST($1 AS TEXT), 1, 18) || substr(e.id, 19, 8), e.id, e.user_id, CAST($1 AS TEXT), CAST($2 AS TEXT),
-    CAST($3 AS TEXT), CAST($4 AS TEXT), FALSE, CAST($5 AS TEXT), CAST($6 AS BIGINT),
-    CASE WHEN e.status = 'enabled' THEN 'pending' ELSE 'paused' END, 'scheduled',
+    CAST($3 AS TEXT), CAST($4 AS TEXT), FALSE, CAST($5 AS TEXT), CAST($9 AS TEXT),
+    CAST($6 AS BIGINT), CASE WHEN e.status = 'enabled' THEN 'pending' ELSE 'paused' END, 'scheduled',
     CASE WHEN e.status = 'enabled' THEN CAST($6 AS BIGINT) END, 0, 0
 FROM webhook_endpoints e
 WHERE e.event_types LIKE CAST($7 AS TEXT) AND (e.kinds IS NULL OR e.kinds LIKE CAST($8 AS TEXT))
 """
 _RETURNING: Final = "RETURNING id, endpoint_id, user_id, status"
 _TO_STANDING: Final = f"""{_INSERT_DELIVERIES}
-    AND e.user_id = $9 AND e.object_id IS NULL AND e.id <> CAST($10 AS TEXT)
-    AND (CAST($11 AS TEXT) = '*' OR CAST($11 AS TEXT) LIKE '%' || e.id || '%')
+    AND e.user_id = $10 AND e.object_id IS NULL AND e.id <> CAST($11 AS TEXT)
+    AND (CAST($12 AS TEXT) = '*' OR CAST($12 AS TEXT) LIKE '%' || e.id || '%')
 {_RETURNING}"""
 _TO_OWN: Final = f"""{_INSERT_DELIVERIES}
-    AND e.id = CAST($9 AS TEXT)
+    AND e.id = CAST($10 AS TEXT)
 {_RETURNING}"""
 _INSERT_ENDPOINT: Final = insert_sql("webhook_endpoints", NewWebhookEndpoint.__struct_fields__)
 _INSERT_ATTEMPT: Final = insert_sql("webhook_attempts", NewAttempt.__struct_fields__)
 
 _CLAIMED: Final = """
-RETURNING endpoint_id, user_id, event_id, event_type, object_id, data, is_test, traceparent, created_ms, origin,
-    attempts, step
+RETURNING endpoint_id, user_id, event_id, event_type, object_id, data, is_test, traceparent, tracestate, created_ms,
+    origin, attempts, step
 """
 _CLAIM_IF: Final = """
 UPDATE webhook_deliveries SET status = 'delivering', due_ms = $3, lease = $4, attempts = attempts + 1, step = step + 1
@@ -191,7 +192,7 @@ def deliver_event(event: NewEvent, notify: str, *, but: str = "") -> list[Statem
     names, _, own = notify.partition("+")
     parameters = (
         event.id, event.type, event.object_id, event.data, event.traceparent, event.created_ms,
-        f'%"{event.type}"%', "%" if event.kind is None else f'%"{event.kind}"%',
+        f'%"{event.type}"%', "%" if event.kind is None else f'%"{event.kind}"%', event.tracestate,
     )  # fmt: skip
     statements = [Statement(_TO_STANDING, (*parameters, event.user_id, but, names))] if names else []
     return statements + ([Statement(_TO_OWN, (*parameters, own))] if own else [])

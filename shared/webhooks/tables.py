@@ -89,6 +89,7 @@ class WebhookDeliveryRow(SQLModel, table=True):
     """`data` of the event."""
     is_test: bool = False
     traceparent: str | None = None
+    tracestate: str | None = None
     created_ms: int = bigint()
     status: str
     """pending | delivering | delivered | failed | exhausted | paused | aborted"""

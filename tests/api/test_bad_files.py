@@ -19,10 +19,10 @@ DEEP = b"<div>" * 200_000
 
 
 @pytest_asyncio.fixture
-async def strict(tmp_path: Path, redis_server: RedisServer) -> AsyncIterator[Library]:
-    """A library whose files must be read within 4 s and 400 MiB."""
+async def strict(tmp_path: Path, redis_server: RedisServer, prepared_url: str) -> AsyncIterator[Library]:
+    """A library whose files must be read within 4 s and 400 MiB, on each database in turn."""
     settings = make_settings(
-        tmp_path, redis_server, vector_store_model=EMBEDDER, document_parsing_timeout_s=4,
+        tmp_path, redis_server, database_url=prepared_url, vector_store_model=EMBEDDER, document_parsing_timeout_s=4,
         document_parsing_memory_bytes=400 * 2**20,
     )  # fmt: skip
     async with open_library(settings) as opened:

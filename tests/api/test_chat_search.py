@@ -1,5 +1,6 @@
 """The search tool of chats, and RAG chats over vector stores; on both databases."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -11,6 +12,7 @@ from tests.events import parse_events
 from tests.libraries import Library
 from tests.people import refused
 from tests.providers import ScriptedProvider, says
+from tests.waiting import eventually
 
 CHAT, RAG, STORES = "/v1/chat/completions", "/v1/chat/completions/RAG", "/v1/vector_store"
 FUNCTION = {"type": "function", "function": {"name": "f", "parameters": {}}}
@@ -132,6 +134,23 @@ async def test_a_repeated_request_is_not_searched_again(library: Library, provid
     second = await library.installation.post(CHAT, body, headers=headers)
 
     assert await first.read() == await second.read()
+    assert len(await library.installation.rows(JobRow)) == 3
+
+
+async def test_a_stock_client_that_tries_again_is_not_searched_for_again(
+    library: Library, provider: ScriptedProvider
+) -> None:
+    await talker(library, provider)
+    await library.document(await library.collection(), "Trains leave every hour.")
+    body = {"model": "talker", "messages": [{"role": "user", "content": "Trains?"}], **tool()}
+    provider.script = [says("At seven.", delay_s=0.5)]
+
+    first = asyncio.create_task(library.installation.post(CHAT, body, headers=library.headers))
+    await eventually(lambda: provider.requests)
+    again = library.headers | {"x-stainless-retry-count": "1"}
+    second = await library.installation.post(CHAT, body, headers=again)
+
+    assert await (await first).read() == await second.read()
     assert len(await library.installation.rows(JobRow)) == 3
 
 

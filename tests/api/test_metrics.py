@@ -4,6 +4,7 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from shared.clock import now_ms
 from tests.installation import Installation
 from tests.people import add_user, key_of, person
 from tests.waiting import eventually
@@ -52,6 +53,10 @@ async def test_what_happened_is_counted_over_all_processes(sluice: Installation)
     assert of(found, "commit_seconds_count", process="worker") > 0
 
 
+async def test_what_never_happened_is_told_as_0_if_that_can_be_said(sluice: Installation) -> None:
+    assert ("sluice_lease_takeovers_total", frozenset()) in await metrics(sluice)
+
+
 async def test_buckets_grow_to_the_count(sluice: Installation) -> None:
     await sluice.chat()
 
@@ -74,7 +79,10 @@ async def test_queues_and_providers_are_told_as_they_are_now(idle: Installation)
     await eventually(is_queued)
     found = await metrics(idle)
     assert of(found, "queue_ready", lane="inference", band="interactive") == 0
-    assert of(found, "queue_oldest_seconds", lane="platform") >= 0
+    assert of(found, "queue_oldest_seconds", lane="inference", band="background") > 0
+    assert of(found, "queue_oldest_seconds", lane="inference", band="interactive") == 0
+    assert of(found, "queue_oldest_seconds", lane="platform", band="due") == 0
+    assert of(found, "queue_parked", lane="inference", band="background") == 0
     assert of(found, "provider_breaker_open", provider="1") == 0
 
 
@@ -105,3 +113,36 @@ async def test_a_flush_of_redis_begins_anew(sluice: Installation) -> None:
     await sluice.state.redis.flushall()
 
     assert of(await metrics(sluice), "jobs_total") == 0
+
+
+async def test_attempts_under_way_are_told_per_provider(sluice: Installation) -> None:
+    job = await sluice.chat(simulator={"delay_ms": 20_000}, headers={"Prefer": "respond-async"})
+
+    async def runs() -> bool:
+        return of(await metrics(sluice), "provider_in_flight", provider="1") == 1
+
+    await eventually(runs)
+    await sluice.post(f"/v1/jobs/{job.headers['x-job-id']}/cancel")
+
+    async def is_over() -> bool:
+        return of(await metrics(sluice), "provider_in_flight", provider="1") == 0
+
+    await eventually(is_over)
+
+
+async def test_what_a_dead_process_told_of_the_moment_is_forgotten(sluice: Installation) -> None:
+    name = "sluice:metrics:now"
+    await sluice.state.redis.hset(name, "provider_in_flight\x1f1\x1fdead", f"7 {now_ms() - 1}")  # type: ignore[misc]
+    await sluice.state.redis.hset(name, "provider_in_flight\x1f1\x1falive", f"2 {now_ms() + 60_000}")  # type: ignore[misc]
+
+    assert of(await metrics(sluice), "provider_in_flight", provider="1") == 2
+    assert await sluice.state.redis.hlen(name) == 1  # type: ignore[misc]
+
+
+async def test_a_provider_is_told_by_name_and_with_its_limit(sluice: Installation) -> None:
+    provider = await sluice.add_model("known", qos_metric="inflight", qos_limit=8)
+
+    found, number = await metrics(sluice), str(provider["id"])
+    assert of(found, "provider_info", provider=number, router="known", model="upstream-model") == 1
+    assert of(found, "provider_in_flight_limit", provider=number) == 8
+    assert of(found, "provider_in_flight_limit", provider="1") == 0

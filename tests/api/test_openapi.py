@@ -14,7 +14,9 @@ from api.endpoints import ENDPOINTS
 from api.http import Endpoint
 from api.openapi import plain_path
 from shared.dialects import MOUNTS, mount_of
-from tests.installation import ADMIN_KEY, Installation
+from tests.conftest import make_settings
+from tests.installation import ADMIN_KEY, Installation, open_installation
+from tests.servers import RedisServer
 
 each_endpoint = pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda e: f"{e.method} {e.path}")
 ROOT = Path(__file__).parents[2]
@@ -218,3 +220,17 @@ async def reference_of(installation: Installation) -> dict[str, Any]:
 def operations(reference: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
     """Return (path, method, operation) of all operations."""
     return [(path, verb, operation) for path, verbs in reference["paths"].items() for verb, operation in verbs.items()]
+
+
+async def test_tags_can_be_switched_off_and_hidden(tmp_path: Path, redis_server: RedisServer) -> None:
+    settings = make_settings(tmp_path, redis_server, disabled_tags="Vector store, search", hidden_tags="Parse")
+    async with open_installation(settings) as sluice:
+        paths = (await (await sluice.client.get("/openapi.json")).json())["paths"]
+        answers = {
+            path: (await sluice.client.get(path, headers=sluice.headers)).status
+            for path in ("/v1/vector_store", "/vultr/v1/vector_store", "/v1/search", "/v1/parse-beta", "/v1/models")
+        }
+
+    assert list(answers.values()) == [404, 404, 404, 405, 200]
+    assert not paths.keys() & {"/v1/vector_store", "/v1/search", "/v1/parse-beta"}
+    assert "/v1/models" in paths

@@ -6,13 +6,16 @@ from typing import Any
 from aiohttp import FormData
 
 from shared.chunks.tables import ChunkRow
+from shared.collections.tables import CollectionRow
 from shared.documents.tables import DocumentRow, ItemRow
 from shared.revision import raise_revision
 from shared.routers.tables import RouterRow
 from tests.api.test_documents import use_provider
 from tests.libraries import Library, new_library
+from tests.people import bearer
 from tests.providers import ScriptedProvider, embeds, fails, hangs
 from tests.waiting import eventually
+from worker.knowledge_sweep import sweep_documents
 
 STORES = "/v1/vector_store"
 
@@ -189,6 +192,28 @@ async def test_strangers_see_nothing(library: Library) -> None:
         assert answer["error"]["code"] == "collection_not_found"
     assert (await library.read("/v1/collections"))["total"] == 0
     assert await library.found("Hello") == []
+
+
+async def test_the_stores_of_a_subscription_are_its_own_and_end_with_it(library: Library) -> None:
+    sluice = library.installation
+    made = (await (await sluice.post("/v2/inference", {"label": "x"}, headers=library.headers)).json())["subscription"]
+    subscriber = Library(sluice, bearer(made["api_key"]))
+    own, other = await new_store(library), await new_store(subscriber)
+    assert own == other == "support-notes"
+    await send(subscriber, "POST", "/support-notes/items", {"content": "Bread."}, 201)
+
+    assert (await send(library, "GET", "/support-notes"))["collection"]["items"] == 0
+    assert len((await send(subscriber, "GET", ""))["collections"]) == 1
+    rag = {"model": "simulator", "collection": "Support notes!", "messages": [{"role": "user", "content": "Bread?"}]}
+    answer = await (await sluice.post("/v1/chat/completions/RAG", rag, headers=subscriber.headers)).json()
+    assert [one["content"] for one in answer["retrieval"]["results"]] == ["Bread."]
+    assert (await sluice.delete(f"/v2/inference/{made['id']}", headers=library.headers)).status == 204
+
+    await send(subscriber, "GET", "", status=401)
+    assert sluice.runtime is not None
+    await sweep_documents(sluice.runtime)
+    assert [row.owner_key_id for row in await sluice.rows(CollectionRow)] == [0]
+    assert await sluice.rows(ChunkRow) == await sluice.rows(DocumentRow) == []
 
 
 async def test_what_a_store_may_not_take(library: Library) -> None:

@@ -187,6 +187,38 @@ async def test_a_subscription_has_the_defaults_of_vultr_and_its_form_of_models(s
     assert (await read(sluice, "/vultr/v1/models/simulator"))["created"] == models[0]["created"]
 
 
+ROUTES = (
+    "POST /v1/chat/completions", "POST /v1/chat/completions/RAG", "POST /v1/chat/completions/rag",
+    "GET /v1/chat/completions/x", "POST /v1/chat/completions/x", "POST /v1/chat/completions/x/rate",
+    "POST /v1/audio/speech", "GET /v1/audio/voices", "GET /v1/audio/models", "POST /v1/embeddings",
+    "GET /v1/vector_store", "POST /v1/vector_store", "GET /v1/vector_store/x", "PUT /v1/vector_store/x",
+    "DELETE /v1/vector_store/x", "POST /v1/vector_store/x/search", "GET /v1/vector_store/x/items",
+    "POST /v1/vector_store/x/items", "GET /v1/vector_store/x/items/y", "PUT /v1/vector_store/x/items/y",
+    "DELETE /v1/vector_store/x/items/y", "GET /v1/vector_store/x/files", "POST /v1/vector_store/x/files",
+    "GET /v1/vector_store/x/files/y", "DELETE /v1/vector_store/x/files/y", "GET /v1/models", "GET /v1/models/a/b",
+    "GET /v1/chat/models", "GET /v1/usage", "POST /v1/requests", "GET /v1/health", "GET /v2/inference",
+    "POST /v2/inference", "GET /v2/inference/x", "PATCH /v2/inference/x", "DELETE /v2/inference/x",
+    "GET /v2/inference/x/usage",
+)  # fmt: skip
+"""Of the contract, section 2."""
+
+
+async def test_every_route_is_served_under_the_mount_too(sluice: Installation) -> None:
+    for route in ROUTES:
+        method, _, path = route.partition(" ")
+        plain, mounted = [
+            await sluice.client.request(method, mount + path, json={}, headers=sluice.headers)
+            for mount in ("", "/vultr")
+        ]
+
+        text = await mounted.text()
+        assert mounted.status == plain.status != 405, (route, text)
+        assert '"Not Found"' not in text, route
+        if mounted.status >= 400:
+            answer = json.loads(text)
+            assert answer["message"] == answer["error"]["message"], route
+
+
 async def test_a_vote_and_the_requests_of_the_last_minutes(sluice: Installation) -> None:
     key = bearer((await subscribe(sluice, await key_of(sluice, 2)))["api_key"])
     made = await (await sluice.chat(headers=key)).json()

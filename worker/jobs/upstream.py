@@ -78,7 +78,6 @@ def call_of(ctx: JobContext, operation: Operation, body: bytes, file: ProviderFi
         operation=operation,
         body=body,
         attempt=ctx.attempt,
-        traceparent=ctx.message.traceparent,
         file=file,
     )
 

@@ -77,7 +77,9 @@ class ProviderCall(Struct, frozen=True, kw_only=True):
     body: bytes
     """JSON in OpenAI's form, with the provider's model name."""
     attempt: int
-    traceparent: str | None
+    traceparent: str | None = None
+    """Of the call itself; the provider is told nothing of a trace unless the settings say so."""
+    tracestate: str | None = None
     file: ProviderFile | None = None
 
 

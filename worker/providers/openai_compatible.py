@@ -86,6 +86,8 @@ class OpenAICompatible:
             headers["Authorization"] = f"Bearer {call.provider.key}"
         if call.traceparent is not None:
             headers["traceparent"] = call.traceparent
+        if call.tracestate is not None:
+            headers["tracestate"] = call.tracestate
         url = call.provider.url + self._paths[call.operation]
         try:
             async with self._http.post(

@@ -51,6 +51,7 @@ from shared.webhooks.statements import (
 from shared.webhooks.tables import WebhookDeliveryRow, WebhookEndpointRow
 from worker.context import Runtime
 from worker.settle import commit
+from worker.webhooks.tracing import send_traced
 
 log = structlog.get_logger()
 _LATE_S: Final = 3.0
@@ -125,14 +126,14 @@ async def _claim_otherwise(runtime: Runtime, delivery_id: str) -> _Claimed | Non
 
 def _claimed(delivery_id: str, lease: str, begun: float, results: Sequence[Result]) -> _Claimed:
     (
-        endpoint_id, user_id, event_id, event_type, object_id, data, is_test, traceparent, created_ms, origin, attempts,
-        step,
+        endpoint_id, user_id, event_id, event_type, object_id, data, is_test, traceparent, tracestate, created_ms,
+        origin, attempts, step,
     ) = results[0].rows[0]  # fmt: skip
     url, headers_sealed, secrets_sealed, include_result = results[1].rows[0]
     row = WebhookDeliveryRow(
         id=delivery_id, endpoint_id=endpoint_id, user_id=user_id, event_id=event_id, event_type=event_type,
-        object_id=object_id, data=data, is_test=bool(is_test), traceparent=traceparent, created_ms=created_ms,
-        status="delivering", origin=origin, attempts=attempts, step=step,
+        object_id=object_id, data=data, is_test=bool(is_test), traceparent=traceparent, tracestate=tracestate,
+        created_ms=created_ms,        status="delivering", origin=origin, attempts=attempts, step=step,
     )  # fmt: skip
     return _Claimed(
         row=row, lease=lease, url=url, headers_sealed=headers_sealed, secrets_sealed=secrets_sealed,
@@ -150,17 +151,21 @@ async def _send(runtime: Runtime, claimed: _Claimed) -> list[Try]:
         return [Try(started_ms=now_ms(), latency_ms=0, error_class="connect", error="the secret cannot be read")]
     if time.monotonic() - claimed.begun > _LATE_S:
         return []
-    tries = [await send(runtime.webhooks, outgoing)]
+    tries = [await _try(runtime, row, outgoing)]
     if tries[0].is_reset and row.step == 1:
-        tries.append(await send(runtime.webhooks, outgoing))
+        tries.append(await _try(runtime, row, outgoing))
     return tries
+
+
+async def _try(runtime: Runtime, row: WebhookDeliveryRow, outgoing: Outgoing) -> Try:
+    if runtime.tracer is None:
+        return await send(runtime.webhooks, outgoing)
+    return await send_traced(runtime.tracer, runtime.webhooks, row, outgoing)
 
 
 async def _outgoing(runtime: Runtime, claimed: _Claimed) -> Outgoing:
     """Return what to send; raises `InvalidTag` if it was sealed with another secret of the installation."""
     headers = unseal_headers(runtime.box, claimed.headers_sealed)
-    if claimed.row.traceparent is not None:
-        headers["traceparent"] = claimed.row.traceparent
     body = await render_delivery(runtime.database, claimed.row, include_result=claimed.include_result)
     return Outgoing(
         url=claimed.url,

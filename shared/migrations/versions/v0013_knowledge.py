@@ -21,20 +21,6 @@ _SQLITE = (
     END
     """,
 )
-_POSTGRES = (
-    "CREATE EXTENSION IF NOT EXISTS vector",
-    """
-    CREATE TABLE chunk_index (
-        chunk_id INTEGER PRIMARY KEY REFERENCES chunks (id) ON DELETE CASCADE,
-        collection_id INTEGER NOT NULL,
-        dimensions INTEGER,
-        lexemes TSVECTOR NOT NULL,
-        vector VECTOR
-    )
-    """,
-    "CREATE INDEX chunk_index_by_collection ON chunk_index (collection_id)",
-    "CREATE INDEX chunk_index_by_lexeme ON chunk_index USING gin (lexemes)",
-)
 
 
 def upgrade() -> None:
@@ -126,5 +112,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("term"),
     )
-    for statement in _SQLITE if op.get_bind().dialect.name == "sqlite" else _POSTGRES:
-        op.execute(statement)
+    if op.get_bind().dialect.name == "sqlite":  # on PostgreSQL, `shared.retrieval.postgres_schema` makes the index
+        for statement in _SQLITE:
+            op.execute(statement)

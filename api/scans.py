@@ -1,0 +1,126 @@
+"""Scanned pages of PDFs become text before an ingestion begins: its job is held back until they are.
+
+The job and its file are stored before anything is read, so nothing is lost with this process: another one goes on when
+the lease ends.  Each page is a job of its own, admitted, charged and kept like any; its id follows from that of the
+ingestion and the number of the page, so a page that was read is not read, or paid for, again.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final
+
+import structlog
+from msgspec import json
+from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
+
+from api.scanned_pages import ScanFailedError, read_pages
+from api.state import State, queue_of
+from api.waiting_jobs import end_waiting
+from shared.documents.queries import list_held_jobs
+from shared.documents.schemas import IngestionRequest
+from shared.documents.statements import release_job
+from shared.errors import ApiError
+from shared.files.store import FileGoneError, FileStoreError
+from shared.group_commit.units import CommitError, StaleError
+from shared.ids import new_ulid
+from shared.jobs.entries import queue_entry
+from shared.jobs.messages import message_of
+from shared.jobs.schemas import FAILED, public_id
+from shared.jobs.tables import JobRow
+from shared.tasks import end_tasks
+
+log = structlog.get_logger()
+_LOOK_S: Final = 2.0
+_LEASE_MS: Final = 10_000
+_MOST: Final = 8
+"""Files that one process reads at the same time."""
+_AWAY: Final = (SQLAlchemyError, CommitError, RedisError, FileStoreError, OSError, ApiError)
+_REQUEST: Final = json.Decoder(IngestionRequest)
+
+
+class Scans:
+    """Works on held ingestions that nobody else works on; one per api process."""
+
+    def __init__(self, state: State) -> None:
+        self._owner = new_ulid()
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._task = asyncio.get_running_loop().create_task(self._follow(state))
+
+    async def close(self) -> None:
+        """Stop; what is left is taken over when the leases end."""
+        await end_tasks(self._task, *self._running.values())
+
+    async def _follow(self, state: State) -> None:
+        while True:
+            state.has_held_job.clear()
+            try:
+                for job_id in await self._free_jobs(state):
+                    task = asyncio.get_running_loop().create_task(self._take(state, job_id))
+                    self._running[job_id] = task
+                    task.add_done_callback(lambda _, job_id=job_id: self._end(state, job_id))  # type: ignore[misc]
+            except (SQLAlchemyError, RedisError, OSError) as error:
+                log.warning("scans_not_looked_at", error=repr(error))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_S):
+                    await state.has_held_job.wait()
+
+    def _end(self, state: State, job_id: str) -> None:
+        self._running.pop(job_id, None)
+        state.has_held_job.set()
+
+    async def _free_jobs(self, state: State) -> Sequence[str]:
+        """Return what this process has to work on from now on, too."""
+        room = _MOST - len(self._running)
+        if room <= 0:
+            return ()
+        async with state.database.read() as session:
+            held = [one for one in await list_held_jobs(session) if one not in self._running]
+        return [one for one in held[:room] if await self._lease(state, one, is_new=True)]
+
+    async def _lease(self, state: State, job_id: str, *, is_new: bool) -> bool:
+        key = f"sluice:scan:{job_id}"
+        return bool(await state.redis.set(key, self._owner, px=_LEASE_MS, nx=is_new, xx=not is_new))
+
+    async def _take(self, state: State, job_id: str) -> None:
+        """Work on one job as long as it is ours."""
+        work = asyncio.get_running_loop().create_task(_work(state, job_id))
+        try:
+            while not work.done():
+                await asyncio.wait({work}, timeout=_LEASE_MS / 3000)
+                if not work.done() and not await self._lease(state, job_id, is_new=False):
+                    return
+            work.result()
+        except _AWAY as error:
+            log.warning("scan_waits", job_id=public_id(job_id), error=repr(error))
+            await asyncio.sleep(_LOOK_S)
+        except Exception:  # a bug must not be retried ten times a second
+            log.exception("scan_failed", job_id=public_id(job_id))
+            await asyncio.sleep(_LOOK_S)
+        finally:
+            await end_tasks(work)
+            with suppress(RedisError, OSError):
+                await state.redis.delete(f"sluice:scan:{job_id}")
+
+
+async def _work(state: State, job_id: str) -> None:
+    """Read the scanned pages of the job's file and let the job run; or end it because of them."""
+    async with state.database.read() as session:
+        row = await session.get(JobRow, job_id)
+    if row is None or not row.held or row.finished_ms is not None:
+        return
+    try:
+        pages = await read_pages(state, row)
+    except FileGoneError:
+        pages = None  # the job finds that out, too, and says so
+    except ScanFailedError as failure:
+        with suppress(StaleError):  # it was cancelled meanwhile
+            await end_waiting(state, row, failure.error, FAILED)
+        return
+    request = _REQUEST.decode(row.request or b"")
+    request.pages = pages
+    row.request = json.encode(request)
+    results = await state.writer.execute_many((release_job(row.id, row.request),))
+    if results[0].rows:
+        queue_of(state, row.kind).put(queue_entry(message_of(row, row.request), row))
