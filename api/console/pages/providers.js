@@ -44,6 +44,8 @@ export const render = resourcePage({
     { name: "model_total_params", label: "Parameters, billions", kind: "number", min: 0, value: row?.model_total_params ?? 0, hint: "For energy and carbon; 0 is unknown." },
     { name: "model_active_params", label: "Active parameters, billions", kind: "number", min: 0, value: row?.model_active_params ?? 0 },
     { name: "model_hosting_zone", label: "Zone of its electricity", value: row?.model_hosting_zone ?? "WOR", hint: "Country, three letters, or WOR." },
+    row ? null : { name: "joules_per_output_token", label: "Joules per output token", kind: "number", min: 0, hint: "If measured; it replaces the model of its energy." },
+    row ? null : { name: "pue", label: "PUE of its data centre", kind: "number", min: 1 },
     { name: "timeout", label: "Timeout, seconds", kind: "integer", min: 1, max: 3600, value: row?.timeout ?? 300 },
     { name: "weight", label: "Weight", kind: "number", value: row?.weight ?? 1, hint: "For the choice “weighted”." },
     { name: "qos_metric", label: "Keep away from it by", kind: "select", value: row?.qos_metric ?? "", options: [["", "Nothing"], ...METRICS.map((one) => [one])] },
