@@ -10,7 +10,7 @@ from typing import Final
 
 from msgspec import Struct, json
 
-from api.batch_lines import LineError, prepare
+from api.batch_lines import LineError, new_draft, prepare
 from api.http import Endpoint
 from api.keys import Caller
 from api.limits import admit, is_unlimited
@@ -145,7 +145,8 @@ async def _admit(feeding: _Feed, caller: Caller | None, row: JobRow) -> _Admitte
     body = row.request or b"{}"
     try:
         request = json.decode(body, type=endpoint.body, strict=False)
-        submission, draft = await prepare(state, caller, endpoint, body, request, is_stored=True)
+        draft = new_draft(state, caller, body, row.dialect, is_stored=True)
+        submission = await prepare(draft, endpoint, request)
     except LineError as error:  # what he may use has changed since the batch was checked
         await _fail(state, row, _stored(error))
         return None

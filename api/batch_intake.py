@@ -176,9 +176,10 @@ async def _read_in(state: State, endpoint: Endpoint, row: BatchRow) -> None:
         error = BatchError(code="invalid_api_key", message="The key of the batch has ended.", param=None, line=None)
         await refuse(state, row, [error])
         return
-    checker = LineChecker(state, caller, endpoint)
+    origin = json.decode(row.origin or "{}", type=Origin)
+    checker = LineChecker(state, caller, endpoint, origin.dialect)
     try:
-        await _store_lines(state, row, checker)
+        await _store_lines(state, row, checker, origin)
     except FileGoneError:
         message = "The input file is gone."
         await refuse(state, row, [BatchError(code="file_not_found", message=message, param=None, line=None)])
@@ -200,8 +201,7 @@ async def _read_in(state: State, endpoint: Endpoint, row: BatchRow) -> None:
     log.info("batch_accepted", batch_id=row.id, lines=checker.count, took_ms=now - row.created_ms)
 
 
-async def _store_lines(state: State, row: BatchRow, checker: LineChecker) -> None:
-    origin = json.decode(row.origin or "{}", type=Origin)
+async def _store_lines(state: State, row: BatchRow, checker: LineChecker, origin: Origin) -> None:
     chunks = (await state.uploads.open(row.input_file_id or "")).chunks
     page: list[Statement] = []
     page_bytes = 0

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
 import msgspec
-from msgspec import DecodeError, Raw, Struct, ValidationError, json
+from msgspec import DecodeError, Struct, ValidationError, json
 
 from api.bodies import is_deep, is_huge
 from api.call import Draft
@@ -13,7 +13,7 @@ from api.keys import Caller
 from api.state import State
 from api.submission import Submission
 from shared.batches.schemas import MAX_ERRORS, BatchError, BatchLine, CustomId
-from shared.dialects import OPENAI
+from shared.dialects import OPENAI, mount_of, split_mount
 from shared.directory import Router
 from shared.errors import ApiError, ModelNotAllowedError, ModelNotFoundError, to_unprocessable
 from shared.ids import new_id
@@ -66,7 +66,9 @@ class LineError(Exception):
 class LineChecker:
     """Checks the lines of one input: each by itself, and all together."""
 
-    def __init__(self, state: State, caller: Caller, endpoint: Endpoint) -> None:
+    def __init__(self, state: State, caller: Caller, endpoint: Endpoint, dialect: str | None) -> None:
+        """`dialect` is that of lines whose `url` has no mount; None: that of the key."""
+        self._dialect = dialect
         self._state = state
         self._caller = caller
         self._endpoint = endpoint
@@ -94,7 +96,7 @@ class LineChecker:
         try:
             line = self._decode(raw)
             self._check_envelope(line, number)
-            submission, draft = await self._prepare(line.body)
+            submission, draft = await self._prepare(line)
         except LineError as error:
             if len(self.errors) < MAX_ERRORS:
                 self.errors.append(BatchError(code=error.code, message=str(error), param=error.param, line=number))
@@ -136,11 +138,12 @@ class LineChecker:
             raise LineError("duplicate_custom_id", message, "custom_id")
         if line.method != "POST":
             raise LineError("invalid_method", "`method` must be POST.", "method")
-        if line.url != self._endpoint.path:
+        if split_mount(line.url)[1] != self._endpoint.path:
             raise LineError("url_mismatch", f"`url` must be {self._endpoint.path}, the endpoint of the batch.", "url")
 
-    async def _prepare(self, body: Raw) -> tuple[Submission, Draft]:
+    async def _prepare(self, line: BatchLine) -> tuple[Submission, Draft]:
         """Return what the line asks for, checked as on its own route."""
+        body, dialect = line.body, mount_of(line.url) or self._dialect
         try:
             request = self._decoder.decode(body)
         except ValidationError as error:
@@ -149,7 +152,8 @@ class LineChecker:
             raise LineError("invalid_json_line", "The line is too deeply nested.") from error
         except (DecodeError, UnicodeDecodeError) as error:  # bytes that are no UTF-8 inside a text of the body
             raise LineError("invalid_json_line", "The line is not a JSON object.") from error
-        submission, draft = await prepare(self._state, self._caller, self._endpoint, bytes(body), request)
+        draft = new_draft(self._state, self._caller, bytes(body), dialect)
+        submission = await prepare(draft, self._endpoint, request)
         if submission.kind == EMBEDDING:
             self._inputs += submission.estimate.prompts
         return submission, draft
@@ -158,16 +162,18 @@ class LineChecker:
 _LINE: Final = json.Decoder(BatchLine)
 
 
-async def prepare(
-    state: State, caller: Caller, endpoint: Endpoint, body: bytes, request: Any, *, is_stored: bool = False
-) -> tuple[Submission, Draft]:
-    """Return what a stored request asks for and its draft; raises `LineError`."""
+def new_draft(state: State, caller: Caller, body: bytes, dialect: str | None, *, is_stored: bool = False) -> Draft:
+    """Return a request that nobody waits for; `dialect` None: that of the key."""
+    return Draft(
+        caller=caller, state=state, request_id=new_id("req_"), body=body, headers={}, is_stored=is_stored,
+        dialect=dialect or caller.dialect or OPENAI,
+    )  # fmt: skip
+
+
+async def prepare(draft: Draft, endpoint: Endpoint, request: Any) -> Submission:
+    """Return what a request asks for; raises `LineError`."""
     if endpoint.prepare is None:
         raise TypeError(f"{endpoint.path} makes no jobs")
-    draft = Draft(
-        caller=caller, state=state, request_id=new_id("req_"), body=body, headers={}, is_stored=is_stored,
-        dialect=caller.dialect or OPENAI,
-    )  # fmt: skip
     try:
         submission = await endpoint.prepare(draft, request)
     except (ModelNotFoundError, ModelNotAllowedError) as error:
@@ -178,7 +184,7 @@ async def prepare(
         raise LineError("invalid_request", "A line cannot be streamed.", "body.stream")
     if submission.search is not None:
         raise LineError("invalid_request", "A line cannot search.", "body.tools")
-    return submission, draft
+    return submission
 
 
 def _invalid(error: ApiError) -> LineError:

@@ -14,6 +14,7 @@ from shared.batches.lines import result_line
 from shared.batches.queries import list_results
 from shared.batches.schemas import ITEM_PREFIX, BatchItem, BatchLine, ItemError, ItemUsage
 from shared.batches.tables import BatchRow
+from shared.dialects import MOUNTS
 from shared.jobs.queries import LIGHT
 from shared.jobs.schemas import public_id
 from shared.jobs.tables import JobResultRow, JobRow
@@ -118,8 +119,9 @@ async def list_matching(
             return
         for row in rows:
             if row.request is not None and (custom_ids is None or row.custom_id in custom_ids):
+                mount = f"/{row.dialect}" if row.dialect in MOUNTS else ""
                 line = BatchLine(
-                    custom_id=row.custom_id or "", method="POST", url=batch.endpoint, body=Raw(row.request)
+                    custom_id=row.custom_id or "", method="POST", url=mount + batch.endpoint, body=Raw(row.request)
                 )
                 yield json.encode(line)
         after = rows[-1].id

@@ -7,19 +7,22 @@ from msgspec import json
 
 from api.call import Draft
 from api.limits import Estimate
+from api.own_files import check_named_files
 from api.submission import Submission, find_router
 from shared.chat.checks import ToolsNotSupportedError, UnsupportedParameterError, check_chat
 from shared.chat.estimates import estimate_prompt
+from shared.chat.file_parts import IN_BODY
 from shared.chat.messages import Form, decode_messages, link_tool_calls, to_messages, with_messages
 from shared.chat.schemas import ChatCompletionRequest, Message
 from shared.dialects import Rules, chat_defaults, rules_of
 from shared.directory import Router
 from shared.errors import PermissionDeniedError, UnprocessableEntityError
+from shared.files.errors import UploadGoneError, UploadNotFoundError
 from shared.jobs.schemas import CHAT_COMPLETION
 from shared.models.schemas import CHAT_TYPES
 from shared.search.schemas import SEARCH_TOOL
 
-CHAT_ERRORS: Final = (UnsupportedParameterError, ToolsNotSupportedError)
+CHAT_ERRORS: Final = (UnsupportedParameterError, ToolsNotSupportedError, UploadNotFoundError, UploadGoneError)
 """Of routes that take chats, beside those of all that make jobs."""
 _LIMITS: Final = ("max_tokens", "max_completion_tokens")
 
@@ -47,7 +50,7 @@ async def chat_submission(
         store=body.store,
         metadata=body.metadata,
         end_user=body.user,
-        estimate=_estimate(body, messages, router, rules),
+        estimate=_estimate(draft, body, messages, router, rules, await _files_bytes(draft)),
         is_flex=body.service_tier == "flex",
         priority=priority_of(draft, body.priority),
         timeout_s=timeout_of(draft, body.timeout_sec),
@@ -93,9 +96,23 @@ def _has_calls(messages: list[Message]) -> bool:
     return any(message.role == "tool" or message.tool_calls for message in messages)
 
 
-def _estimate(body: ChatCompletionRequest, messages: list[Message], router: Router, rules: Rules) -> Estimate:
+async def _files_bytes(draft: Draft) -> int:
+    """Return how large the files are that a chat names; raises the errors of those that cannot be used."""
+    if IN_BODY not in draft.body:
+        return 0
+    messages = json.decode(draft.body, type=dict[str, Any]).get("messages")
+    return await check_named_files(draft, messages) if isinstance(messages, list) else 0
+
+
+def _estimate(
+    draft: Draft, body: ChatCompletionRequest, messages: list[Message], router: Router, rules: Rules, files_bytes: int
+) -> Estimate:
     given = [name for name in _LIMITS if getattr(body, name) is not None]
     usual = chat_defaults(rules, router.default_parameters, given).get("max_tokens", 0)
     answers = body.n or 1
     output_tokens = (body.max_completion_tokens or body.max_tokens or usual) * answers
-    return Estimate(prompt_tokens=estimate_prompt(body, messages), output_tokens=output_tokens, answers=answers)
+    return Estimate(
+        prompt_tokens=estimate_prompt(body, messages), output_tokens=output_tokens, answers=answers,
+        prompts=answers, repeated_bytes=len(draft.body) * (answers - 1),  # a provider may give one answer per call
+        file_tokens=files_bytes * answers,
+    )  # fmt: skip

@@ -1,17 +1,20 @@
 """The request log as a file: NDJSON, CSV or Parquet, sent while it is read."""
 
+import asyncio
 import csv
 import io
+import operator
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final
 
-import msgspec
 from msgspec import json
 from msgspec.structs import replace
 
 from api.call import Call
+from api.spreadsheets import harmless
 from shared.request_logs.listing import LOG_PREFIX, ListRequestLogsQuery, RequestLog
 from shared.request_logs.listing_queries import list_request_logs
+from shared.tasks import end_tasks
 
 Encode = Callable[[Sequence[RequestLog] | None], bytes]
 """Returns the bytes of a page, and for None those of the end."""
@@ -21,32 +24,34 @@ _PAGE: Final = 2000
 async def export(
     call: Call, user_id: int | None, query: ListRequestLogsQuery, after: str | None, new_encoder: Callable[[], Encode]
 ) -> AsyncIterator[bytes]:
-    """Yield all rows that match, page by page."""
+    """Yield all rows that match, page by page; the next page is read while this one is encoded and sent."""
     encode = new_encoder()
     call.headers["Content-Disposition"] = "attachment; filename=request_logs"
     query = replace(query, limit=_PAGE)
-    while True:
+
+    async def read(last: str | None) -> list[RequestLog]:
         async with call.state.database.read() as session:
-            rows = await list_request_logs(session, user_id, query, after, _PAGE)
-        if rows:
+            return await list_request_logs(session, user_id, query, last, _PAGE)
+
+    loop = asyncio.get_running_loop()
+    reading = loop.create_task(read(after))
+    try:
+        while rows := await reading:
+            is_last = len(rows) < _PAGE
+            if not is_last:
+                reading = loop.create_task(read(rows[-1].id.removeprefix(LOG_PREFIX)))
+                await asyncio.sleep(0)  # so that it begins
             yield encode(rows)
-            after = rows[-1].id.removeprefix(LOG_PREFIX)
-        if len(rows) < _PAGE:
-            yield encode(None)
-            return
+            if is_last:
+                break
+        yield encode(None)
+    finally:
+        await end_tasks(reading)
 
 
 def _ndjson() -> Encode:
-    return lambda rows: b"" if rows is None else b"".join(json.encode(row) + b"\n" for row in rows)
-
-
-def _flat(row: RequestLog) -> dict[str, Any]:
-    """Return the row without members of members: `impacts` as two columns, metadata as JSON."""
-    members: dict[str, Any] = msgspec.to_builtins(row)
-    impacts = members.pop("impacts") or {"kWh": None, "kgCO2eq": None}
-    metadata = members.pop("metadata")
-    members.pop("object")
-    return members | impacts | {"metadata": None if metadata is None else json.encode(metadata).decode()}
+    encode_lines = json.Encoder().encode_lines
+    return lambda rows: b"" if rows is None else encode_lines(rows)
 
 
 _FIELDS: Final = (
@@ -55,15 +60,23 @@ _FIELDS: Final = (
     }),
     "kWh", "kgCO2eq", "metadata",
 )  # fmt: skip
+_PLAIN: Final = operator.attrgetter(*_FIELDS[:-3])
+
+
+def _flat(row: RequestLog) -> tuple[Any, ...]:
+    """Return the values of `_FIELDS`: `impacts` are two of them, metadata is JSON."""
+    impacts, metadata = row.impacts, row.metadata
+    kwh, kg = (None, None) if impacts is None else (impacts.kWh, impacts.kgCO2eq)
+    return *_PLAIN(row), kwh, kg, None if metadata is None else json.encode(metadata).decode()
 
 
 def _csv() -> Encode:
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, _FIELDS, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(_FIELDS)
 
     def encode(rows: Sequence[RequestLog] | None) -> bytes:
-        writer.writerows({name: _harmless(value) for name, value in _flat(row).items()} for row in rows or ())
+        writer.writerows(map(_harmless, rows or ()))
         text = buffer.getvalue()
         buffer.seek(0)
         buffer.truncate()
@@ -72,9 +85,20 @@ def _csv() -> Encode:
     return encode
 
 
-def _harmless(value: Any) -> Any:
-    """Return a text that no spreadsheet takes for a formula."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+def _harmless(row: RequestLog) -> list[Any]:
+    """Return the values of a row with texts of callers and providers that no spreadsheet takes for a formula."""
+    values = list(_flat(row))
+    for place in _FOREIGN:
+        text = values[place]
+        if text:
+            values[place] = harmless(text)
+    return values
+
+
+_FOREIGN: Final = tuple(map(_FIELDS.index, (
+    "request_id", "method", "endpoint", "model", "provider_model", "client_address", "user_agent", "error_code",
+    "trace_id",
+)))  # fmt: skip
 
 
 def _parquet() -> Encode:
@@ -89,7 +113,9 @@ def _parquet() -> Encode:
         if rows is None:
             writer.close()
         else:
-            writer.write_table(arrow.Table.from_pylist([_flat(row) for row in rows], schema=schema))
+            columns = zip(*map(_flat, rows), strict=True)
+            arrays = [arrow.array(values, field.type) for values, field in zip(columns, schema, strict=True)]
+            writer.write_table(arrow.Table.from_arrays(arrays, schema=schema))
         return sink.take()
 
     return encode

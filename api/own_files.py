@@ -1,7 +1,12 @@
 """A caller's own files, and what his calls see of them."""
 
-from api.call import Call
+from collections.abc import Sequence
+from typing import Any
+
+from api.call import Call, Draft
+from shared.chat.file_parts import file_ids
 from shared.clock import now_ms, to_iso, to_seconds
+from shared.errors import BodyTooLargeError
 from shared.files.errors import UploadGoneError, UploadNotFoundError
 from shared.files.queries import find_file
 from shared.files.schemas import FILE_PREFIX, File, FileTombstone
@@ -12,6 +17,24 @@ async def find_own_file(call: Call, file_id: str) -> FileRow:
     """Return the caller's file; raises `UploadNotFoundError`, or `UploadGoneError` if it is a tombstone."""
     async with call.state.database.read() as session:
         row = await find_file(session, None if call.caller.is_admin else call.caller.user_id, file_id)
+    return _usable(row, file_id)
+
+
+async def check_named_files(draft: Draft, messages: Sequence[Any]) -> int:
+    """Return how many bytes the files have that a chat names, which must be its caller's, and not too large together.
+
+    Raises `UploadNotFoundError`, `UploadGoneError`, `BodyTooLargeError`.
+    """
+    async with draft.state.database.read() as session:
+        named = {one: await find_file(session, draft.caller.user_id, one) for one in file_ids(messages)}
+    most = draft.state.settings.max_body_bytes
+    size_bytes = sum(_usable(row, file_id).size_bytes for file_id, row in named.items())
+    if size_bytes > most:
+        raise BodyTooLargeError(f"The files of a chat have at most {most} bytes together.")
+    return size_bytes
+
+
+def _usable(row: FileRow | None, file_id: str) -> FileRow:
     if row is None:
         raise UploadNotFoundError(file_id)
     if row.removed_ms is not None or (row.expires_ms is not None and row.expires_ms <= now_ms()):

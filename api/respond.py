@@ -16,11 +16,12 @@ from api.replay import replay
 from api.stream_forms import StreamForm, chunk_form
 from api.submission import Submission
 from api.submit import INFERENCE_ERRORS, Submitted, submit
+from api.web_search import WebSearchFailedError, WebSearchUnavailableError
 from shared.audio.voices import VoiceNotFoundError
 from shared.chat.checks import ToolsNotSupportedError, UnsupportedParameterError
 from shared.collections.errors import SEARCH_ERRORS
 from shared.errors import ContextLengthError, GoneError, StorageUnavailableError
-from shared.files.errors import FileTooLargeError, UnsupportedFileTypeError
+from shared.files.errors import FileTooLargeError, UnsupportedFileTypeError, UploadGoneError, UploadNotFoundError
 from shared.jobs.statements import NewJob
 from shared.jobs.tables import JobRow
 from shared.responses.errors import CREATE_ERRORS
@@ -31,7 +32,8 @@ ERRORS: Final = (*INFERENCE_ERRORS, *IDEMPOTENCY_ERRORS, GoneError)
 ANY_ROUTE: Final = (
     *ERRORS, UnsupportedParameterError, ToolsNotSupportedError,
     ContextLengthError, FileTooLargeError, UnsupportedFileTypeError, UrlNotAllowedError, VoiceNotFoundError,
-    *CREATE_ERRORS, *SEARCH_ERRORS,
+    *CREATE_ERRORS, *SEARCH_ERRORS, UploadNotFoundError, UploadGoneError, WebSearchUnavailableError,
+    WebSearchFailedError,
 )  # fmt: skip
 """Of a job of whichever route."""
 _DUPLICATE: Final = (sqlite3.IntegrityError, asyncpg.UniqueViolationError)

@@ -72,6 +72,8 @@ class Origin(Struct, frozen=True, kw_only=True):
     user_agent: str | None
     retry_count: int
     request_headers: str | None
+    dialect: str | None = None
+    """Of the call; None where it was not kept."""
 
     @property
     def trace(self) -> dict[str, Any]:
@@ -99,6 +101,7 @@ def origin_of(call: Call) -> Origin:
         user_agent=_header(request, "User-Agent") if shows_headers else None,
         retry_count=retry_count(call),
         request_headers=redact_headers(request.headers.items()) if shows_headers else None,
+        dialect=call.dialect,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from api.spreadsheets import harmless
 from shared.clock import to_datetime
 from shared.usage.report_queries import DAY_MS, SOURCES, SUMS, Part, sum_charges, sum_records
 from shared.usage.reports import Emissions, UsageLine, UsageReportQuery
@@ -41,7 +42,7 @@ async def make_report(
     """Return the lines of [from, until), and their sum."""
     dimensions = [name for name in _DIMENSIONS if name in query.group_by]
     part = Part(from_ms=from_ms, until_ms=until_ms, dimensions=dimensions, filters=filters)
-    has_charges = "provider" not in dimensions
+    has_charges = "provider" not in dimensions and query.provider_id is None
     groups: defaultdict[Group, _Sums] = defaultdict(_Sums)
     for day, *rest in await sum_records(session, part):
         found = groups[(_period(int(day), query.period), *rest[: len(dimensions)])]
@@ -103,20 +104,26 @@ def _to_line(group: Group, dimensions: Sequence[str], sums: _Sums, *, has_charge
 
 def to_csv(lines: Iterable[UsageLine]) -> bytes:
     """Return the lines as CSV with a header; members of members become columns of their own."""
-    rows = [_flat(msgspec.to_builtins(line)) for line in lines]
-    names = list(dict.fromkeys([*_NAMES, *(name for row in rows for name in row)]))
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, names, lineterminator="\n")
+    writer = csv.DictWriter(buffer, _COLUMNS, restval=0, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(_flat(msgspec.to_builtins(line)) for line in lines)
     return buffer.getvalue().encode()
 
 
-_NAMES: Final = ("period", "organization_id", "user_id", "key_id", "model", "provider_id")
+_COLUMNS: Final = (
+    "period", "organization_id", "user_id", "key_id", "model", "provider_id", "attempts", "requests", "prompt_tokens",
+    "completion_tokens", "cached_tokens", "cost", "charge", "kwh", "kwh_range_min", "kwh_range_max", "gco2eq_total",
+    "gco2eq_operational", "gco2eq_embodied", "gco2eq_range_min", "gco2eq_range_max", "water_l",
+    "gco2eq_per_1000_tokens", "coverage", *(f"sources_{source}" for source in SOURCES),
+)  # fmt: skip
 
 
 def _flat(members: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in members.items():
-        flat |= _flat(value, f"{prefix}{name}_") if isinstance(value, dict) else {prefix + name: value}
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}_")
+        else:
+            flat[prefix + name] = harmless(value) if isinstance(value, str) else value
     return flat

@@ -5,7 +5,8 @@ A request's dialect is that of its route if only one API has it, else that of th
 the router's `default_parameters`, then from here; what is in neither is left to the provider.  The stored request
 stays as it was sent.
 
-Sources: Vultr Inference API 1.2.0 and 1.3.0; NEC Generative AI API 1.0; Inflection Inference API 1.0.0.
+Sources: OpenGateLLM API; Vultr Inference API 1.2.0 and 1.3.0; NEC Generative AI API 1.0; Inflection Inference
+API 1.0.0.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,7 +21,7 @@ NEC: Final = "nec"
 INFLECTION: Final = "inflection"
 INFLECTION_LEGACY: Final = "inflection-legacy"
 """Of Inflection's older chat route: a subset of its dialect, which no key and no mount has."""
-MOUNTS: Final = (VULTR, NEC, INFLECTION)
+MOUNTS: Final[Mapping[str, Dialect]] = {VULTR: VULTR, NEC: NEC, INFLECTION: INFLECTION}
 
 
 class Rules(Struct, frozen=True, kw_only=True):
@@ -29,6 +30,8 @@ class Rules(Struct, frozen=True, kw_only=True):
     title: str
     chat_defaults: Mapping[str, Any] = {}
     """Parameters of chats that are sent to the provider if the request leaves them out."""
+    documented: Mapping[str, Any] = {}
+    """Defaults that its description names and that are left to the provider all the same."""
     max_stops: int = 16
     max_top_k: float | None = None
     """None: no limit, and -1 passes."""
@@ -53,7 +56,7 @@ _LEGACY_MEMBERS: Final = frozenset(
     {"model", "messages", "temperature", "max_tokens", "top_p", "tools", "response_format", "stream"}
 )
 RULES: Final[Mapping[str, Rules]] = {
-    OPENAI: Rules(title="OpenAI, OpenGateLLM (the usual one)"),
+    OPENAI: Rules(title="OpenAI, OpenGateLLM (the usual one)", documented={"temperature": 0.7, "top_p": 1}),
     VULTR: Rules(title="Vultr 1.2.0", chat_defaults=_VULTR_1_2_0, max_top_k=100, links_tool_calls=True),
     "vultr-1.3.0": Rules(
         title="Vultr with `SLUICE_VULTR_DEFAULTS=1.3.0`",
@@ -83,10 +86,16 @@ def chat_defaults(rules: Rules, router: Mapping[str, Any], given: Iterable[str])
     return {name: value for name, value in {**rules.chat_defaults, **router}.items() if name not in names}
 
 
-def mount_of(path: str) -> str | None:
+def mount_of(path: str) -> Dialect | None:
     """Return the dialect of the mount that a path begins with."""
     first = path[1:].partition("/")[0]
-    return first if first in MOUNTS else None
+    return MOUNTS.get(first)
+
+
+def split_mount(path: str) -> tuple[Dialect | None, str]:
+    """Return the dialect of the mount that a path begins with, and the path behind it."""
+    mount = mount_of(path)
+    return (None, path) if mount is None else (mount, path.removeprefix(f"/{mount}"))
 
 
 def describe_table() -> str:
@@ -108,4 +117,6 @@ def _cell(rules: Rules, name: str) -> str:
     if name == "function_call":
         return "refused" if rules.refuses_functions else "passed on"
     shown = str(rules.chat_defaults.get(name, "–"))
+    if name in rules.documented:
+        return f"{shown} ({rules.documented[name]} in OpenGateLLM's description)"
     return f"{shown} (0..{rules.max_top_k:.0f})" if name == "top_k" and rules.max_top_k is not None else shown

@@ -17,6 +17,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from shared.carbon.footprint import Deployment, Profile, build_profile
+from shared.chat.parameter_sets import ALL, usual_set
 from shared.database import Database
 from shared.organizations.tables import OrganizationRow
 from shared.providers.tables import ProviderRow
@@ -50,6 +51,10 @@ class Provider(Struct, frozen=True, kw_only=True):
     """Whether it has a responses route of its own."""
     max_batch: int | None
     """Inputs of one call; None if nobody told."""
+    parameter_set: str = ALL
+    """See `shared.chat.parameter_sets`."""
+    denied_params: frozenset[str] = frozenset()
+    """Parameters that its operator forbids."""
     updated_ms: int = 0
 
     @property
@@ -229,8 +234,9 @@ def _open_key(row: ProviderRow, box: SecretBox | None) -> str | None:
         return None
 
 
-def _provider(row: ProviderRow, box: SecretBox | None) -> Provider:
-    deployment = Deployment(
+def deployment_of(row: ProviderRow) -> Deployment:
+    """Return what the footprint of a provider's answers is computed from."""
+    return Deployment(
         total_params=row.model_total_params,
         active_params=row.model_active_params,
         zone=row.model_hosting_zone,
@@ -242,8 +248,11 @@ def _provider(row: ProviderRow, box: SecretBox | None) -> Provider:
         wue=row.wue,
         joules_per_output_token=row.joules_per_output_token,
     )
+
+
+def _provider(row: ProviderRow, box: SecretBox | None) -> Provider:
     try:
-        profile = build_profile(deployment)
+        profile = build_profile(deployment_of(row))
     except (ArithmeticError, ValueError):  # one strange row must not take the installation down
         log.exception("provider_profile_unknown", provider_id=row.id)
         profile = build_profile(Deployment(zone=row.model_hosting_zone))
@@ -261,5 +270,7 @@ def _provider(row: ProviderRow, box: SecretBox | None) -> Provider:
         qos_limit=row.qos_limit,
         native_responses=row.native_responses,
         max_batch=row.max_batch,
+        parameter_set=row.parameter_set or usual_set(row.type, row.url),
+        denied_params=frozenset(json.decode(row.denied_params, type=list[str]) if row.denied_params else ()),
         updated_ms=row.updated_ms,
     )

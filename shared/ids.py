@@ -24,12 +24,21 @@ def oldest_ulid(instant_ms: int) -> str:
     return _encode(max(instant_ms, 0) << 80)
 
 
+def ulid_ms(ulid: str) -> int:
+    """Return when a ULID was made."""
+    return _decode(ulid) >> 80
+
+
 def shifted_ulid(ulid: str, by: int) -> str:
     """Return the ULID this far from another one: ids of the parts of what has that one."""
+    return _encode(_decode(ulid) + by)
+
+
+def _decode(ulid: str) -> int:
     value = 0
     for character in ulid:
         value = value << 5 | _VALUES[character]
-    return _encode(value + by)
+    return value
 
 
 def _encode(value: int) -> str:

@@ -19,13 +19,14 @@ from shared.request_logs.tables import RequestLogRow
 from shared.revision import RevisionRow
 from shared.roles.tables import LimitRow, RoleRow
 from shared.routers.tables import RouterNameRow, RouterRow
-from shared.usage.tables import ChargeRow, UsageRecordRow
+from shared.usage.tables import ChargeRow, CloseRow, RestatementRow, UsageRecordRow
 from shared.users.tables import UserRow
 from shared.webhooks.tables import WebhookAttemptRow, WebhookDeliveryRow, WebhookEndpointRow
 
 TABLES: tuple[type[SQLModel], ...] = (
     RevisionRow, OrganizationRow, RoleRow, UserRow, KeyRow, RouterRow, RouterNameRow, ProviderRow, LimitRow,
-    JobRow, JobResultRow, JobEventRow, RequestLogRow, UsageRecordRow, ChargeRow, AuditEventRow, CarbonAccountRow,
+    JobRow, JobResultRow, JobEventRow, RequestLogRow, UsageRecordRow, ChargeRow, RestatementRow, CloseRow,
+    AuditEventRow, CarbonAccountRow,
     IdempotencyKeyRow, FileRow, BatchRow, WebhookEndpointRow, WebhookDeliveryRow, WebhookAttemptRow,
     CollectionRow, DocumentRow, ItemRow, ChunkRow, VocabularyRow,
     ConversationRow, ConversationMessageRow,

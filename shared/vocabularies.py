@@ -31,6 +31,8 @@ _DIGESTS: Final = {
 """SHA-256 of the files."""
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _KEPT: Final = 8
+_LONGEST: Final = 32
+"""Bytes of the longest token that texts are cut with."""
 
 
 class VocabularyError(Exception):
@@ -63,6 +65,16 @@ class Vocabulary(Struct, frozen=True):
         except UnicodeDecodeError as error:
             raise ValueError(f"The token ids are no text in the vocabulary {self.name}") from error
 
+    def cut(self, text: str, most: int, pieces: frozenset[bytes]) -> str:
+        """Return the beginning of a text, of about so many tokens: always the longest of `pieces` that comes next."""
+        data, end = text.encode(), 0
+        for _ in range(most):
+            if end >= len(data):
+                return text
+            longest = min(_LONGEST, len(data) - end)
+            end += next((size for size in range(longest, 1, -1) if data[end : end + size] in pieces), 1)
+        return data[:end].decode(errors="ignore")
+
 
 def encoding_of(router: Router) -> str | None:
     """Return the vocabulary of the ids that callers of this router send; None if it is not known."""
@@ -87,6 +99,23 @@ def _to_texts(name: str, folder: Path, inputs: Sequence[Input]) -> list[str]:
         except ValueError as error:
             raise TokenIdError(index, str(error)) from error
     return texts
+
+
+async def cut_inputs(name: str, folder: Path, inputs: Sequence[Input], most: int) -> list[Input]:
+    """Return the inputs cut at their ends, each to so many tokens; raises `VocabularyError`."""
+    return await asyncio.to_thread(_cut_inputs, name, folder, inputs, most)
+
+
+def _cut_inputs(name: str, folder: Path, inputs: Sequence[Input], most: int) -> list[Input]:
+    if all(len(one) <= most for one in inputs):  # a token is a character at least
+        return list(inputs)
+    vocabulary, pieces = _read(name, folder), _pieces(name, folder)
+    return [vocabulary.cut(one, most, pieces) if isinstance(one, str) else one[:most] for one in inputs]
+
+
+@lru_cache(maxsize=_KEPT)
+def _pieces(name: str, folder: Path) -> frozenset[bytes]:
+    return frozenset(token for token in _read(name, folder).tokens if token is not None)
 
 
 @lru_cache(maxsize=_KEPT)

@@ -50,7 +50,6 @@ from worker.routing.choice import Routing
 from worker.routing.health import Health
 from worker.routing.slots import Slots
 from worker.runner import run_job
-from worker.web_search import SearXNG
 from worker.webhooks.deliver import deliver_webhook
 
 log = structlog.get_logger()
@@ -93,7 +92,6 @@ async def open_runtime(settings: Settings, redis: Any, name: str) -> AsyncIterat
             gate=Gate(redis, settings.rate_limiting_strategy), directory=directory, routing=routing,
             adapters=build_adapters(http, tracer, tells_providers=settings.trace_providers), pace=pace,
             metrics=metrics, parsers=parsers, tracer=tracer,
-            web_search=None if settings.searxng_url is None else SearXNG(http, settings.searxng_url),
         )  # fmt: skip
 
 

@@ -25,7 +25,6 @@ from shared.usage.schemas import Usage
 from worker.providers.base import Adapter
 from worker.response_cache import CacheLook
 from worker.routing.choice import Routing
-from worker.web_search import WebSearch
 
 if TYPE_CHECKING:
     from shared.tracing.tracer import Tracer
@@ -59,8 +58,6 @@ class Runtime(Struct, frozen=True, kw_only=True):
     tracer: "Tracer | None" = None
     """None: nothing is traced."""
     parsers: ParserPool
-    web_search: WebSearch | None
-    """None: the web is not searched."""
 
 
 class TokenCount(Struct, kw_only=True):
@@ -104,6 +101,8 @@ class JobContext(Struct, kw_only=True):
     router: Router
     provider: Provider
     attempt: int
+    log_id: str
+    """Of its row in the request log."""
     begun_ms: int
     """When this attempt began."""
     reply: Reply

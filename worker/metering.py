@@ -30,6 +30,8 @@ class Meter(Struct, frozen=True, kw_only=True):
     prefill_nwh: int
     footprint: Footprint | None
     """None if no provider was called."""
+    deployment: str | None
+    """What the provider was described as, see `shared.carbon.footprint`."""
 
     @property
     def carbon_ug(self) -> int:
@@ -43,13 +45,19 @@ def meter(message: JobMessage, profile: Profile | None, tokens: TokenCount, late
         return Meter(
             tokens=tokens, cost_micros=0, energy_nwh=0, energy_low_nwh=0, energy_high_nwh=0, operational_ng=0,
             embodied_ng=0, carbon_low_ng=0, carbon_high_ng=0, water_nl=0, prefill_nwh=0, footprint=None,
+            deployment=None,
         )  # fmt: skip
+    return weigh(profile, tokens, latency_ms, cost_micros(message, tokens))
+
+
+def weigh(profile: Profile, tokens: TokenCount, latency_ms: int | None, cost: int) -> Meter:
+    """Return the same, once the cost is known."""
     latency_s = None if latency_ms is None else latency_ms / 1000
     uncached = max(tokens.prompt - tokens.cached, 0)
     found = compute_footprint(profile, tokens.completion, latency_s, uncached_prompt_tokens=uncached)
     return Meter(
         tokens=tokens,
-        cost_micros=cost_micros(message, tokens),
+        cost_micros=cost,
         energy_nwh=round(found.kwh * NANO_PER_UNIT),
         energy_low_nwh=round(found.kwh_low * NANO_PER_UNIT),
         energy_high_nwh=round(found.kwh_high * NANO_PER_UNIT),
@@ -60,6 +68,7 @@ def meter(message: JobMessage, profile: Profile | None, tokens: TokenCount, late
         water_nl=round(found.water_l * 10**9),
         prefill_nwh=round(found.prefill_kwh * NANO_PER_UNIT),
         footprint=found,
+        deployment=profile.deployment,
     )
 
 

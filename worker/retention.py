@@ -17,6 +17,7 @@ from shared.jobs.queries import remove_bodies
 from shared.jobs.schemas import IN_PROGRESS
 from shared.jobs.tables import JobEventRow, JobRow
 from shared.organizations.tables import OrganizationRow
+from shared.request_logs.partitions import drop_partitions, is_partitioned, make_partitions
 from shared.request_logs.tables import RequestLogRow
 from shared.webhooks.tables import WebhookAttemptRow, WebhookDeliveryRow, WebhookEndpointRow
 from worker.context import Runtime
@@ -53,7 +54,7 @@ async def _remove_old(reconciler: Reconciler) -> None:
     tombstones = select(JobRow.id).where(col(JobRow.removed_ms) < now - settings.tombstone_ttl_s * 1000)
     while await _delete_page(database, tombstones, ((JobEventRow, JobEventRow.job_id), (JobRow, JobRow.id))):
         pass
-    await _remove_logs(database, now - settings.request_log_ttl_s * 1000)
+    await _remove_logs(database, await _drop_days(database, now, now - settings.request_log_ttl_s * 1000))
     for organization_id, ttl_s in await _shorter_logs(database):
         await _remove_logs(database, now - ttl_s * 1000, col(RequestLogRow.organization_id) == organization_id)
     deliveries = (WebhookAttemptRow, WebhookAttemptRow.delivery_id), (WebhookDeliveryRow, WebhookDeliveryRow.id)
@@ -71,6 +72,14 @@ async def _shorter_logs(database: Database) -> Sequence[tuple[int | None, int]]:
     own = select(OrganizationRow.id, OrganizationRow.log_ttl_s).where(col(OrganizationRow.log_ttl_s).is_not(None))
     async with database.read() as session:
         return [(number, ttl_s or 0) for number, ttl_s in (await session.exec(own)).all()]
+
+
+async def _drop_days(database: Database, now: int, before_ms: int) -> int:
+    """Make and drop partitions of the request log; returns the instant before which rows are removed one by one."""
+    if not is_partitioned(database):
+        return before_ms
+    await make_partitions(database, now)
+    return min(before_ms, await drop_partitions(database, before_ms))
 
 
 async def _remove_logs(database: Database, before_ms: int, *conditions: Any) -> None:

@@ -46,7 +46,7 @@ from worker.failures import (
 from worker.jobs import KINDS
 from worker.kept_answers import find_answer
 from worker.metering import charge_micros, cost_micros, meter, to_usage
-from worker.parameters import dropped_params, unfit_providers, unsupported_parameter
+from worker.parameters import dropped_params, unfit_providers
 from worker.providers.base import ProviderError
 from worker.response_cache import avoided, keep_replies
 from worker.routing.choice import Choice, NoChoice
@@ -66,6 +66,7 @@ T = TypeVar("T")
 class _Start(Struct, frozen=True):
     """What the database said to the start of an attempt."""
 
+    log_id: str
     attempt: int
     max_attempts: int
     started_ms: int
@@ -93,12 +94,12 @@ async def run_job(arq: dict[str, Any], message: JobMessage | None) -> None:
             raise Retry(defer=delay_s)
 
 
-async def _has_no_other(runtime: Runtime, message: JobMessage, unfit: dict[int, str]) -> bool:
+async def _has_no_other(runtime: Runtime, message: JobMessage, unfit: dict[int, StoredError]) -> bool:
     """End the job if none of its providers can take it."""
     router = runtime.directory.peek_by_id(message.router_id)
     if router is None or runtime.routing.candidates(router, set(unfit)):
         return False
-    await end_without_attempt(runtime, message, FAILED, unsupported_parameter(next(iter(unfit.values()))))
+    await end_without_attempt(runtime, message, FAILED, next(iter(unfit.values())))
     return True
 
 
@@ -204,7 +205,7 @@ async def _start(runtime: Runtime, message: JobMessage, provider: Provider) -> _
     results = await runtime.writer.execute_many(unit, durable=not can_repeat)
     enqueue_deliveries(runtime.platform, deliveries_of(unit, results))
     runtime.pace.note(message.router_id)
-    return _Start(*results[0].rows[0])
+    return _Start(attempt.log_id, *results[0].rows[0])
 
 
 async def _open_context(
@@ -214,11 +215,11 @@ async def _open_context(
     if message.stream and start.attempt > 1:
         reply.entries += await runtime.replies.read_before(message.job_id, start.attempt)
     request = message.request if message.request is not None else await read_request(runtime, message.job_id)
-    dropped = dropped_params(runtime, message.kind, provider.type, request)
+    dropped = dropped_params(runtime, message, provider, request)
     reply.start(dropped)
     return JobContext(
         runtime=runtime, message=message, request=request, router=router, provider=provider, attempt=start.attempt,
-        begun_ms=now_ms(), reply=reply, dropped=dropped,
+        log_id=start.log_id, begun_ms=now_ms(), reply=reply, dropped=dropped,
     )  # fmt: skip
 
 
@@ -325,6 +326,7 @@ def _attempt_end(ctx: JobContext, status: str, tokens: TokenCount, **members: An
         note_end(ctx.runtime.tracer, status, members.get("error"))
     return AttemptEnd(
         number=ctx.attempt,
+        log_id=ctx.log_id,
         status=status,
         meter=meter(ctx.message, ctx.provider.profile, tokens, latency_ms),
         provider_id=ctx.provider.id,

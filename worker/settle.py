@@ -66,6 +66,8 @@ class AttemptEnd(Struct, kw_only=True):
     """How one attempt ended."""
 
     number: int
+    log_id: str
+    """Of its row in the request log."""
     status: str
     """succeeded | failed | cancelled | lost"""
     meter: Meter
@@ -170,8 +172,7 @@ def retry_unit(
 def _attempt_statements(message: JobMessage, attempt: AttemptEnd, now: int) -> list[Statement]:
     meter = attempt.meter
     ended = EndedAttempt(
-        job_id=message.job_id,
-        attempt=attempt.number,
+        log_id=attempt.log_id,
         status=attempt.status,
         completed_ms=now,
         http_status=attempt.http_status,
@@ -232,6 +233,7 @@ def to_usage_record(message: JobMessage, attempt: AttemptEnd, now: int) -> NewUs
         method=METHOD,
         factors=FACTORS_VERSION,
         footprint_status="unknown_params" if found is None else found.status,
+        deployment=meter.deployment,
     )
 
 

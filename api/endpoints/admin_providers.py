@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from msgspec import UNSET
+from msgspec import UNSET, json
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.audit import audit
@@ -11,6 +11,7 @@ from api.http import Routes
 from api.probe import Target, probe
 from api.trim import trimmed
 from shared.carbon.zones import HOSTING_ZONES
+from shared.chat.parameter_sets import usual_set
 from shared.clock import now_ms
 from shared.errors import ConflictError, InvalidFieldError, NotFoundError, ProviderTypeError
 from shared.lists import ListPage, RowId, one_of
@@ -53,6 +54,7 @@ async def create_provider(call: Call, body: CreateProviderRequest) -> Provider:
         key_sealed=None if key is None else call.state.box.seal(key),
         key_masked=None if key is None else mask(key),
         timeout_s=body.timeout,
+        denied_params=_to_names(body.denied_params),
         created_ms=now,
         updated_ms=now,
         **kept,
@@ -85,7 +87,7 @@ async def _probe(call: Call, row: ProviderRow, router: RouterRow) -> None:
 _KEPT = (
     "type", "model_hosting_zone", "model_total_params", "model_active_params", "quantization_bits",
     "gpu_count", "gpu_memory_gb", "batch_size", "pue", "wue", "joules_per_output_token", "qos_metric", "qos_limit",
-    "weight", "native_responses", "max_batch",
+    "weight", "native_responses", "max_batch", "parameter_set",
 )  # fmt: skip
 """Members that are columns of the same name."""
 
@@ -205,11 +207,19 @@ def _changes(call: Call, row: ProviderRow, body: UpdateProviderRequest) -> dict[
         changes["key_masked"] = None if key is None else mask(key)
     if body.max_batch is not UNSET:
         changes["max_batch"] = body.max_batch
+    if body.parameter_set is not UNSET:
+        changes["parameter_set"] = body.parameter_set
+    if body.denied_params is not None:
+        changes["denied_params"] = _to_names(body.denied_params)
     if body.qos_limit is not UNSET:
         changes["qos_limit"] = body.qos_limit
     if body.qos_metric is not UNSET:
         changes |= {"qos_metric": body.qos_metric} if body.qos_metric else {"qos_metric": None, "qos_limit": None}
     return changes
+
+
+def _to_names(denied: list[str]) -> str | None:
+    return json.encode(sorted(set(denied))).decode() if denied else None
 
 
 _CHANGED = ("weight", "native_responses", "model_hosting_zone", "model_total_params", "model_active_params")
@@ -252,6 +262,8 @@ def _to_provider(row: ProviderRow) -> Provider:
         weight=_number(row.weight),
         native_responses=row.native_responses,
         max_batch=row.max_batch,
+        parameter_set=row.parameter_set or usual_set(row.type, row.url),  # type: ignore[arg-type]
+        denied_params=json.decode(row.denied_params, type=list[str]) if row.denied_params else [],
         created=row.created_ms // 1000,
         updated=row.updated_ms // 1000,
     )

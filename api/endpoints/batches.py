@@ -21,7 +21,7 @@ from api.call import Call
 from api.http import REQUESTS, ByteStream, Routes
 from api.own_batches import BatchNotFoundError, find_own_batch, to_batch
 from api.own_files import find_own_file
-from api.submission import origin_of
+from api.submission import Origin, origin_of
 from api.webhooks import read_notice
 from shared.admission.errors import QueueFullError
 from shared.batches.items import item_id, item_span
@@ -46,6 +46,7 @@ from shared.batches.schemas import (
 )
 from shared.batches.tables import BatchRow
 from shared.clock import now_ms
+from shared.dialects import split_mount
 from shared.errors import (
     InvalidCursorError,
     InvalidFieldError,
@@ -85,6 +86,8 @@ async def create_batch(call: Call, body: CreateBatchRequest) -> Batch:
 
     The lines are checked before any of them runs: one that cannot be used and the batch has failed, with its `errors`.
     """
+    mount, body.endpoint = split_mount(body.endpoint)
+    call.dialect = mount or call.dialect
     window_s = _check(call, body)
     _check_room(call)
     notice = await read_notice(call, body.webhook, body.webhook_endpoint_ids, BATCH_ENDS)
@@ -129,7 +132,7 @@ async def _each(lines: list[Raw]) -> AsyncIterator[bytes]:
 
 async def _check_inline(call: Call, endpoint: str, lines: list[Raw]) -> None:
     """Raise `BatchInputError` if a line cannot be used."""
-    checker = LineChecker(call.state, call.caller, call.request.app[REQUESTS][endpoint])
+    checker = LineChecker(call.state, call.caller, call.request.app[REQUESTS][endpoint], call.dialect)
     for number, line in enumerate(lines, 1):
         await checker.check(number, bytes(line))
     checker.finish()
@@ -257,6 +260,7 @@ async def retry_batch(call: Call, batch_id: str, body: RetryBatchRequest) -> Bat
     if not file.lines:
         raise NothingToRetryError
     window_s = (old.expires_ms - old.created_ms) // 1000
+    call.dialect = json.decode(old.origin or "{}", type=Origin).dialect or call.dialect
     row = _new_batch(call, old.endpoint, old.completion_window, window_s, file.id)
     row.retry_of, row.metadata_, row.output_ttl_s, row.start = old.id, old.metadata_, old.output_ttl_s, old.start
     row.item_events, row.notify = old.item_events, old.notify

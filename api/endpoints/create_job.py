@@ -10,6 +10,7 @@ from api.http import REQUESTS, Reply, Routes
 from api.respond import ANY_ROUTE, respond
 from api.webhooks import read_notice
 from shared.clock import now_ms
+from shared.dialects import split_mount
 from shared.errors import InvalidFieldError, NotFoundError, PermissionDeniedError, to_unprocessable
 from shared.jobs.schemas import CreateJobRequest, Job
 from shared.webhooks.events import UnknownEventTypeError
@@ -23,11 +24,12 @@ _WEBHOOK_ERRORS: Final = (WebhookUrlNotAllowedError, UnknownEventTypeError)
 @routes.post("/v1/jobs", status=202, raises=(*ANY_ROUTE, NotFoundError, *_WEBHOOK_ERRORS), is_inference=True)
 async def create_job(call: Call, body: CreateJobRequest) -> Reply[Job]:
     """Make a job of an inference request, which is checked as on its own route."""
-    endpoint = call.request.app[REQUESTS].get(body.endpoint)
+    mount, path = split_mount(body.endpoint)
+    endpoint = call.request.app[REQUESTS].get(path)
     if endpoint is None or endpoint.prepare is None or endpoint.body is None:
         raise InvalidFieldError(["body", "endpoint"], "Expected the path of an inference route that takes JSON")
     _check(call, body)
-    call.dialect = endpoint.dialect or call.dialect
+    call.dialect = endpoint.dialect or mount or call.dialect
     call.notice = await read_notice(call, body.webhook, body.webhook_endpoint_ids)
     call.body, call.options = bytes(body.body), body
     try:

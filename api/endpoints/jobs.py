@@ -5,6 +5,7 @@ from typing import Any
 
 from msgspec import Raw, json
 from redis.exceptions import RedisError
+from sqlalchemy import and_
 from sqlmodel import col, select
 
 from api.call import Call
@@ -43,6 +44,7 @@ from shared.lists import cursor_page
 from shared.replies.entries import START, Kind, Position, id_of, position_of
 from shared.request_logs.schemas import AttemptPage
 from shared.request_logs.tables import RequestLogRow
+from shared.usage.newest import IS_NEWEST
 from shared.usage.tables import UsageRecordRow
 
 routes = Routes("Jobs")
@@ -170,7 +172,11 @@ async def list_job_attempts(call: Call, job_id: str) -> AttemptPage:
     async with call.state.database.read() as session:
         joined = select(RequestLogRow, UsageRecordRow).join(
             UsageRecordRow,
-            (col(UsageRecordRow.job_id) == RequestLogRow.job_id) & (UsageRecordRow.attempt == RequestLogRow.attempt),
+            and_(
+                col(UsageRecordRow.job_id) == RequestLogRow.job_id,
+                col(UsageRecordRow.attempt) == RequestLogRow.attempt,
+                IS_NEWEST,
+            ),
             isouter=True,
         )
         statement = joined.where(RequestLogRow.job_id == row.id).order_by(col(RequestLogRow.attempt))

@@ -39,7 +39,7 @@ async def _report(call: Call, query: UsageReportQuery, filters: dict[str, Any]) 
     if not 0 <= (until - since).days < MOST_DAYS:
         raise InvalidFieldError(["query", "until"], f"Expected a day from `since` on, and at most {MOST_DAYS} days")
     from_ms, until_ms = _start_ms(since), _start_ms(until) + DAY_MS
-    filters |= {"router_name": query.model, "key_id": query.key_id}
+    filters |= {"router_name": query.model, "key_id": query.key_id, "provider_id": query.provider_id}
     async with call.state.database.read() as session:
         lines, total = await make_report(session, query, from_ms, until_ms, filters)
     if CSV in call.request.headers.get("Accept", ""):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
-from msgspec import json
+from msgspec import Raw, json
 from msgspec.structs import replace
 
 from api.access import has_access
@@ -13,14 +13,15 @@ from api.chats import CHAT_ERRORS, chat_submission
 from api.http import EventStream, Reply, Routes
 from api.inference_form import inference_form
 from api.limits import Estimate
-from api.prefer import parse_prefer
-from api.respond import ERRORS, respond, respond_or_stream
+from api.respond import ERRORS, preference_of, respond, respond_or_stream
 from api.submission import Submission
+from api.web_search import WebSearchFailedError, WebSearchUnavailableError, open_web_search
 from shared.chat.messages import decode_messages, to_messages
+from shared.chat.retrieved import Retrieved, with_retrieved
 from shared.chat.schemas import ChatCompletion, ChatCompletionRequest
 from shared.dialects import INFLECTION, INFLECTION_LEGACY, RULES
 from shared.directory import Provider, Router
-from shared.errors import BadRequestError, InvalidFieldError, UnprocessableEntityError
+from shared.errors import InvalidFieldError, UnprocessableEntityError
 from shared.facades.inflection.attributes import PROMPT, most_tokens, select_attributes, to_conversation
 from shared.facades.inflection.inference import last_question, to_chat
 from shared.facades.inflection.schemas import (
@@ -45,20 +46,12 @@ LEGACY_CHAT: Final = "/external/api/inference/openai/v1/chat/completions"
 LEGACY: Final = "/external/api/inference"
 LEGACY_STREAM: Final = "/external/api/inference/streaming"
 SEARCH: Final = "x-sluice-web-search"
+_ERRORS: Final = (*ERRORS, *CHAT_ERRORS, WebSearchUnavailableError, WebSearchFailedError)
 _MOST_NAMES: Final = 64
 _LONGEST_NAME: Final = 64
 """Of members that are named in a header."""
 _CONFIG_LENGTH: Final = 131_072
 """Of models whose context length is not known."""
-
-
-class WebSearchUnavailableError(BadRequestError):
-    """The web cannot be searched here, but the request insists on it."""
-
-    code = "web_search_unavailable"
-
-    def __init__(self) -> None:
-        super().__init__("There is no source for searches of the web.", param="web_search")
 
 
 async def prepare_attributes(draft: Draft, body: AttributesRequest) -> Submission:
@@ -125,14 +118,14 @@ async def prepare_inference_stream(draft: Draft, body: InferenceRequest) -> Subm
     return await _prepare(draft, body, LEGACY_STREAM)
 
 
-@routes.post(LEGACY, raises=(*ERRORS, *CHAT_ERRORS, WebSearchUnavailableError), accepted=Job, prepare=prepare_inference)
+@routes.post(LEGACY, raises=_ERRORS, accepted=Job, prepare=prepare_inference)
 async def create_inference(call: Call, body: InferenceRequest, query: InferenceQuery) -> Reply[InferenceReply]:
     """Continue a context of turns."""
     return await respond(call, await _prepare(call, body, LEGACY, query.origin_endpoint))
 
 
 @routes.post(
-    LEGACY_STREAM, raises=(*ERRORS, *CHAT_ERRORS, WebSearchUnavailableError), accepted=Job,
+    LEGACY_STREAM, raises=_ERRORS, accepted=Job,
     prepare=prepare_inference_stream,
 )  # fmt: skip
 async def create_inference_stream(
@@ -145,10 +138,40 @@ async def create_inference_stream(
 
 async def _prepare(draft: Draft, body: InferenceRequest, path: str, origin: str | None = None) -> Submission:
     body.check()
-    chat = to_chat(body)
-    _check_search(draft, body)
-    chat["stream"] = path == LEGACY_STREAM
-    chat["metadata"] = None if origin is None else {"origin_endpoint": origin}
+    metadata = None if origin is None else {"origin_endpoint": origin}
+    submission = await _submission(draft, body, path, metadata)
+    question = last_question(body)
+    if not body.wants_search or question is None or draft.is_stored:
+        return submission
+    source = open_web_search(draft.state.settings, draft.state.http)
+    draft.headers[SEARCH] = "unavailable"
+    must = body.web_search is True and isinstance(draft, Call) and preference_of(draft).is_strict
+    if source is None:
+        if must:
+            raise WebSearchUnavailableError
+        return submission
+
+    async def search(call: Call) -> Submission:
+        try:
+            found = await source.search(question)
+        except WebSearchFailedError:
+            if must:
+                raise
+            return submission
+        call.headers[SEARCH] = "used"
+        if found is None:
+            return submission
+        call.body = with_retrieved(json.decode(call.body, type=dict[str, Raw]), Retrieved(web=found))
+        return await _submission(call, body, path, metadata, found)
+
+    return replace(submission, search=search)
+
+
+async def _submission(
+    draft: Draft, body: InferenceRequest, path: str, metadata: dict[str, str] | None, found: str | None = None
+) -> Submission:
+    """Return what a request asks for, in the words of its API; `found` is what the web has."""
+    chat = to_chat(body, found) | {"stream": path == LEGACY_STREAM, "metadata": metadata}
     try:
         request = decode_messages(chat, ChatCompletionRequest)
         submission = await chat_submission(draft, request, path, INFERENCE)
@@ -160,19 +183,6 @@ async def _prepare(draft: Draft, body: InferenceRequest, path: str, origin: str 
 
 _RENAMED: Final = {"messages": "context", "model": "config", "stop": "stop_tokens"}
 """Members of a chat, as this API calls them."""
-
-
-def _check_search(draft: Draft, body: InferenceRequest) -> None:
-    """Tell whether the web is searched; raises `WebSearchUnavailableError` if it must be, but cannot."""
-    if not body.wants_search or last_question(body) is None:
-        return
-    if draft.state.settings.searxng_url is not None:
-        draft.headers[SEARCH] = "used"
-        return
-    header = draft.request.headers.getall("Prefer", []) if isinstance(draft, Call) else []
-    if body.web_search is True and parse_prefer(header).is_strict:
-        raise WebSearchUnavailableError
-    draft.headers[SEARCH] = "unavailable"
 
 
 @routes.get("/v1/discovery/configs")

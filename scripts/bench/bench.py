@@ -16,6 +16,8 @@ the rounds.  CPU seconds per 1,000 requests hardly depend on what else the machi
   backlog            the queue alone: cost of a job with few and with very many waiting
   waiting            callers who wait for slow answers: memory and connections
   webhooks           from the end of a job to the arrival of its event, one by one and with 32 connections
+  logs               filters of a large request log in windows of 15 minutes; exports, memory
+  log-cost           chat-64 by content policy, and without rows of the request log
   idle               start to first answer, memory
   cores              chat-64 on one core, and on two with two api and two worker processes
   search             exact, by index and by words among --chunks vectors of 1,024 dimensions; no api, one core
@@ -46,6 +48,7 @@ from ingestion import run_ingestion
 from installation import POSTGRESQL, SQLITE
 from kinds import run_kinds
 from load import has_wrk
+from logs import run_log_cost, run_logs
 from machine import ALL_CORES, LOAD_CORES, ROOT, BenchError
 from measure import Effort, Row, Setup
 from parsing import run_parsing
@@ -77,6 +80,8 @@ NAMES = (
     "search",
     "parsing",
     "ingestion",
+    "logs",
+    "log-cost",
 )
 
 
@@ -159,6 +164,8 @@ def steps(options: argparse.Namespace, setup: Setup) -> Iterator[Step]:
             "cores": partial(run_cores, database, setup),
             "search": partial(run_search, database, setup, options.chunks),
             "ingestion": partial(run_ingestion, database, setup, min(options.chunks, 9_000)),
+            "logs": partial(run_logs, database, setup, options.log_rows, options.log_days, 300, 500_000),
+            "log-cost": partial(run_log_cost, database, setup),
         }
         yield from ((f"{name} {database}", step) for name, step in found.items() if name in options.only)
     if "routing" in options.only:
@@ -215,6 +222,8 @@ def read_options() -> argparse.Namespace:
     add("--depths", type=numbers, default=[1_000, 100_000, 1_000_000], help="of backlog (1000,100000,1000000)")
     add("--clients", type=int, default=10_000, help="of waiting (10000)")
     add("--chunks", type=int, default=20_000, help="of search, and of ingestion at most 9000 (20000)")
+    add("--log-rows", type=int, default=1_000_000, help="of logs (1000000)")
+    add("--log-days", type=int, default=30, help="over which they are spread (30)")
     add("--json", type=Path, help="also write everything here")
     add("--plain", action="store_true", help="use neither wrk nor nginx, even if they are installed")
     add("--peers", action="store_true", help="chats and streams beside LiteLLM, Portkey and a bare aiohttp proxy")

@@ -145,10 +145,13 @@ def _prepared(
 
 @contextmanager
 def open_installation(
-    database: str, postgres: Postgres | None, cores: frozenset[int] = SERVER_CORES, **settings: object
-) -> Iterator[Installation]:
-    """Yield an installation that serves, started as a whole."""
+    database: str, postgres: Postgres | None, cores: frozenset[int] = SERVER_CORES, *, first_path: Path | None = None,
+    **settings: object,
+) -> Iterator[Installation]:  # fmt: skip
+    """Yield an installation that serves, started as a whole; Python looks into `first_path` before its code."""
     with _prepared(database, postgres, cores, **settings) as installation:
+        if first_path is not None:
+            installation.environ["PYTHONPATH"] = f"{first_path}:{ROOT}"
         installation.start(WHOLE)
         installation.wait_until_it_answers()
         yield installation

@@ -3,7 +3,8 @@
 The address and the key come from --url and --key, else from OPENAI_BASE_URL and OPENAI_API_KEY, else they are those of
 an installation that `scripts/run` started in the current folder.
 
-`migrate`, `backup`, `restore` and `rotate-key` need no api: they read the same SLUICE_* variables as `scripts/run`.
+`migrate`, `backup`, `restore`, `rotate-key` and `ledger` need no api: they read the same SLUICE_* variables as
+`scripts/run`.
 """
 
 import argparse

@@ -76,7 +76,8 @@ async def _sum_emissions(session: AsyncSession, owner: str, month: str) -> int:
     first = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
     total = func.sum(UsageRecordRow.operational_ng + UsageRecordRow.embodied_ng)
     since = UsageRecordRow.id >= oldest_ulid(int(first.timestamp() * 1000))
-    emitted_ng = (await session.exec(select(total).where(since, _is_of(UsageRecordRow, owner)))).one()
+    first_form = UsageRecordRow.supersedes == ""  # a restatement spends no budget
+    emitted_ng = (await session.exec(select(total).where(since, first_form, _is_of(UsageRecordRow, owner)))).one()
     return int(emitted_ng or 0) // _NG_PER_UG
 
 

@@ -15,6 +15,7 @@ from shared.ids import parse_id
 from shared.jobs.queries import LIGHT
 from shared.jobs.schemas import COMPLETED, IN_PROGRESS, INCOMPLETE, QUEUED
 from shared.jobs.tables import JobResultRow, JobRow
+from shared.usage.newest import IS_NEWEST
 from shared.usage.tables import ChargeRow, UsageRecordRow
 
 _MOST_OF_USER: Final = 8
@@ -135,7 +136,7 @@ async def sum_usage(session: AsyncSession, batch_id: str) -> tuple[BatchUsage, i
     ).where(col(ChargeRow.job_id).between(low, high))
     prompt, completion, micros = [int(value or 0) for value in (await session.exec(charged)).one()]
     details = select(func.sum(UsageRecordRow.cached_tokens), func.sum(UsageRecordRow.reasoning_tokens)).where(
-        col(UsageRecordRow.job_id).between(low, high), UsageRecordRow.status == "succeeded"
+        col(UsageRecordRow.job_id).between(low, high), UsageRecordRow.status == "succeeded", IS_NEWEST
     )
     cached, reasoning = [int(value or 0) for value in (await session.exec(details)).one()]
     usage = BatchUsage(

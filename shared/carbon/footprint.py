@@ -7,10 +7,10 @@ factor and PUE add in quadrature; embodied emissions within a factor of two.
 from math import exp, isnan, sqrt
 from typing import Final, Literal
 
-from msgspec import Struct
+from msgspec import Struct, json
 
 from shared.carbon import method
-from shared.carbon.zones import Zone, effective_zone
+from shared.carbon.zones import Factors, Zone, current_factors
 
 Status = Literal["ok", "unknown_params", "zone_fallback"]
 Source = Literal["measured", "modelled", "none"]
@@ -22,8 +22,11 @@ _EMBODIED_LOW, _EMBODIED_HIGH = 0.5, 2.0
 _JOULES_PER_KWH: Final = 3.6e6
 
 
-class Deployment(Struct, frozen=True, kw_only=True):
-    """What is known of how a provider serves its model; sizes in billions, 0 is unknown."""
+class Deployment(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is known of how a provider serves its model; sizes in billions, 0 is unknown.
+
+    The ledger keeps it as JSON with each record, so that records can be computed again.
+    """
 
     total_params: float = 0.0
     active_params: float = 0.0
@@ -40,6 +43,8 @@ class Deployment(Struct, frozen=True, kw_only=True):
 class Profile(Struct, frozen=True, kw_only=True):
     """Coefficients of a deployment, computed once."""
 
+    deployment: str
+    """As the ledger keeps it."""
     zone: str
     used: Zone
     status: Status
@@ -75,17 +80,19 @@ class Footprint(Struct, frozen=True, kw_only=True):
     status: Status
 
 
-def build_profile(deployment: Deployment) -> Profile:
+def build_profile(deployment: Deployment, factors: Factors | None = None) -> Profile:
     """Return the coefficients; one of the two sizes serves for both if the other is unknown."""
+    factors = factors or current_factors()
     active = deployment.active_params or deployment.total_params
     total = deployment.total_params or active
     batch = deployment.batch_size or method.BATCH_SIZE
     bits = deployment.quantization_bits or method.BITS
     gpus = deployment.gpu_count or method.gpu_count(total, bits, deployment.gpu_memory_gb or method.GPU_MEMORY_GB)
-    used = effective_zone(deployment.zone)
+    used = factors.effective_zone(deployment.zone)
     joules = deployment.joules_per_output_token
     is_known = active > 0
     return Profile(
+        deployment=json.encode(deployment).decode(),
         zone=deployment.zone,
         used=used,
         status=_status(deployment.zone, used, is_known=is_known or joules is not None),

@@ -4,6 +4,7 @@
 """
 
 import csv
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -42,14 +43,26 @@ class Zone(Struct, frozen=True):
     l_per_kwh: float
 
 
+class Factors(Struct, frozen=True):
+    """Factors of all zones that have some, of one version."""
+
+    version: str
+    zones: Mapping[str, Zone]
+
+    def effective_zone(self, code: str) -> Zone:
+        """Return the factors for a zone; of its neighbour, or else of the world, if it has none of its own."""
+        return self.zones.get(code) or self.zones.get(_NEIGHBOURS.get(code, WORLD)) or self.zones[WORLD]
+
+
 @cache
-def _zones() -> dict[str, Zone]:
+def current_factors() -> Factors:
+    """Return the factors of zones.csv."""
     with (Path(__file__).parent / "zones.csv").open(newline="") as file:
         rows = [Zone(row["zone"], float(row["kg_per_kwh"]), float(row["l_per_kwh"])) for row in csv.DictReader(file)]
-    return {zone.code: zone for zone in rows if zone.kg_per_kwh > _IMPLAUSIBLE_KG_PER_KWH}
+    zones = {zone.code: zone for zone in rows if zone.kg_per_kwh > _IMPLAUSIBLE_KG_PER_KWH}
+    return Factors(FACTORS_VERSION, zones)
 
 
 def effective_zone(code: str) -> Zone:
-    """Return the factors for a zone; of its neighbour, or else of the world, if it has none of its own."""
-    zones = _zones()
-    return zones.get(code) or zones.get(_NEIGHBOURS.get(code, WORLD)) or zones[WORLD]
+    """Return the factors for a zone by zones.csv."""
+    return current_factors().effective_zone(code)

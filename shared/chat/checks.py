@@ -15,6 +15,7 @@ from shared.search.schemas import SEARCH_TOOL
 _ROLES: Final = frozenset({"system", "user", "assistant", "tool", "developer", "function"})
 _NEEDS_CONTENT: Final = frozenset({"system", "developer", "user", "tool"})
 _TOOL_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_LONGEST_USER: Final = 256
 _CHOICES: Final = frozenset({"none", "auto", "required"})
 
 
@@ -112,6 +113,8 @@ def _check_exactly(body: ChatCompletionRequest) -> None:
     """Check what other dialects leave to the provider."""
     if body.stream_options and not body.stream:
         raise _invalid("stream_options", "`stream_options` needs `stream: true`")
+    if body.user is not None and len(body.user) > _LONGEST_USER:
+        raise _invalid("user", f"Expected `str` of length <= {_LONGEST_USER}")
     names = set[str]()
     for index, tool in enumerate(body.tools or ()):
         if tool.get("type") == SEARCH_TOOL:

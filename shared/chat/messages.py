@@ -74,10 +74,7 @@ def link_tool_calls(messages: list[dict[str, Any]]) -> bool:
     """
     is_changed, known, unanswered = False, set[str](), list[str]()
     for index, message in enumerate(messages):
-        calls = message.get("tool_calls") if message.get("role") == "assistant" else None
-        for call in calls if isinstance(calls, list) else ():
-            if not isinstance(call, dict):
-                raise InvalidFieldError([*_PLACE, index, "tool_calls"], "Expected objects")
+        for call in _calls(message, index):
             if not call.get("id"):
                 call["id"], is_changed = new_id("call_"), True
             known.add(call["id"])
@@ -85,6 +82,8 @@ def link_tool_calls(messages: list[dict[str, Any]]) -> bool:
         if message.get("role") != "tool":
             continue
         answered = message.get("tool_call_id")
+        if not isinstance(answered, str | None):
+            raise InvalidFieldError([*_PLACE, index, "tool_call_id"], "Expected `str`", "type_error")
         if answered is None and len(unanswered) == 1:
             answered = message["tool_call_id"] = unanswered[0]
             is_changed = True
@@ -94,6 +93,15 @@ def link_tool_calls(messages: list[dict[str, Any]]) -> bool:
         if answered in unanswered:
             unanswered.remove(answered)
     return is_changed
+
+
+def _calls(message: dict[str, Any], index: int) -> list[dict[str, Any]]:
+    """Return the calls that a message makes; raises `InvalidFieldError` if they are none."""
+    calls = message.get("tool_calls") if message.get("role") == "assistant" else None
+    found = calls if isinstance(calls, list) else []
+    if not all(isinstance(call, dict) and isinstance(call.get("id"), str | None) for call in found):
+        raise InvalidFieldError([*_PLACE, index, "tool_calls"], "Expected objects, each with a text as its `id`")
+    return found
 
 
 def decode_messages(messages: Any, kind: Any) -> Any:

@@ -24,6 +24,8 @@ class Retrieved(Struct, kw_only=True, omit_defaults=True):
     """Of the search, to be added to that of the answer."""
     retrieval: dict[str, Any] | None = None
     """Of `/v1/chat/completions/RAG`."""
+    web: str | None = None
+    """Of a search of the web."""
 
 
 def retrieved_of(request: bytes) -> Retrieved | None:

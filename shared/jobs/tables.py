@@ -41,6 +41,13 @@ class JobRow(SQLModel, table=True):
             postgresql_where=text("removed_ms IS NULL AND result_expires_ms IS NOT NULL"),
         ),
         Index(
+            "ix_jobs_vote",
+            "id",
+            "vote",
+            sqlite_where=text("vote IS NOT NULL"),
+            postgresql_where=text("vote IS NOT NULL"),
+        ),
+        Index(
             "ix_jobs_tombstones",
             "removed_ms",
             sqlite_where=text("removed_ms IS NOT NULL"),

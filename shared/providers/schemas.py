@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from shared.chat.parameter_sets import ParameterSetName
 from shared.lists import ListQuery, RowId
 from shared.models.schemas import ProviderType
 
@@ -19,6 +20,14 @@ Native = Annotated[bool, Meta(description="It has `/v1/responses`; otherwise res
 Weight = Annotated[float, Meta(gt=0, le=1_000_000, description="Share of the attempts with the strategy `weighted`.")]
 MaxBatch = Annotated[
     int, Meta(ge=1, le=100_000, description="Inputs of one call of an embedding or a reranking; null: found out.")
+]
+SetName = Annotated[
+    ParameterSetName | None,
+    Meta(description="Which parameters of chats it takes; null: those of its type and URL."),
+]
+DeniedParams = Annotated[
+    list[Annotated[str, Meta(pattern="^[A-Za-z0-9_.-]{1,64}$")]],
+    Meta(max_length=100, description="Parameters of requests that it must not get: 403."),
 ]
 QosLimit = Annotated[float, Meta(ge=0, le=1e12)]
 
@@ -48,11 +57,13 @@ class CreateProviderRequest(Struct, kw_only=True):
     weight: Weight = 1.0
     native_responses: Native = False
     max_batch: MaxBatch | None = None
+    parameter_set: SetName = None
+    denied_params: DeniedParams = []
     probe: Annotated[bool, Meta(description="False: add it without looking whether it answers.")] = True
 
 
 class UpdateProviderRequest(Struct, kw_only=True):
-    """What is absent stays; null clears `key`, `max_batch`, `qos_limit`, and with `qos_metric` both QoS members."""
+    """What is absent stays; null clears what may be null, with `qos_metric` also `qos_limit`."""
 
     router: RowId | None = None
     router_id: RowId | None = None
@@ -68,6 +79,8 @@ class UpdateProviderRequest(Struct, kw_only=True):
     weight: Weight | None = None
     native_responses: Native | None = None
     max_batch: MaxBatch | UnsetType | None = UNSET
+    parameter_set: SetName | UnsetType = UNSET
+    denied_params: DeniedParams | None = None
     probe: bool = True
 
 
@@ -97,6 +110,8 @@ class Provider(Struct, kw_only=True):
     weight: float | int
     native_responses: bool
     max_batch: int | None
+    parameter_set: ParameterSetName
+    denied_params: list[str]
     created: int
     updated: int
     object: Literal["provider"] = "provider"

@@ -36,6 +36,10 @@ class ProviderRow(SQLModel, table=True):
     native_responses: bool = False
     max_batch: int | None = None
     """Inputs of one call of an embedding or a reranking; null: it is found out."""
+    parameter_set: str | None = None
+    """Null: the usual one of its type."""
+    denied_params: str | None = None
+    """JSON list of parameters of requests that it must not get."""
     max_context_length: int | None = None
     vector_size: int | None = None
     created_ms: int = bigint()

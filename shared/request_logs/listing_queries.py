@@ -3,13 +3,11 @@
 Ids sort by time, so a span of time is a range of the primary key, whatever else is asked for.
 """
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 from msgspec import Struct, json
 from sqlalchemy import and_
 from sqlalchemy import select as sa_select
-from sqlalchemy.orm import aliased
 from sqlmodel import col
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -18,25 +16,25 @@ from shared.jobs.queries import metadata_conditions
 from shared.jobs.schemas import public_id
 from shared.jobs.tables import JobResultRow, JobRow
 from shared.organizations.tables import OrganizationRow
-from shared.request_logs.listing import LOG_PREFIX, ListRequestLogsQuery, RequestLog
+from shared.request_logs.listing import LOG_PREFIX, ListRequestLogsQuery, LogStatus, RequestLog
 from shared.request_logs.redaction import FULL
 from shared.request_logs.tables import RequestLogRow
+from shared.usage.newest import IS_NEWEST
 from shared.usage.schemas import MICRO, NANO_PER_UNIT, Impacts
 from shared.usage.tables import UsageRecordRow
 
-_NEWER: Final = aliased(UsageRecordRow)
-_ROW = (
-    "id", "created_ms", "request_id", "job_id", "batch_id", "attempt", "method", "endpoint", "status", "http_status",
-    "model", "provider_id", "provider_model", "key_id", "user_id", "organization_id", "client_address", "user_agent",
-    "streamed", "queue_ms", "ttft_ms", "latency_ms", "prompt_tokens", "completion_tokens", "cost_micros", "error_code",
-    "retry_count", "trace_id", "metadata_",
-)  # fmt: skip
 _COLUMNS: Final = (
-    *(getattr(RequestLogRow, name) for name in _ROW),
-    col(JobRow.vote),
-    col(UsageRecordRow.energy_nwh),
-    (col(UsageRecordRow.operational_ng) + col(UsageRecordRow.embodied_ng)).label("carbon_ng"),
-)
+    col(RequestLogRow.id), col(RequestLogRow.created_ms), col(RequestLogRow.request_id), col(RequestLogRow.job_id),
+    col(RequestLogRow.batch_id), col(RequestLogRow.attempt), col(RequestLogRow.method), col(RequestLogRow.endpoint),
+    col(RequestLogRow.status), col(RequestLogRow.http_status), col(RequestLogRow.model),
+    col(RequestLogRow.provider_id), col(RequestLogRow.provider_model), col(RequestLogRow.key_id),
+    col(RequestLogRow.user_id), col(RequestLogRow.organization_id), col(RequestLogRow.client_address),
+    col(RequestLogRow.user_agent), col(RequestLogRow.streamed), col(RequestLogRow.queue_ms),
+    col(RequestLogRow.ttft_ms), col(RequestLogRow.latency_ms), col(RequestLogRow.prompt_tokens),
+    col(RequestLogRow.completion_tokens), col(RequestLogRow.cost_micros), col(RequestLogRow.error_code),
+    col(RequestLogRow.retry_count), col(JobRow.vote), col(RequestLogRow.trace_id), col(RequestLogRow.metadata_),
+    col(UsageRecordRow.energy_nwh), col(UsageRecordRow.operational_ng), col(UsageRecordRow.embodied_ng),
+)  # fmt: skip
 _EXACT: Final = (
     "request_id", "endpoint", "method", "http_status", "model", "provider_id", "key_id", "user_id", "organization_id",
     "error_code", "streamed",
@@ -47,26 +45,29 @@ async def list_request_logs(
     session: AsyncSession, user_id: int | None, query: ListRequestLogsQuery, after: str | None, limit: int
 ) -> list[RequestLog]:
     """Return at most `limit` rows behind the row `after`; of one user, or of everybody if `user_id` is None."""
-    restated = sa_select(col(_NEWER.id)).where(
-        col(_NEWER.job_id) == UsageRecordRow.job_id, col(_NEWER.attempt) == UsageRecordRow.attempt,
-        col(_NEWER.supersedes) == UsageRecordRow.id,
-    )  # fmt: skip
+    conditions = _conditions(session, user_id, query)
+    row_id = col(RequestLogRow.id)
+    if after is not None:
+        conditions.append(row_id < after if query.order == "desc" else row_id > after)
+    return await _read(session, conditions, row_id.desc() if query.order == "desc" else row_id, limit)
+
+
+async def _read(session: AsyncSession, conditions: list[Any], order: Any, limit: int) -> list[RequestLog]:
     is_its_record = and_(
         col(UsageRecordRow.job_id) == RequestLogRow.job_id, col(UsageRecordRow.attempt) == RequestLogRow.attempt,
-        ~restated.exists(),
+        IS_NEWEST,
     )  # fmt: skip
     statement: Any = (
         sa_select(*_COLUMNS)
         .select_from(RequestLogRow)
-        .join(JobRow, col(JobRow.id) == RequestLogRow.job_id, isouter=True)
+        .join(JobRow, and_(col(JobRow.id) == RequestLogRow.job_id, col(JobRow.vote).is_not(None)), isouter=True)
         .join(UsageRecordRow, is_its_record, isouter=True)
-        .where(*_conditions(session, user_id, query))
+        .where(*conditions)
+        .order_by(order)
+        .limit(limit)
     )
-    row_id = col(RequestLogRow.id)
-    if after is not None:
-        statement = statement.where(row_id < after if query.order == "desc" else row_id > after)
-    ordered = statement.order_by(row_id.desc() if query.order == "desc" else row_id).limit(limit)
-    return [to_request_log(row) for row in (await session.exec(ordered)).all()]
+    rows = await (await session.connection()).execute(statement)  # without the ORM: exports read millions
+    return [_to_request_log(*row) for row in rows]
 
 
 class StoredLog(Struct, frozen=True, kw_only=True):
@@ -87,9 +88,7 @@ async def find_request_log(session: AsyncSession, user_id: int | None, log_id: s
     log = await session.get(RequestLogRow, log_id)
     if log is None or user_id not in (None, log.user_id):
         return None
-    just_it = ListRequestLogsQuery(job_id=None, request_id=log.request_id, order="asc")
-    rows = await list_request_logs(session, None, just_it, None, 1000)
-    shown = next(row for row in rows if row.id == LOG_PREFIX + log_id)
+    (shown,) = await _read(session, [col(RequestLogRow.id) == log_id], col(RequestLogRow.id), 1)
     job = None if log.job_id is None else await session.get(JobRow, log.job_id)
     result = None if job is None else await session.get(JobResultRow, job.id)
     organization = None if log.organization_id is None else await session.get(OrganizationRow, log.organization_id)
@@ -135,31 +134,30 @@ def _conditions(session: AsyncSession, user_id: int | None, query: ListRequestLo
 
 
 _STORED: Final = {"completed": "succeeded"}
-_SHOWN: Final = {"succeeded": "completed"}
+_SHOWN: Final[dict[str, LogStatus]] = {"succeeded": "completed"}
 
 
-def to_request_log(row: Sequence[Any]) -> RequestLog:
+def _to_request_log(  # noqa: PLR0913, PLR0917  # one for each column: exports read millions of rows
+    row_id: str, created_ms: int, request_id: str, job_id: str | None, batch_id: str | None, attempt: int, method: str,
+    endpoint: str, status: Any, http_status: int | None, model: str | None, provider_id: int | None,
+    provider_model: str | None, key_id: int | None, user_id: int | None, organization_id: int | None,
+    client_address: str | None, user_agent: str | None, streamed: bool, queue_ms: int | None,
+    ttft_ms: int | None, latency_ms: int | None, prompt_tokens: int, completion_tokens: int, cost_micros: int,
+    error_code: str | None, retry_count: int, vote: str | None, trace_id: str | None, metadata: str | None,
+    energy_nwh: int | None, operational_ng: int | None, embodied_ng: int | None,
+) -> RequestLog:  # fmt: skip
     """Return the wire form of a row of `_COLUMNS`."""
-    stored = dict(zip((*_ROW, "vote", "energy_nwh", "carbon_ng"), row, strict=True))
-    energy_nwh, carbon_ng = stored["energy_nwh"], stored["carbon_ng"]
+    impacts = None
+    if energy_nwh is not None:
+        carbon_ng = (operational_ng or 0) + (embodied_ng or 0)
+        impacts = Impacts(kWh=energy_nwh / NANO_PER_UNIT, kgCO2eq=carbon_ng / NANO_PER_UNIT)
     return RequestLog(
-        id=LOG_PREFIX + stored["id"],
-        created_at=stored["created_ms"] // 1000,
-        request_id=stored["request_id"],
-        job_id=public_id(stored["job_id"]) if stored["job_id"] else None,
-        batch_id=f"batch_{stored['batch_id']}" if stored["batch_id"] else None,
-        status=_SHOWN.get(stored["status"], stored["status"]),
-        cost=stored["cost_micros"] / MICRO,
-        impacts=None
-        if energy_nwh is None
-        else Impacts(kWh=energy_nwh / NANO_PER_UNIT, kgCO2eq=(carbon_ng or 0) / NANO_PER_UNIT),
-        metadata=json.decode(stored["metadata_"]) if stored["metadata_"] else None,
-        **{name: stored[name] for name in _UNCHANGED},
-    )
-
-
-_UNCHANGED: Final = (
-    "attempt", "method", "endpoint", "http_status", "model", "provider_id", "provider_model", "key_id", "user_id",
-    "organization_id", "client_address", "user_agent", "streamed", "queue_ms", "ttft_ms", "latency_ms", "prompt_tokens",
-    "completion_tokens", "error_code", "retry_count", "vote", "trace_id",
-)  # fmt: skip
+        id=LOG_PREFIX + row_id, created_at=created_ms // 1000, request_id=request_id,
+        job_id=public_id(job_id) if job_id else None, batch_id=f"batch_{batch_id}" if batch_id else None,
+        attempt=attempt, method=method, endpoint=endpoint, status=_SHOWN.get(status, status), http_status=http_status,
+        model=model, provider_id=provider_id, provider_model=provider_model, key_id=key_id, user_id=user_id,
+        organization_id=organization_id, client_address=client_address, user_agent=user_agent, streamed=streamed,
+        queue_ms=queue_ms, ttft_ms=ttft_ms, latency_ms=latency_ms, prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens, cost=cost_micros / MICRO, impacts=impacts, error_code=error_code,
+        retry_count=retry_count, vote=vote, trace_id=trace_id, metadata=json.decode(metadata) if metadata else None,
+    )  # fmt: skip

@@ -9,6 +9,8 @@ FULL: Final = "full"
 NOTHING: Final = "none"
 
 _SECRET_NAMES: Final = frozenset({"authorization", "cookie", "proxy-authorization", "set-cookie"})
+_SALT: Final = b'"cache_salt"'
+"""Keeps the caches of engines apart; who knows it could look into them."""
 _SECRET_ENDS: Final = ("-key", "-token", "-secret")
 
 
@@ -27,10 +29,12 @@ def redact_headers(headers: Iterable[tuple[str, str]]) -> str:
 
 
 def redact_body(body: bytes, names: frozenset[str]) -> bytes:
-    """Return a JSON body with the values of these members, at whatever depth, replaced by `***`.
+    """Return a JSON body with the values of these members and of `cache_salt`, at whatever depth, replaced by `***`.
 
     What cannot be read, because it is no JSON or was cut, is left out as a whole if there are such names.
     """
+    if _SALT in body:
+        names = names | {"cache_salt"}
     if not names or not body:
         return body
     try:

@@ -1,9 +1,15 @@
 """Hot writes on `request_logs`."""
 
+from typing import Final
+
 from msgspec import Struct
 from msgspec.structs import astuple
 
 from shared.group_commit.units import Statement, insert_sql
+from shared.ids import oldest_ulid, ulid_ms
+
+_SKEW_MS: Final = 3_600_000
+"""By which the clocks of two machines may differ."""
 
 
 class StartedAttempt(Struct, kw_only=True):
@@ -21,8 +27,7 @@ class StartedAttempt(Struct, kw_only=True):
 class EndedAttempt(Struct, kw_only=True):
     """How an attempt ended."""
 
-    job_id: str
-    attempt: int
+    log_id: str
     status: str
     completed_ms: int
     http_status: int | None
@@ -81,20 +86,23 @@ SELECT CAST($1 AS TEXT), CAST($2 AS BIGINT), CAST($3 AS TEXT), CAST($4 AS BIGINT
 FROM jobs WHERE id = $7
 """
 _END = """
-UPDATE request_logs SET status = $3, completed_ms = $4, http_status = $5, provider_request_id = $6, latency_ms = $7,
-    ttft_ms = $8, prompt_tokens = $9, completion_tokens = $10, is_estimated = $11, cost_micros = $12, error = $13,
-    error_code = $14, retry_reason = $15
-WHERE job_id = $1 AND attempt = $2
+UPDATE request_logs SET status = $2, completed_ms = $3, http_status = $4, provider_request_id = $5, latency_ms = $6,
+    ttft_ms = $7, prompt_tokens = $8, completion_tokens = $9, is_estimated = $10, cost_micros = $11, error = $12,
+    error_code = $13, retry_reason = $14
+WHERE id = $1
 """
 _LOSE = """
 UPDATE request_logs SET status = 'lost', completed_ms = $3, error_code = 'worker_lost', retry_reason = 'worker_lost'
-WHERE job_id = $1 AND attempt < $2 AND status = 'in_progress'
+WHERE job_id = $1 AND attempt < $2 AND status = 'in_progress' AND id >= $4
 """
 _INSERT_REFUSAL = insert_sql("request_logs", NewRefusal.__struct_fields__)
 
 
 def insert_attempt(attempt: StartedAttempt) -> Statement:
-    """Note that an attempt has begun; follows `start_attempt` in its unit."""
+    """Note that an attempt has begun; follows `start_attempt` in its unit.
+
+    That one gives each number of a job out once, so no attempt has two rows, although their ids are new.
+    """
     return Statement(_START, astuple(attempt), expects=1)
 
 
@@ -103,9 +111,14 @@ def end_attempt(attempt: EndedAttempt) -> Statement:
     return Statement(_END, astuple(attempt))
 
 
+def oldest_row_of(job_id: str) -> str:
+    """Return an id below those of all attempts of a job: only partitions from its day on have to be looked at."""
+    return oldest_ulid(ulid_ms(job_id) - _SKEW_MS)
+
+
 def lose_attempts(job_id: str, before_attempt: int, now_ms: int) -> Statement:
     """Note that earlier attempts ended with their worker."""
-    return Statement(_LOSE, (job_id, before_attempt, now_ms))
+    return Statement(_LOSE, (job_id, before_attempt, now_ms, oldest_row_of(job_id)))
 
 
 def insert_refusal(refusal: NewRefusal) -> Statement:

@@ -1,9 +1,10 @@
 """Table `request_logs`: one row per attempt, and one per request refused before a job existed (`attempt` 0).
 
-It is the list of attempts of a job and the operator's log at once.
+It is the list of attempts of a job and the operator's log at once.  On PostgreSQL each day is a partition, see
+`partitions`; the index on job and attempt is one of each partition.
 """
 
-from sqlalchemy import Index
+from sqlalchemy import Index, text
 from sqlmodel import Field, SQLModel
 
 from shared.columns import bigint
@@ -14,6 +15,13 @@ class RequestLogRow(SQLModel, table=True):
     __table_args__ = (
         Index("ix_request_logs_job", "job_id", "attempt", unique=True),
         Index("ix_request_logs_user", "user_id", "id"),
+        Index(
+            "ix_request_logs_batch",
+            "batch_id",
+            "id",
+            sqlite_where=text("batch_id IS NOT NULL"),
+            postgresql_where=text("batch_id IS NOT NULL"),
+        ),
     )
 
     id: str = Field(primary_key=True)

@@ -4,16 +4,17 @@ from typing import Any
 
 from sqlalchemy import case, func
 from sqlalchemy import select as sa_select
-from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from shared.jobs.schemas import AUDIO_SPEECH
 from shared.keys.tables import KeyRow
 from shared.routers.tables import RouterRow
+from shared.usage.closes import ListClosesQuery
+from shared.usage.newest import IS_NEWEST
 from shared.usage.records import ListUsageQuery
 from shared.usage.schemas import MICRO, NANO_PER_UNIT, Impacts, ModelUsage, MonthUsage
-from shared.usage.tables import ChargeRow, UsageRecordRow
+from shared.usage.tables import ChargeRow, CloseRow, UsageRecordRow
 
 
 async def get_month_usage(
@@ -23,7 +24,7 @@ async def get_month_usage(
     rows = await _sum_charges(session, _of(ChargeRow, user_id, from_ms, until_ms, key_id))
     consumed = select(
         func.sum(UsageRecordRow.energy_nwh), func.sum(UsageRecordRow.operational_ng + UsageRecordRow.embodied_ng)
-    ).where(*_of(UsageRecordRow, user_id, from_ms, until_ms, key_id))
+    ).where(*_of(UsageRecordRow, user_id, from_ms, until_ms, key_id), IS_NEWEST)
     energy_nwh, carbon_ng = (await session.exec(consumed)).one()
     return MonthUsage(
         chat=sum(prompt + completion for _, _, prompt, completion, *_ in rows),
@@ -77,14 +78,9 @@ async def list_usage_records(
 
     Of a restated record the last form counts.
     """
-    newer = aliased(UsageRecordRow)
-    restated = select(newer.id).where(
-        newer.job_id == UsageRecordRow.job_id, newer.attempt == UsageRecordRow.attempt,
-        newer.supersedes == UsageRecordRow.id,
-    )  # fmt: skip
     conditions: list[Any] = [
         UsageRecordRow.user_id == user_id, UsageRecordRow.created_ms >= from_ms, UsageRecordRow.created_ms < until_ms,
-        UsageRecordRow.status == "succeeded", ~restated.exists(),
+        UsageRecordRow.status == "succeeded", IS_NEWEST,
     ]  # fmt: skip
     if query.endpoint is not None:
         conditions.append(UsageRecordRow.endpoint == query.endpoint)
@@ -97,3 +93,20 @@ async def list_usage_records(
     rows = (await session.exec(statement.offset(query.offset).limit(query.limit))).all()
     total = (await session.exec(select(func.count()).select_from(UsageRecordRow).where(*conditions))).one()
     return [(record, name) for record, name in rows], total
+
+
+async def list_closes(session: AsyncSession, query: ListClosesQuery) -> tuple[list[CloseRow], int]:
+    """Return one page of closes, newest month and revision first, and how many there are."""
+    conditions = [] if query.month is None else [CloseRow.month == query.month]
+    statement = select(CloseRow).where(*conditions).order_by(col(CloseRow.month).desc(), col(CloseRow.revision).desc())
+    rows = (await session.exec(statement.offset(query.offset).limit(query.limit))).all()
+    total = (await session.exec(select(func.count()).select_from(CloseRow).where(*conditions))).one()
+    return list(rows), total
+
+
+async def find_close(session: AsyncSession, month: str, revision: int | None) -> CloseRow | None:
+    """Return a close, the newest of the month if none is named; None if it is absent."""
+    statement = select(CloseRow).where(CloseRow.month == month).order_by(col(CloseRow.revision).desc()).limit(1)
+    if revision is not None:
+        statement = statement.where(CloseRow.revision == revision)
+    return (await session.exec(statement)).first()

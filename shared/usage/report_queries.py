@@ -10,14 +10,13 @@ from typing import Any, Final
 from msgspec import Struct
 from sqlalchemy import BigInteger, case, cast, func
 from sqlalchemy import select as sa_select
-from sqlalchemy.orm import aliased
 from sqlmodel import col
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from shared.usage.newest import IS_NEWEST
 from shared.usage.tables import ChargeRow, UsageRecordRow
 
 DAY_MS: Final = 86_400_000
-_NEWER: Final = aliased(UsageRecordRow)
 COLUMN_OF: Final = {
     "organization": "organization_id", "user": "user_id", "key": "key_id", "model": "router_name",
     "provider": "provider_id",
@@ -41,14 +40,10 @@ class Part(Struct, frozen=True, kw_only=True):
 
 async def sum_records(session: AsyncSession, part: Part) -> list[tuple[Any, ...]]:
     """Return (day, *dimensions, attempts, *SUMS, tokens per source) of attempts."""
-    restated = sa_select(col(_NEWER.id)).where(
-        col(_NEWER.job_id) == UsageRecordRow.job_id, col(_NEWER.attempt) == UsageRecordRow.attempt,
-        col(_NEWER.supersedes) == UsageRecordRow.id,
-    )  # fmt: skip
     tokens = col(UsageRecordRow.prompt_tokens) + col(UsageRecordRow.completion_tokens)
     sums = [func.sum(getattr(UsageRecordRow, name)) for name in SUMS]
     by_source = [func.sum(case((col(UsageRecordRow.source) == source, tokens), else_=0)) for source in SOURCES]
-    return await _sum(session, UsageRecordRow, part, [func.count(), *sums, *by_source], [~restated.exists()])
+    return await _sum(session, UsageRecordRow, part, [func.count(), *sums, *by_source], [IS_NEWEST])
 
 
 async def sum_charges(session: AsyncSession, part: Part) -> list[tuple[Any, ...]]:

@@ -27,6 +27,8 @@ class UsageReportQuery(Struct, kw_only=True, forbid_unknown_fields=True):
     key_id: RowId | None = None
     user_id: RowId | None = None
     organization_id: RowId | None = None
+    provider_id: RowId | None = None
+    """Then there are no charges, as with `group_by=provider`: a job may have tried several."""
 
 
 class Emissions(Struct, kw_only=True):

@@ -3,7 +3,7 @@
 Integers throughout, so that sums are exact: money in micro-units, energy in nWh (1e-12 kWh), mass in ng (1e-12 kg).
 """
 
-from sqlalchemy import Index
+from sqlalchemy import Index, text
 from sqlmodel import Field, SQLModel
 
 from shared.columns import bigint
@@ -16,6 +16,12 @@ class UsageRecordRow(SQLModel, table=True):
     __table_args__ = (
         Index("ix_usage_records_attempt", "job_id", "attempt", "supersedes", unique=True),
         Index("ix_usage_records_user", "user_id", "created_ms"),
+        Index(
+            "ix_usage_records_restated",
+            "supersedes",
+            sqlite_where=text("supersedes <> ''"),
+            postgresql_where=text("supersedes <> ''"),
+        ),
     )
 
     id: str = Field(primary_key=True)
@@ -59,6 +65,10 @@ class UsageRecordRow(SQLModel, table=True):
     method: str
     factors: str
     footprint_status: str
+    deployment: str | None = None
+    """JSON of `shared.carbon.footprint.Deployment`: with tokens and latency, all that the footprint is made of."""
+    restatement: int = bigint(default=0)
+    """Number of the restatement that wrote it; 0: it was written when the attempt ended."""
 
 
 class ChargeRow(SQLModel, table=True):
@@ -79,3 +89,37 @@ class ChargeRow(SQLModel, table=True):
     prompt_tokens: int = bigint(default=0)
     completion_tokens: int = bigint(default=0)
     amount_micros: int = bigint(default=0)
+
+
+class RestatementRow(SQLModel, table=True):
+    """One run of the command that computes footprints anew."""
+
+    __tablename__ = "restatements"
+
+    number: int = bigint(primary_key=True)
+    created_ms: int = bigint()
+    finished_ms: int | None = bigint(default=None)
+    from_ms: int = bigint()
+    until_ms: int = bigint()
+    deployments: str
+    """recorded | current: whether providers count as they were, or as they are described now."""
+    reason: str
+    method: str
+    factors: str
+    records: int = bigint(default=0)
+    """Written by it."""
+
+
+class CloseRow(SQLModel, table=True):
+    """A month as it was added up; a later one of the same month has the next revision and leaves this one alone."""
+
+    __tablename__ = "closes"
+
+    month: str = Field(primary_key=True)
+    revision: int = Field(primary_key=True)
+    created_ms: int = bigint()
+    restatement: int = bigint()
+    """The last one that it knows."""
+    ledger_sha256: str
+    document: str
+    """JSON of `shared.usage.closes.MonthClose`."""

@@ -7,6 +7,7 @@ import pytest
 
 from shared.dialects import RULES, describe_table
 from shared.jobs.tables import JobRow
+from tests.batches import ended
 from tests.conftest import make_settings
 from tests.events import read_events
 from tests.installation import Installation, open_installation
@@ -121,6 +122,7 @@ async def test_an_older_max_tokens_gives_way(sluice: Installation, provider: Scr
         ("/inflection", {"response_format": {"type": "json_schema"}}, ["response_format", "json_schema", "name"]),
         ("/inflection", {"messages": [{"role": "tool", "content": "a"}]}, ["messages", 0, "tool_call_id"]),
         ("/inflection", {"messages": [{"role": "user"}]}, ["messages", 0, "content"]),
+        ("/inflection", {"user": "u" * 257}, ["user"]),
         ("/inflection", {"timeout_sec": 0}, ["timeout_sec"]), ("/inflection", {"request_id": "a b"}, ["request_id"]),
         ("", {"messages": [{"role": "alien", "content": "a"}]}, ["messages", 0, "role"]),
     ],
@@ -277,3 +279,28 @@ async def test_the_reference_shows_the_table(sluice: Installation) -> None:
     assert describe_table() in reference["info"]["description"]
     for rules in RULES.values():
         assert f"| {rules.title} |" in describe_table()
+
+
+async def test_lines_of_batches_and_bodies_of_jobs_may_name_a_mount(
+    both: Installation, provider: ScriptedProvider
+) -> None:
+    await both.add_model("public", provider.url)
+    body = {"model": "public", "messages": USER}
+    lines = [
+        {"custom_id": str(place), "method": "POST", "url": mount + CHAT, "body": body}
+        for place, mount in enumerate(("", "/vultr"))
+    ]
+
+    made = await both.post("/nec/v1/batches", {"endpoint": CHAT, "completion_window": "24h", "requests": lines})
+    batch = await ended(both, (await made.json())["id"])
+    job = await both.post("/v1/jobs", {"endpoint": "/vultr" + CHAT, "body": body})
+    await read(both, f"/v1/jobs/{(await job.json())['id']}/result?wait=10")
+    other = await both.post("/v1/batches", {"endpoint": "/nec" + CHAT, "completion_window": "24h", "requests": lines})
+    wrong = [{**lines[0], "url": "/vultr/v1/embeddings"}]
+    refused = await both.post("/v1/batches", {"endpoint": CHAT, "completion_window": "24h", "requests": wrong})
+
+    assert batch["request_counts"]["completed"] == 2
+    assert sorted((sampling(one) for one in provider.requests[:2]), key=len) == sorted([NEC, VULTR], key=len)
+    assert sampling(provider.requests[2]) == VULTR
+    assert (await ended(both, (await other.json())["id"]))["endpoint"] == CHAT
+    assert (refused.status, (await refused.json())["errors"]["data"][0]["code"]) == (400, "url_mismatch")

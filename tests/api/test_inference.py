@@ -187,16 +187,21 @@ async def test_the_web_is_searched_where_there_is_a_source(
         third = await sluice.post(LEGACY, body | {"web_search": False})
         provider.routes["/search"] = lambda _request: _answers(web.Response(status=500))
         fourth = await sluice.post(LEGACY, body)
+        refused = await sluice.post(LEGACY, body | {"web_search": True}, headers={"Prefer": "handling=strict"})
+        again = await sluice.post("/v1/jobs", {"endpoint": LEGACY, "body": body})
+        result = await read(sluice, f"/v1/jobs/{(await again.json())['id']}/result?wait=10")
         configs = await read(sluice, "/v1/discovery/configs")
 
     assert [one.headers.get("x-sluice-web-search") for one in (first, second, third, fourth)] == [
-        "used", "used", None, "used",
+        "used", "used", None, "unavailable",
     ]  # fmt: skip
     assert asked == [{"q": "Is it sunny in Lyon?", "format": "json"}] * 2
     sent = [[message["role"] for message in one["messages"]] for one in provider.requests]
-    assert sent == [["system", "system", "user"], *[["system", "user"]] * 3]
+    assert sent == [["system", "system", "user"], *[["system", "user"]] * 4]
     found = provider.requests[0]["messages"][1]["content"]
     assert found == "Retrieved information:\n[1] Weather\nhttps://example.com/\nSunny."
+    assert (refused.status, (await refused.json())["error"]["code"]) == (503, "web_search_failed")
+    assert (again.headers["x-sluice-web-search"], result["text"]) == ("unavailable", "Hello!")
     assert all(config["default_parameters"]["webSearch"]["value"] is True for config in configs)
 
 
@@ -217,3 +222,15 @@ async def test_without_a_source_a_search_is_ignored_unless_it_must_be(sluice: In
     ] * 3
     error = (await refused.json())["error"]
     assert (refused.status, error["code"], error["param"]) == (400, "web_search_unavailable", "web_search")
+
+
+async def test_a_provider_of_one_system_message_gets_one(sluice: Installation, provider: ScriptedProvider) -> None:
+    await sluice.add_model("public", provider.url, type="mistral")
+    context = [*CONTEXT, {"type": "Retrieval", "text": "Sunny."}, {"type": "Human", "text": "Sure?"}]
+
+    response = await sluice.post(LEGACY, {"config": "public", "context": context, "web_search": False})
+
+    assert response.status == 200
+    roles = [message["role"] for message in provider.requests[0]["messages"]]
+    assert roles == ["system", "user", "user"]
+    assert provider.requests[0]["messages"][0]["content"].endswith("\n\nRetrieved information:\nSunny.")

@@ -94,6 +94,25 @@ async def test_a_chat_has_all_members_that_clients_read(both: Installation, prov
     assert "tool_calls" not in ordinary["choices"][0]["message"]
 
 
+async def test_missing_probabilities_have_the_number_of_the_description(
+    sluice: Installation, provider: ScriptedProvider
+) -> None:
+    await sluice.add_model("public", provider.url)
+    tokens = [{"token": "a", "logprob": None, "bytes": None, "top_logprobs": [{"token": "b", "bytes": None}]}]
+
+    async def behave(_request: web.Request, _body: Any) -> web.Response:
+        choice = {"index": 0, "message": {"role": "assistant", "content": "a"}, "logprobs": {"content": tokens}}
+        return web.json_response({"choices": [choice], "usage": usage()})
+
+    provider.default = behave
+    answer = await post(
+        sluice, MOUNTED, {"model": "public", "messages": USER, "logprobs": True}, "ChatCompletionResponse"
+    )
+
+    [token] = answer["choices"][0]["logprobs"]["content"]
+    assert (token["logprob"], token["top_logprobs"][0]["logprob"]) == (-9999.0, -9999.0)
+
+
 async def test_every_parameter_of_engines_reaches_the_provider(
     sluice: Installation, provider: ScriptedProvider
 ) -> None:

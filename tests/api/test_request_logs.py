@@ -186,7 +186,7 @@ async def test_named_members_are_never_shown(tmp_path: Path, redis_server: Redis
 
 async def test_the_log_is_exported_in_three_formats(both: Installation) -> None:
     for number in range(3):
-        await both.chat(metadata={"name": "=1+1"} if number else None)
+        await both.chat(metadata={"name": "=1+1"} if number else None, headers={"User-Agent": "=1+1"})
 
     async def read(media_type: str) -> bytes:
         response = await both.get(f"{LOGS}?limit=1&order=asc", headers={"Accept": media_type})
@@ -202,6 +202,8 @@ async def test_the_log_is_exported_in_three_formats(both: Installation) -> None:
     assert [row["id"] for row in rows] == [row["id"] for row in table] == [row["id"] for row in listed]
     assert [row["prompt_tokens"] for row in table] == [row["prompt_tokens"] for row in listed]
     assert table[0]["created_at"] == listed[0]["created_at"]
+    assert {row["user_agent"] for row in rows} == {"'=1+1"}
+    assert {row["user_agent"] for row in table} == {"=1+1"}
 
 
 async def test_an_empty_export_is_a_file(sluice: Installation) -> None:

@@ -191,3 +191,27 @@ async def test_an_operator_s_file_is_a_vocabulary(
         assert unknown.status == 422
         assert [response.status for response in refused] == [422] * 4
         assert (await read(sluice, path))["token_encoding"] == "mine"
+
+
+@pytest.mark.parametrize(
+    ("value", "most", "sent"),
+    [
+        ("Hello world, hello", 2, ["Hello world"]), (["Hello world", "hello"], 1, ["Hello", "hello"]),
+        ([*HELLO_WORLD, *HELLO_WORLD], 2, ["Hello world"]), ("Hello world", -1, ["Hello world"]),
+    ],
+    ids=str,
+)  # fmt: skip
+async def test_inputs_are_cut_for_providers_that_do_not_cut_them(
+    sluice: Installation, provider: ScriptedProvider, value: Any, most: int, sent: list[str]
+) -> None:
+    provider.default = embeds()
+    await add_router(sluice, provider.url, provider={"type": "tei"})
+
+    response = await sluice.post(
+        "/v1/embeddings", {"model": "public", "input": value, "truncate_prompt_tokens": most}
+    )  # fmt: skip
+
+    assert response.status == 200, await response.text()
+    [request] = provider.requests
+    assert "truncate_prompt_tokens" not in request
+    assert request["input"] == sent if most > 0 else request["input"] in (sent, sent[0])

@@ -5,13 +5,17 @@ import io
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
+from shared.clock import now_ms
+from shared.ids import new_ulid
 from shared.usage.schemas import MICRO
 from shared.usage.tables import ChargeRow, UsageRecordRow
 from tests.installation import Installation
 from tests.people import ORGANIZATIONS, add_user, create, key_of
+from worker.ledger.closes import close_month, encode, month_bounds
 
-REPORT, ALL = "/v1/usage/report", "/v1/admin/usage/report"
+REPORT, ALL, CLOSES = "/v1/usage/report", "/v1/admin/usage/report", "/v1/admin/usage/closes"
 
 
 async def report(installation: Installation, path: str = ALL, **options: Any) -> Any:
@@ -123,6 +127,66 @@ async def test_a_report_comes_as_csv(sluice: Installation) -> None:
     assert response.content_type == "text/csv"
     assert [row["model"] for row in rows] == ["paid", "simulator"]
     assert float(rows[0]["gco2eq_range_max"]) > 0
+    assert [float(rows[0][f"sources_{source}"]) for source in ("measured", "modelled", "none")] == [0, 1, 0]
+    empty = await sluice.get(f"{ALL}?since=2020-01-01&until=2020-01-01", headers={"Accept": "text/csv"})
+    assert (await empty.text()).strip() == ",".join(rows[0])
+
+
+async def test_a_report_of_one_provider_has_no_charges(both: Installation) -> None:
+    await use(both)
+    paid = (await both.rows(UsageRecordRow, UsageRecordRow.router_name == "paid"))[0].provider_id
+
+    found = await report(both, query={"provider_id": str(paid), "group_by": "model", "period": "month"})
+
+    (line,) = found["data"]
+    records = await both.rows(UsageRecordRow, UsageRecordRow.provider_id == paid)
+    assert (line["model"], line["attempts"], line["charge"], line["requests"]) == ("paid", len(records), None, None)
+
+
+async def test_an_organization_has_a_report_of_its_own(both: Installation) -> None:
+    await use(both)
+    records = [row for row in await both.rows(UsageRecordRow) if row.organization_id is not None]
+
+    found = await report(both, query={"organization_id": str(records[0].organization_id), "group_by": "user"})
+
+    assert found["total"]["attempts"] == len(records)
+    assert {line["user_id"] for line in found["data"]} == {record.user_id for record in records}
+
+
+async def test_restated_records_count_once_everywhere(both: Installation) -> None:
+    one = await use(both)
+    paths = ("/v1/usage", "/v1/me/usage", "/v1/request_logs")
+    job = next(row for row in await both.rows(UsageRecordRow) if row.router_name == "paid").job_id
+    paths = (*paths, f"/v1/jobs/job_{job}/attempts")
+
+    async def read() -> list[Any]:
+        return [await (await both.client.get(path, headers=one)).json() for path in paths]
+
+    before = await read()
+    for old in await both.rows(UsageRecordRow):
+        async with both.state.database.transaction() as session:
+            session.add(UsageRecordRow(**old.model_dump() | {"id": new_ulid(), "supersedes": old.id}))
+
+    assert await read() == before
+
+
+async def test_closes_are_read_as_they_were_made(both: Installation) -> None:
+    one = await use(both)
+    long_ago = update(UsageRecordRow).values(created_ms=month_bounds("2026-01")[0])
+    async with both.state.database.transaction() as session:
+        await session.exec(long_ago)
+    made = await close_month(both.state.database, "2026-01", now_ms())
+
+    listed = await (await both.get(CLOSES)).json()
+    found = await both.get(f"{CLOSES}/2026-01")
+
+    assert await found.read() == encode(made)
+    assert [(row["month"], row["revision"], row["records"]) for row in listed["data"]] == [("2026-01", 1, 5)]
+    assert (await (await both.get(f"{CLOSES}?month=2026-02")).json())["total"] == 0
+    statuses = [(await both.get(f"{CLOSES}/{path}")).status for path in ("2026-02", "2026-01?revision=2", "x")]
+    assert statuses == [404, 404, 404]
+    assert (await both.get(f"{CLOSES}?month=x")).status == 422
+    assert (await both.client.get(CLOSES, headers=one)).status == 403
 
 
 async def test_days_outside_are_empty(sluice: Installation) -> None:

@@ -71,7 +71,15 @@ def test_answers_of_tools_are_linked_to_their_calls() -> None:
 
 @pytest.mark.parametrize(
     ("calls", "answer"),
-    [([], {"tool_call_id": "x"}), ([{"id": "a"}, {"id": "b"}], {}), ([], {}), ([{"id": "a"}], {"tool_call_id": "b"})],
+    [
+        ([], {"tool_call_id": "x"}),
+        ([{"id": "a"}, {"id": "b"}], {}),
+        ([], {}),
+        ([{"id": "a"}], {"tool_call_id": "b"}),
+        ([{"id": "a"}], {"tool_call_id": []}),
+        ([{"id": ["a"]}], {}),
+        (["a"], {}),
+    ],
 )
 def test_an_answer_to_no_call_is_refused(calls: list[Any], answer: dict[str, Any]) -> None:
     with pytest.raises(InvalidFieldError):

@@ -32,12 +32,15 @@ async def test_the_migrated_schema_is_that_of_the_tables(database_url: str) -> N
 
 def _compare(connection: Connection) -> list[Any]:
     context = MigrationContext.configure(connection, opts={"compare_type": False, "include_name": _is_ours})
-    return [difference for difference in compare_metadata(context, METADATA) if not _is_foreign_key(difference)]
+    differences = [found for found in compare_metadata(context, METADATA) if not _is_foreign_key(found)]
+    if connection.dialect.name == "postgresql":  # where each partition has its own
+        return [found for found in differences if found[1].name != "ix_request_logs_job"]
+    return differences
 
 
 def _is_ours(name: str | None, *_: Any) -> bool:
-    """Leave out the index of the chunks, which differs between the databases."""
-    return not (name or "").startswith("chunk_index")
+    """Leave out the index of the chunks, which differs between the databases, and partitions."""
+    return not (name or "").startswith(("chunk_index", "request_logs_"))
 
 
 def _is_foreign_key(difference: Any) -> bool:
@@ -83,4 +86,4 @@ async def test_migrating_again_changes_nothing(database_url: str) -> None:
         revision = await connection.run_sync(lambda c: MigrationContext.configure(c).get_current_revision())
 
     await database.close()
-    assert revision == "0018"
+    assert revision == "0019"

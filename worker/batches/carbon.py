@@ -7,6 +7,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from shared.batches.items import item_span
 from shared.batches.tables import BatchRow
 from shared.carbon.intensity import HOUR_MS, Intensities
+from shared.usage.newest import IS_NEWEST
 from shared.usage.tables import UsageRecordRow
 
 
@@ -20,7 +21,7 @@ async def batch_carbon(
     hour = (UsageRecordRow.created_ms // HOUR_MS).label("hour")  # type: ignore[attr-defined]  # a column
     statement = (
         select(UsageRecordRow.zone_effective, hour, func.sum(UsageRecordRow.energy_nwh))
-        .where(col(UsageRecordRow.job_id).between(low, high), UsageRecordRow.energy_nwh > 0)
+        .where(col(UsageRecordRow.job_id).between(low, high), UsageRecordRow.energy_nwh > 0, IS_NEWEST)
         .group_by(col(UsageRecordRow.zone_effective), hour)
     )
     baseline, actual = 0, 0

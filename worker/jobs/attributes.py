@@ -22,6 +22,7 @@ from shared.facades.inflection.schemas import Attribute, AttributesRequest
 from shared.tokens import count_tokens
 from shared.usage.schemas import Usage
 from worker.context import JobContext, Produced, TokenCount
+from worker.jobs.chat_body import to_chat_upstream
 from worker.jobs.dialects import shape_completion
 from worker.jobs.upstream import (
     EMPTY_LIST,
@@ -34,8 +35,8 @@ from worker.jobs.upstream import (
     identity_of,
     malformed,
     request_id_of,
+    sum_tokens,
     to_token_count,
-    to_upstream,
 )
 from worker.providers.base import JUDGE_INVALID, ProviderError
 
@@ -88,14 +89,7 @@ class _Judge:
 
     def count(self) -> TokenCount:
         """Return the tokens of all calls."""
-        return TokenCount(
-            prompt=sum(one.prompt for one in self._counts),
-            completion=sum(one.completion for one in self._counts),
-            cached=sum(one.cached for one in self._counts),
-            reasoning=sum(one.reasoning for one in self._counts),
-            is_estimated=any(one.is_estimated for one in self._counts),
-            calls=len(self._counts),
-        )
+        return sum_tokens(self._counts)
 
     async def score(self, chat: dict[str, Any], group: Sequence[Attribute]) -> dict[str, Score]:
         """Return the scores of a group; a faulty verdict may be mended once.  Raises `ProviderError`."""
@@ -125,7 +119,7 @@ class _Judge:
 
     async def _call(self, chat: dict[str, Any]) -> str:
         given = {name: value for name, value in chat.items() if value is not None}
-        body = to_upstream(json.encode(given), self._ctx.provider.model_name, "chat", is_stream=False)
+        body = to_chat_upstream(json.encode(given), self._ctx.provider, is_stream=False)
         reply = await call_provider(self._ctx, "chat", body)
         self.request_id = request_id_of(reply)
         try:

@@ -1,10 +1,10 @@
 """Job kind `chat.completion`: call a chat provider, whole or as a stream; the answer gets our id, model and usage."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
-from msgspec import Raw, json
+from msgspec import Raw, Struct, json
 
 from shared.chat.retrieved import retrieved_of
 from shared.chat.schemas import AssistantMessage, Choice, ChunkChoice
@@ -13,6 +13,9 @@ from shared.tokens import count_tokens
 from shared.usage.schemas import Usage
 from shared.usage.sums import usage_sum
 from worker.context import JobContext, Produced, Runtime, TokenCount
+from worker.jobs.chat_body import to_chat_upstream
+from worker.jobs.chat_files import with_files
+from worker.jobs.choices import Wanted, relay_choices
 from worker.jobs.dialects import complete_chat, shape_chunk, shape_completion
 from worker.jobs.streams import StreamedChoices, run_stream
 from worker.jobs.upstream import (
@@ -27,9 +30,10 @@ from worker.jobs.upstream import (
     identity_of,
     malformed,
     request_id_of,
+    sum_tokens,
     to_token_count,
-    to_upstream,
 )
+from worker.providers.base import ProviderError
 
 _COMPLETION, _CHUNK = Raw(b'"chat.completion"'), Raw(b'"chat.completion.chunk"')
 _CHOICES = json.Decoder(list[Choice])
@@ -39,9 +43,43 @@ _CHUNK_CHOICES = json.Decoder(list[ChunkChoice])
 async def run_chat(ctx: JobContext) -> Produced:
     """Run one attempt; raises `ProviderError`."""
     request = complete_chat(ctx.runtime.settings, ctx.router, ctx.message.dialect, ctx.request)
+    request = await with_files(ctx, request)
     body = await to_chat_body(ctx.runtime, ctx.router, ctx.provider, request, is_stream=ctx.message.stream)
     if ctx.message.stream:
-        return await run_stream(ctx, call_of(ctx, "chat", body), _StreamedChat(), _render, _shape_chunk)
+        call = call_of(ctx, "chat", body)
+        return await run_stream(ctx, call, _StreamedChat(), _render, _shape_chunk, relay_choices)
+    answers = await _answers(ctx, body)
+    return Produced(
+        tokens=sum_tokens([one.tokens for one in answers]),
+        render=lambda usage: _render(ctx, _joined(answers), usage),
+        provider_request_id=answers[-1].request_id,
+    )
+
+
+class _Answer(Struct, frozen=True):
+    """What one call gave."""
+
+    members: dict[str, Raw]
+    choices: int
+    tokens: TokenCount
+    request_id: str | None
+
+
+async def _answers(ctx: JobContext, body: bytes) -> list[_Answer]:
+    """Return what the calls gave that all answers took."""
+    answers: list[_Answer] = []
+    wanted = Wanted(body)
+    while (asked := wanted.next_body(sum(one.choices for one in answers))) is not None:
+        try:
+            answers.append(await _ask(ctx, asked))
+            ctx.count_so_far = lambda: sum_tokens([one.tokens for one in answers])
+        except ProviderError as error:
+            if not wanted.is_refused(error):
+                raise
+    return answers
+
+
+async def _ask(ctx: JobContext, body: bytes) -> _Answer:
     reply = await call_provider(ctx, "chat", body)
     try:
         members = MEMBERS.decode(reply.body)
@@ -49,20 +87,24 @@ async def run_chat(ctx: JobContext) -> Produced:
         usage = USAGE.decode(members.get("usage", NULL))
     except MALFORMED as error:
         raise malformed(error) from error
-    texts = [choice.message for choice in choices]
-    tokens = to_token_count(usage) or _estimate(ctx.request, texts)
-    return Produced(
-        tokens=tokens,
-        render=lambda usage: _render(ctx, members, usage),
-        provider_request_id=request_id_of(reply),
-    )
+    tokens = to_token_count(usage) or _estimate(ctx.request, [choice.message for choice in choices])
+    return _Answer(members, len(choices), tokens, request_id_of(reply))
+
+
+def _joined(answers: Sequence[_Answer]) -> dict[str, Any]:
+    """Return the members of the first answer, with the choices of all."""
+    if len(answers) == 1:
+        return answers[0].members
+    choices = [choice for one in answers for choice in json.decode(one.members["choices"], type=list[dict[str, Any]])]
+    numbered = [choice | {"index": index} for index, choice in enumerate(choices)]
+    return answers[0].members | {"choices": numbered}
 
 
 async def to_chat_body(
     _runtime: Runtime, _router: Router, provider: Provider, request: bytes, *, is_stream: bool = False
 ) -> bytes:
     """Return the body of the call."""
-    return to_upstream(request, provider.model_name, "chat", is_stream=is_stream)
+    return to_chat_upstream(request, provider, is_stream=is_stream)
 
 
 def _render(ctx: JobContext, members: dict[str, Any], usage: Usage) -> bytes:
@@ -99,7 +141,7 @@ def _retrieved(ctx: JobContext, usage: Usage) -> dict[str, Any]:
 _RARE_TEXTS = ("refusal", "reasoning_content", "reasoning")
 
 
-class _Answer:
+class _Streamed:
     """One choice of a streamed answer, put together from its deltas."""
 
     def __init__(self) -> None:
@@ -152,18 +194,23 @@ class _StreamedChat(StreamedChoices):
 
     def __init__(self) -> None:
         super().__init__()
-        self._answers: dict[int, _Answer] = {}
+        self._answers: dict[int, _Streamed] = {}
 
     def add(self, choices: Raw) -> bool:
         """Take the choices of one chunk; returns False if there are none."""
         found = _CHUNK_CHOICES.decode(choices)
         for choice in found:
-            answer = self._answers.get(choice.index)
+            index = choice.index + self.offset
+            answer = self._answers.get(index)
             if answer is None:
-                answer = self._answers[choice.index] = _Answer()
+                answer = self._answers[index] = _Streamed()
             self.has_output = answer.add(choice) or self.has_output
             self.is_finished = self.is_finished or choice.finish_reason is not None
         return bool(found)
+
+    def count_choices(self) -> int:
+        """Return how many answers have begun."""
+        return len(self._answers)
 
     def choices(self) -> list[dict[str, Any]]:
         """Return the choices as if the answer had not been streamed."""

@@ -112,6 +112,10 @@ class _StreamedCompletion(StreamedChoices):
             self.is_finished = self.is_finished or choice.finish_reason is not None
         return bool(found)
 
+    def count_choices(self) -> int:
+        """Return how many answers have begun."""
+        return len(self._texts)
+
     def choices(self) -> list[dict[str, Any]]:
         """Return the choices as if the answer had not been streamed."""
         return [

@@ -16,15 +16,14 @@ from worker.jobs.upstream import MEMBERS, NULL
 Members = dict[str, Any]
 _CORE: Final = ("service_tier", "search_results", "prompt_logprobs", "kv_transfer_params")
 _CHOICES: Final = json.Decoder(list[dict[str, Any]])
-_SMALLEST_TOP_P: Final = 1e-6
-"""In place of 0, which engines refuse."""
+_NO_LOGPROB: Final = -9999.0
 _REQUEST_ID: Final = b'"request_id"'
 
 
 def complete_chat(settings: Settings, router: Router, dialect: str, request: bytes) -> bytes:
     """Return a chat with the parameters that it leaves to its router and its dialect."""
     rules = rules_of(dialect, settings.vultr_defaults)
-    if not (rules.chat_defaults or router.default_parameters or rules.is_exact):
+    if not (rules.chat_defaults or router.default_parameters or rules.takes_only):
         return request
     given = {
         name: value
@@ -32,8 +31,6 @@ def complete_chat(settings: Settings, router: Router, dialect: str, request: byt
         if bytes(value) != b"null" and (rules.takes_only is None or name in rules.takes_only)
     }
     defaults = chat_defaults(rules, router.default_parameters, given)
-    if rules.is_exact and "top_p" in given and float(json.decode(given["top_p"])) == 0:
-        given["top_p"] = Raw(json.encode(_SMALLEST_TOP_P))
     return json.encode(given | defaults)
 
 
@@ -87,6 +84,7 @@ def _to_inflection_chunk(ctx: JobContext, members: Members) -> Members:
     for choice in choices:
         choice["delta"] = {name: value for name, value in choice.get("delta", {}).items() if value is not None}
         choice |= {name: choice.get(name) for name in ("logprobs", "finish_reason", "stop_reason")}
+        _fill(choice["logprobs"])
     time = None if choices else time_info(ctx)
     return {"system_fingerprint": None, **members, "choices": choices, "time_info": time}
 
@@ -113,10 +111,20 @@ def _choices(members: Members) -> list[dict[str, Any]]:
     return _CHOICES.decode(found) if isinstance(found, Raw) else [dict(choice) for choice in found]
 
 
+def _fill(logprobs: Any) -> None:
+    """Give tokens without a probability the one that Inflection's clients expect."""
+    found = logprobs.get("content") if isinstance(logprobs, dict) else None
+    for token in found or ():
+        for one in (token, *(token.get("top_logprobs") or ())):
+            if one.get("logprob") is None:
+                one["logprob"] = _NO_LOGPROB
+
+
 def _choice(choice: Mapping[str, Any]) -> dict[str, Any]:
     """Return a choice with all members that Inflection's clients read."""
     message = {"content": None, "reasoning_content": None, **choice["message"]}
     message["tool_calls"] = message.get("tool_calls") or []
+    _fill(choice.get("logprobs"))
     return {
         **choice,
         "message": message,

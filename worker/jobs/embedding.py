@@ -21,7 +21,7 @@ from shared.tokens import count_input_tokens
 from shared.usage.schemas import Usage
 from worker.context import JobContext, Produced, Runtime
 from worker.jobs.batches import call_in_batches, count_batches
-from worker.jobs.token_ids import with_texts
+from worker.jobs.token_ids import cut, with_texts
 from worker.jobs.upstream import (
     MALFORMED,
     OF_SLUICE,
@@ -48,6 +48,7 @@ class _Asked(Struct, kw_only=True):
     messages: list[Message] | None = None
     encoding_format: str | None = None
     dimensions: int | None = None
+    truncate_prompt_tokens: int | None = None
 
 
 class _UpstreamEmbedding(Struct):
@@ -117,7 +118,12 @@ async def _read(
     members = to_members(readable, provider.model_name, "embedding")
     for name in ("encoding_format", "additional_data", *OF_SLUICE):
         members.pop(name, None)
-    return asked, members, _inputs(provider, asked, members)
+    found = _inputs(provider, asked, members)
+    most = router.max_context_length if asked.truncate_prompt_tokens == -1 else asked.truncate_prompt_tokens
+    if most and not takes_all(provider):
+        found = await cut(runtime, router, found, most)
+        members["input"] = Raw(json.encode(found))
+    return asked, members, found
 
 
 def _inputs(provider: Provider, asked: _Asked, members: dict[str, Raw]) -> list[Input]:

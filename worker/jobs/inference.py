@@ -5,12 +5,15 @@ from typing import Any, Final
 
 from msgspec import UNSET, Raw, UnsetType, json
 
+from shared.chat.parameter_sets import PARAMETER_SETS
+from shared.chat.retrieved import retrieved_of
 from shared.chat.schemas import AssistantMessage, Choice, ChunkChoice
 from shared.clock import now_ms
-from shared.facades.inflection.inference import last_question, to_chat, to_reply, to_tool_calls
+from shared.facades.inflection.inference import join_instructions, to_chat, to_reply, to_tool_calls
 from shared.facades.inflection.schemas import InferenceEvent, InferenceReply, InferenceRequest, InferenceToolCall
 from shared.tokens import count_tokens
 from worker.context import JobContext, Produced, TokenCount
+from worker.jobs.chat_body import to_chat_upstream
 from worker.jobs.dialects import complete_chat
 from worker.jobs.streams import StreamedAnswer, relay
 from worker.jobs.upstream import (
@@ -24,7 +27,6 @@ from worker.jobs.upstream import (
     malformed,
     request_id_of,
     to_token_count,
-    to_upstream,
 )
 
 _REQUEST: Final = json.Decoder(InferenceRequest, strict=False)
@@ -35,13 +37,12 @@ _CHUNK_CHOICES: Final = json.Decoder(list[ChunkChoice])
 async def run_inference(ctx: JobContext) -> Produced:
     """Run one attempt; raises `ProviderError`."""
     request = _REQUEST.decode(ctx.request)
-    chat = json.encode(to_chat(request, await _search(ctx, request)))
-    body = to_upstream(
-        complete_chat(ctx.runtime.settings, ctx.router, ctx.message.dialect, chat),
-        ctx.provider.model_name,
-        "chat",
-        is_stream=ctx.message.stream,
-    )
+    found = retrieved_of(ctx.request)
+    asked = to_chat(request, None if found is None else found.web)
+    if (chosen := PARAMETER_SETS.get(ctx.provider.parameter_set)) is not None and chosen.wants_one_system:
+        asked["messages"] = join_instructions(asked["messages"])
+    chat = complete_chat(ctx.runtime.settings, ctx.router, ctx.message.dialect, json.encode(asked))
+    body = to_chat_upstream(chat, ctx.provider, is_stream=ctx.message.stream)
     if ctx.message.stream:
         return await _stream(ctx, body)
     reply = await call_provider(ctx, "chat", body)
@@ -57,14 +58,6 @@ async def run_inference(ctx: JobContext) -> Produced:
         render=lambda _usage: answered,
         provider_request_id=request_id_of(reply),
     )
-
-
-async def _search(ctx: JobContext, request: InferenceRequest) -> str | None:
-    """Return what the web has on the last question; None if it is not to be searched, or has nothing."""
-    question = last_question(request)
-    if ctx.runtime.web_search is None or not request.wants_search or question is None:
-        return None
-    return await ctx.runtime.web_search.search(question)
 
 
 async def _stream(ctx: JobContext, body: bytes) -> Produced:

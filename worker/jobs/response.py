@@ -21,6 +21,7 @@ from shared.responses.to_chat import NotTranslatableError, decode_stored_request
 from shared.tokens import count_tokens
 from shared.usage.schemas import Usage
 from worker.context import JobContext, Produced, TokenCount
+from worker.jobs.chat_body import to_chat_upstream
 from worker.jobs.native_response import NativeAnswer, read_native, to_native
 from worker.jobs.streams import StreamedAnswer, relay
 from worker.jobs.upstream import (
@@ -34,7 +35,6 @@ from worker.jobs.upstream import (
     malformed,
     request_id_of,
     to_token_count,
-    to_upstream,
 )
 from worker.providers.base import ProviderError
 
@@ -54,7 +54,7 @@ async def run_response(ctx: JobContext) -> Produced:
         raise ProviderError(
             str(error), blame="request", reason="http_400", status=400, code="unsupported_parameter", param="input"
         ) from error
-    body = to_upstream(chat, ctx.provider.model_name, "chat", is_stream=ctx.message.stream)
+    body = to_chat_upstream(chat, ctx.provider, is_stream=ctx.message.stream)
     if ctx.message.stream:
         return await _stream_chat(ctx, request, events, body)
     return await _call_chat(ctx, request, events, body)

@@ -1,7 +1,7 @@
 """Streamed answers: chunks on their way to the caller, and what is put together from them for the ledger."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Protocol
 
 import msgspec
@@ -10,7 +10,7 @@ from msgspec import Raw, json
 from shared.clock import now_ms
 from shared.usage.schemas import Usage
 from worker.context import JobContext, Produced, TokenCount
-from worker.jobs.upstream import EMPTY_LIST, MEMBERS, NULL, USAGE, identity_of, to_token_count
+from worker.jobs.upstream import EMPTY_LIST, MEMBERS, NULL, USAGE, identity_of, sum_tokens, to_token_count
 from worker.providers.base import ProviderCall, ProviderError
 
 _KEPT = ("service_tier", "system_fingerprint")
@@ -62,6 +62,30 @@ class StreamedChoices(StreamedAnswer):
     object: Raw
     """Of its chunks."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.offset = 0
+        """Answers of earlier calls, whose indexes come first."""
+        self._usages: list[TokenCount | None] = []
+
+    @abstractmethod
+    def count_choices(self) -> int:
+        """Return how many answers have begun."""
+
+    def begin_call(self) -> int:
+        """Take what another call gives as further answers; returns how many there are already."""
+        if self.count_choices() > self.offset:
+            self._usages.append(self.usage)
+            self.usage, self.is_finished, self.offset = None, False, self.count_choices()
+        return self.offset
+
+    def count(self, request: bytes) -> TokenCount:
+        """Return the tokens of all calls: as reported, or else counted."""
+        has_more = self.count_choices() > self.offset or not self._usages
+        usages = [*self._usages, self.usage] if has_more else self._usages
+        reported = [usage for usage in usages if usage is not None]
+        return sum_tokens(reported) if len(reported) == len(usages) else self.estimate(request)
+
     @abstractmethod
     def choices(self) -> list[dict[str, Any]]:
         """Return the choices of the answer as if it had not been streamed."""
@@ -106,8 +130,11 @@ async def run_stream(
     answer: StreamedChoices,
     render: Callable[[JobContext, dict[str, Any], Usage], bytes],
     shape: Callable[[JobContext, dict[str, Any]], dict[str, Any]] = lambda _ctx, members: members,
+    pass_on: Callable[..., Awaitable[None]] = relay,
 ) -> Produced:
     """Pass the chunks on as they come; `render` makes the stored answer, `shape` the members of a chunk.
+
+    `pass_on` calls the provider.
 
     Raises `ProviderError`.
     """
@@ -118,14 +145,21 @@ async def run_stream(
         if members is None:
             return ()
         members.update(identity)
+        if answer.offset:
+            members["choices"] = _shifted(members["choices"], answer.offset)
         return (json.encode(shape(ctx, members)),)
 
-    await relay(ctx, call, answer, take)
+    await pass_on(ctx, call, answer, take)
     return Produced(
         tokens=answer.count(call.body),
         render=lambda usage: render(ctx, {**answer.kept(), "choices": answer.choices()}, usage),
         render_last_chunk=lambda usage: json.encode(shape(ctx, _last_chunk(ctx, answer, usage))),
     )
+
+
+def _shifted(choices: Raw, offset: int) -> list[dict[str, Any]]:
+    found = json.decode(choices, type=list[dict[str, Any]])
+    return [choice | {"index": choice.get("index", 0) + offset} for choice in found]
 
 
 def _last_chunk(ctx: JobContext, answer: StreamedChoices, usage: Usage) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from msgspec import Raw, json
 
 from shared.directory import Provider, Router
 from shared.text_input import Input
-from shared.vocabularies import TokenIdError, VocabularyError, encoding_of, to_texts
+from shared.vocabularies import USUAL, TokenIdError, VocabularyError, cut_inputs, encoding_of, to_texts
 from worker.context import Runtime
 from worker.jobs.upstream import MEMBERS
 from worker.providers.base import ProviderError
@@ -29,6 +29,14 @@ async def with_texts(  # a request, and where it goes
     except (TokenIdError, VocabularyError) as error:
         raise _unreadable(str(error)) from error
     return json.encode(MEMBERS.decode(request) | {name: Raw(json.encode(texts))})
+
+
+async def cut(runtime: Runtime, router: Router, inputs: Sequence[Input], most: int) -> list[Input]:
+    """Return inputs for a provider that does not cut them itself; of a text its tokens are about as many."""
+    try:
+        return await cut_inputs(encoding_of(router) or USUAL, runtime.settings.vocabulary_path, inputs, most)
+    except VocabularyError as error:
+        raise _unreadable(str(error)) from error
 
 
 def _takes_ids(runtime: Runtime, router: Router, provider: Provider) -> bool:

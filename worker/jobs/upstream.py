@@ -4,15 +4,16 @@ Documents are rewritten member by member without being decoded as a whole: what 
 the caller unchanged.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, json
 
+from shared.chat.parameter_sets import ALL
 from shared.chat.retrieved import MEMBER as RETRIEVED
 from shared.directory import Provider
 from shared.jobs.schemas import alias_of
-from shared.models.schemas import DEFAULT_URL
 from shared.request_logs.redaction import clean
 from shared.tokens import count_message_tokens, count_tokens
 from worker.context import JobContext, TokenCount
@@ -30,9 +31,10 @@ _ALSO_OF_THE_PROVIDER: Final[dict[Operation, tuple[str, ...]]] = {
     "chat": _OF_THE_JOB, "completion": ("user",), "embedding": ("user",),
 }  # fmt: skip
 """Those that OpenAI's API has, too; elsewhere they are Sluice's own, and strict servers would refuse them."""
-_ENGINES: Final = frozenset({"albert", "simulator", "vllm"})
 OF_SLUICE: Final = ("priority", "request_id", "timeout_sec")
 """Say how a job is to be run."""
+_SMALLEST_TOP_P: Final = Raw(b"0.000001")
+"""In place of 0, which engines refuse."""
 _MOST_TOKENS: Final = 2**40
 """No provider means more; the ledger could not hold it."""
 
@@ -84,7 +86,7 @@ def call_of(ctx: JobContext, operation: Operation, body: bytes, file: ProviderFi
 
 def takes_all(provider: Provider) -> bool:
     """Return whether a provider takes a body as it was received, with all the parameters of engines."""
-    return provider.type in _ENGINES or (provider.type == "openai" and provider.url != DEFAULT_URL["openai"])
+    return provider.parameter_set == ALL
 
 
 def request_id_of(reply: ProviderReply) -> str | None:
@@ -116,18 +118,27 @@ def to_upstream(request: bytes, model_name: str, operation: Operation, *, is_str
         members.pop(name, None)
     if bytes(members.get("seed", NULL)) == b"-1":
         del members["seed"]  # means a random one, which providers spell by leaving it out
-    if _has(members, "max_completion_tokens") and _has(members, "max_tokens"):
+    if is_given(members, "max_completion_tokens") and is_given(members, "max_tokens"):
         del members["max_tokens"]  # two spellings of one parameter, of which the newer counts
     if b"." in bytes(members.get("top_k", NULL)):
         members["top_k"] = Raw(b"%d" % int(float(bytes(members["top_k"]))))
+    if _is_zero(members.get("top_p", NULL)):
+        members["top_p"] = _SMALLEST_TOP_P
+    if not is_given(members, "tools"):
+        members.pop("tool_choice", None)  # engines refuse a choice among nothing
     if is_stream:
         members["stream"] = Raw(b"true")
-        options = MEMBERS.decode(members.get("stream_options", NULL)) if _has(members, "stream_options") else {}
+        options = MEMBERS.decode(members.get("stream_options", NULL)) if is_given(members, "stream_options") else {}
         members["stream_options"] = Raw(json.encode(options | {"include_usage": Raw(b"true")}))
     return json.encode(members)
 
 
-def _has(members: dict[str, Raw], name: str) -> bool:
+def _is_zero(number: Raw) -> bool:
+    return bytes(number)[:1] in (b"0", b"-") and float(bytes(number)) == 0
+
+
+def is_given(members: dict[str, Raw], name: str) -> bool:
+    """Return whether a member is there and not null."""
     return name in members and bytes(members[name]) != b"null"
 
 
@@ -152,6 +163,20 @@ def to_token_count(usage: UpstreamUsage | None) -> TokenCount | None:
         reasoning=_detail(usage.completion_tokens_details, "reasoning_tokens"),
         prompt_details=_kept(usage.prompt_tokens_details),
         completion_details=_kept(usage.completion_tokens_details),
+    )
+
+
+def sum_tokens(counts: Sequence[TokenCount]) -> TokenCount:
+    """Return the tokens of several calls; a single one keeps its details."""
+    if len(counts) == 1:
+        return counts[0]
+    return TokenCount(
+        prompt=sum(one.prompt for one in counts),
+        completion=sum(one.completion for one in counts),
+        cached=sum(one.cached for one in counts),
+        reasoning=sum(one.reasoning for one in counts),
+        is_estimated=any(one.is_estimated for one in counts),
+        calls=len(counts),
     )
 
 

@@ -10,7 +10,8 @@ from aiohttp import ClientSession
 from msgspec import Raw, json
 from msgspec.structs import replace
 
-from worker.providers.base import MAX_INPUTS, Operation, ProviderCall, ProviderReply
+from shared.chat.parameter_sets import PARAMETER_SETS
+from worker.providers.base import ANY_PARAMETERS, MAX_INPUTS, Operation, ProviderCall, ProviderReply
 from worker.providers.openai_compatible import OpenAICompatible
 
 _PATHS: Final[Mapping[Operation, str]] = {
@@ -18,15 +19,10 @@ _PATHS: Final[Mapping[Operation, str]] = {
     "embedding": "v1/embeddings",
     "ocr": "v1/ocr",
 }
-_MEMBERS: Final = frozenset(
-    {
-        "model", "messages", "temperature", "top_p", "max_tokens", "stream", "stop", "random_seed", "response_format",
-        "tools", "tool_choice", "parallel_tool_calls", "n", "frequency_penalty", "presence_penalty", "prediction",
-        "prompt_mode", "safe_prompt",
-    }
-)  # fmt: skip
 _OTHER_NAMES: Final = {"max_completion_tokens": "max_tokens", "seed": "random_seed"}
 """OpenAI's name → Mistral's."""
+_MEMBERS: Final = PARAMETER_SETS["mistral"].taken - _OTHER_NAMES.keys()
+_REQUIRED: Final = b'"required"'
 
 
 class Mistral:
@@ -34,7 +30,7 @@ class Mistral:
 
     max_inputs = MAX_INPUTS
     takes_token_ids = False
-    parameters: Mapping[Operation, frozenset[str]] = {"chat": _MEMBERS | frozenset(_OTHER_NAMES)}
+    parameters = ANY_PARAMETERS
 
     def __init__(self, http: ClientSession) -> None:
         self._server = OpenAICompatible(http, _PATHS)
@@ -56,6 +52,8 @@ def _translate(call: ProviderCall) -> ProviderCall:
     for name, other in _OTHER_NAMES.items():
         if name in members and _is_given(members[name]):
             sent[other] = members[name]
+    if bytes(sent.get("tool_choice", b"")) == _REQUIRED:
+        sent["tool_choice"] = Raw(b'"any"')
     return replace(call, body=json.encode(sent))
 
 

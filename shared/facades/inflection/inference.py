@@ -62,6 +62,13 @@ def to_chat(body: InferenceRequest, found: str | None = None) -> dict[str, Any]:
     return chat
 
 
+def join_instructions(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the messages with all of the system as one before the others, for providers that take no more."""
+    texts = [message["content"] for message in messages if message["role"] == "system"]
+    others = [message for message in messages if message["role"] != "system"]
+    return [{"role": "system", "content": "\n\n".join(texts)}, *others] if texts else others
+
+
 def _to_message(turn: InferenceTurn) -> dict[str, Any]:
     role, form = _FORMS[turn.type]
     message: dict[str, Any] = {"role": role, "content": form(turn.text)}

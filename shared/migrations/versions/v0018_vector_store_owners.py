@@ -1,13 +1,13 @@
 """Vector stores belong to the subscription whose key made them.
 
-Revision: 0018, after 0015
+Revision: 0018, after 0017
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0018"
-down_revision = "0015"
+down_revision = "0017"
 
 
 def upgrade() -> None:

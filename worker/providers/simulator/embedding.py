@@ -31,6 +31,7 @@ class SimulatedRequest(Struct, kw_only=True):
     input: TextInput = ""
     messages: list[Message] = []
     dimensions: int | None = None
+    truncate_prompt_tokens: int | None = None
     simulator: Script = Script()
 
 
@@ -51,7 +52,9 @@ async def embed(call: ProviderCall) -> ProviderReply:
         "data": [{"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(vectors)],
     }
     if request.simulator.usage:
-        tokens = count_input_tokens(inputs)
+        most = request.truncate_prompt_tokens or -1
+        counts = [count_input_tokens([one]) for one in inputs]
+        tokens = sum(counts) if most < 0 else sum(min(count, most) for count in counts)
         reply["usage"] = {"prompt_tokens": tokens, "total_tokens": tokens}
     return await answer(request.simulator, call.attempt, reply)
 

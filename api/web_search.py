@@ -9,6 +9,8 @@ from aiohttp import ClientError, ClientSession, ClientTimeout
 from msgspec import Struct, json
 
 from shared.bodies import read_at_most
+from shared.errors import ApiError, BadRequestError
+from shared.settings import Settings
 
 log = structlog.get_logger()
 _PATIENCE_S: Final = 5.0
@@ -19,11 +21,29 @@ _MOST_TEXT: Final = 800
 """Characters."""
 
 
+class WebSearchUnavailableError(BadRequestError):
+    """The web cannot be searched here, but the request insists on it."""
+
+    code = "web_search_unavailable"
+
+    def __init__(self) -> None:
+        super().__init__("There is no source for searches of the web.", param="web_search")
+
+
+class WebSearchFailedError(ApiError):
+    """The source of searches of the web is out of order."""
+
+    status, code = 503, "web_search_failed"
+
+    def __init__(self) -> None:
+        super().__init__("The web cannot be searched now, please try again later.", headers={"retry-after": "5"})
+
+
 class WebSearch(Protocol):
     """Finds passages for a question."""
 
     async def search(self, question: str) -> str | None:
-        """Return what was found, as text for a model; None if nothing was, or the search does not work."""
+        """Return what was found, as text for a model; None if nothing was.  Raises `WebSearchFailedError`."""
         ...
 
 
@@ -48,7 +68,7 @@ class SearXNG:
         self._url = url.rstrip("/") + "/search"
 
     async def search(self, question: str) -> str | None:
-        """Return the best results; a search that fails costs the answer nothing but its results."""
+        """Return the best results; raises `WebSearchFailedError`."""
         query = {"q": " ".join(question.split())[:_MOST_QUERY], "format": "json"}
         timeout = ClientTimeout(total=_PATIENCE_S)
         try:
@@ -56,12 +76,17 @@ class SearXNG:
                 body = await read_at_most(response.content, _MAX_BYTES)
                 if response.status != 200:
                     log.warning("web_search_failed", status=response.status)
-                    return None
+                    raise WebSearchFailedError
             found = json.decode(body, type=_Results).results
         except (ClientError, OSError, TimeoutError, msgspec.DecodeError, UnicodeDecodeError) as error:
             log.warning("web_search_failed", error=repr(error))
-            return None
+            raise WebSearchFailedError from error
         return describe(found[:_MOST_RESULTS])
+
+
+def open_web_search(settings: Settings, http: ClientSession) -> WebSearch | None:
+    """Return the source of searches that the operator provides; None if there is none."""
+    return None if settings.searxng_url is None else SearXNG(http, settings.searxng_url)
 
 
 def describe(results: Sequence[_Result]) -> str | None:
