@@ -66,7 +66,7 @@ function short(period) {
   return /^\d{4}-\d{2}-\d{2}$/.test(period) ? period.slice(5) : period;
 }
 
-// Return the next figure of the form 1, 2, 2.5, 5 × 10^n, which four lines divide well.
+// Return the next figure of the form 1, 2, 4, 6 or 8 × 10^n, which four lines divide well.
 function roundUp(value) {
   if (value <= 0) return 1;
   const size = 10 ** Math.floor(Math.log10(value));

@@ -1,7 +1,7 @@
 // The events of a job as the API sends them, over fetch, since an EventSource cannot send a key.  A connection that breaks
 // is opened again behind the last event that was seen.
 
-import { ApiError, send } from "./http.js";
+import { ApiError, mayPass, send } from "./http.js";
 
 const TERMINAL = new Set(["job.completed", "job.incomplete", "job.failed", "job.cancelled", "job.expired"]);
 const TRIES = 6;
@@ -27,9 +27,8 @@ export async function followJob(jobId, onEvent, signal) {
       }
       failures += 1;
     } catch (error) {
-      const mayPass = error instanceof TypeError || (error instanceof ApiError && (error.status === 0 || error.status >= 500));
       failures += 1;
-      if (!mayPass || failures >= TRIES) throw error;
+      if (!mayPass(error) || failures >= TRIES) throw error;
     }
     if (failures >= TRIES) throw new ApiError(0, "The stream broke off.", "stream_broken");
     await pause(300 * 2 ** failures, signal);

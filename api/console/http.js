@@ -13,6 +13,11 @@ export class ApiError extends Error {
   }
 }
 
+// Return whether a read may succeed when it is tried again: the connection broke, or the server has trouble of its own.
+export function mayPass(error) {
+  return error instanceof TypeError || (error instanceof ApiError && (error.status === 0 || error.status >= 500));
+}
+
 // Return the response; raises ApiError unless it is 2xx or 304.  `body` is sent as JSON, `form` as it is.
 export async function send(method, path, { body, form, headers = {}, signal, key } = {}) {
   const used = key ?? session()?.key;

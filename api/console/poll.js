@@ -1,6 +1,6 @@
 // Reading something again until it is over.
 
-import { get, send } from "./http.js";
+import { get, mayPass, send } from "./http.js";
 import { pause } from "./follow.js";
 
 // Call `onChange` with what is at `path`, and again whenever it changes, until `isOver` says so.  The server is asked with
@@ -10,7 +10,7 @@ export async function watchVersions(path, onChange, isOver, signal) {
   for (;;) {
     const headers = etag === null ? {} : { "If-None-Match": etag };
     const begun = Date.now();
-    const response = await send("GET", etag === null ? path : `${path}?wait=20`, { headers, signal });
+    const response = await patiently(() => send("GET", etag === null ? path : `${path}?wait=20`, { headers, signal }), signal);
     if (response.status !== 304) {
       etag = response.headers.get("ETag");
       const found = await response.json();
@@ -21,10 +21,22 @@ export async function watchVersions(path, onChange, isOver, signal) {
   }
 }
 
+// Whoever looks on is not bothered with a server that starts again.
+async function patiently(action, signal) {
+  for (;;) {
+    try {
+      return await action();
+    } catch (error) {
+      if (!mayPass(error)) throw error;
+      await pause(2000, signal);
+    }
+  }
+}
+
 // The same for what has no version: it is read every `ms`.
 export async function watch(path, onChange, isOver, signal, ms = 1500) {
   for (;;) {
-    const found = await get(path, { signal });
+    const found = await patiently(() => get(path, { signal }), signal);
     onChange(found);
     if (isOver(found)) return found;
     await pause(ms, signal);

@@ -141,7 +141,7 @@ async def delete_conversation(call: Call, subscription_id: str, conversation_id:
     """Delete a conversation with its messages; its jobs stay."""
     async with call.state.database.transaction() as session:
         row = await get_conversation(session, await _key_id(call, session, subscription_id), conversation_id)
-        await delete_conversations(session, row.key_id, row.id)
+        await delete_conversations(session, [row.key_id], row.id)
 
 
 @routes.post(

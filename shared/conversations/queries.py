@@ -1,5 +1,6 @@
 """Every statement on conversations.  The session comes first; nothing here commits."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import delete, update
@@ -77,9 +78,11 @@ async def end_answer(session: AsyncSession, row: ConversationRow, answer: tuple[
     session.add_all([question, reply])
 
 
-async def delete_conversations(session: AsyncSession, key_id: int, conversation_id: str | None = None) -> None:
-    """Delete one conversation of a subscription, or all of them, with their messages."""
-    chosen = select(ConversationRow.id).where(ConversationRow.key_id == key_id)
+async def delete_conversations(
+    session: AsyncSession, key_ids: Sequence[int], conversation_id: str | None = None
+) -> None:
+    """Delete one conversation of subscriptions, or all of them, with their messages."""
+    chosen = select(ConversationRow.id).where(col(ConversationRow.key_id).in_(key_ids))
     if conversation_id is not None:
         chosen = chosen.where(ConversationRow.id == conversation_id)
     await session.exec(

@@ -59,6 +59,6 @@ async def list_subscriptions(
 
 async def delete_key_and_belongings(session: AsyncSession, row: KeyRow) -> None:
     """Delete a key; of a subscription, also its vector stores and conversations.  Its usage stays."""
-    await delete_conversations(session, row.id or 0)
+    await delete_conversations(session, [row.id or 0])
     await delete_collections_of_key(session, row.id or 0)
     await delete_key(session, row)

@@ -5,6 +5,7 @@ from sqlmodel import col, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from shared.collections.queries import delete_collections_of
+from shared.conversations.queries import delete_conversations
 from shared.errors import NotFoundError
 from shared.keys.tables import KeyRow
 from shared.lists_sql import list_rows
@@ -59,7 +60,8 @@ async def save_user(session: AsyncSession, row: UserRow) -> None:
 async def delete_user(session: AsyncSession, row: UserRow) -> None:
     """Delete a user with keys and collections; routers and providers he made become the master's, the ledger stays."""
     keys = select(KeyRow.id).where(col(KeyRow.user_id) == row.id)
-    await session.exec(keys.order_by(col(KeyRow.id)).with_for_update())  # in the order in which their use is noted
+    locked = await session.exec(keys.order_by(col(KeyRow.id)).with_for_update())  # in which order their use is noted
+    await delete_conversations(session, [one for one in locked.all() if one is not None])
     await session.exec(delete(KeyRow).where(col(KeyRow.user_id) == row.id))
     for table in (RouterRow, ProviderRow):
         await session.exec(update(table).where(col(table.user_id) == row.id).values(user_id=0))

@@ -8,6 +8,9 @@ from typing import Any
 from sqlmodel import select
 
 from shared.audit.tables import AuditEventRow
+from shared.collections.tables import CollectionRow
+from shared.conversations.tables import ConversationRow
+from shared.documents.tables import ItemRow
 from shared.keys.tables import KeyRow
 from shared.usage.tables import ChargeRow
 from tests.conftest import make_settings
@@ -15,6 +18,7 @@ from tests.installation import Installation, open_installation
 from tests.people import add_user, bearer, key_of, log_in, read
 from tests.servers import RedisServer
 from tests.waiting import eventually
+from worker.knowledge_sweep import sweep_documents
 
 PATH = "/v2/inference"
 CHAT = "/v1/chat/completions"
@@ -91,6 +95,36 @@ async def test_a_subscription_key_reaches_neither_account_nor_administration(bot
         assert (response.status, (await response.json())["error"]["code"]) == (403, "permission_denied"), path
     login = await (await log_in(both, (await add_user(both))["email"])).json()
     assert (await both.get(PATH, headers=bearer(login["key"]))).status == 200
+
+
+async def test_what_a_subscription_has_is_its_own_and_goes_with_it(
+    database_url: str, tmp_path: Any, redis_server: RedisServer
+) -> None:
+    settings = make_settings(
+        tmp_path, redis_server, database_url=database_url, vector_store_model="simulator-embedding"
+    )
+    async with open_installation(settings) as sluice:
+        owner = await key_of(sluice, 2)
+        made, other = await subscribe(sluice, owner), await subscribe(sluice, owner, "other")
+        keys = [owner, bearer(made["api_key"]), bearer(other["api_key"])]
+        for key in keys:
+            created = await sluice.post("/v1/vector_store", {"name": "Notes"}, headers=key)
+            assert (await created.json())["collection"]["id"] == "notes"
+        added = await sluice.post("/v1/vector_store/notes/items", {"content": "mine"}, headers=keys[1])
+        assert added.status == 201, await added.text()
+        await sluice.post(f"{PATH}/{made['id']}/conversations", {}, headers=owner)
+        items = [len((await read(sluice, "/v1/vector_store/notes/items", headers=key))["items"]) for key in keys]
+
+        mine = (await read(sluice, "/v1/me/keys?limit=100", headers=owner))["data"]
+        [token] = [one for one in mine if one["name"] == "mine"]
+        assert (await sluice.delete(f"/v1/me/keys/{token['id']}", headers=owner)).status == 204
+        assert sluice.runtime is not None
+        await sweep_documents(sluice.runtime)
+
+        assert items == [0, 1, 0]
+        assert await sluice.rows(ConversationRow) == []
+        assert [row.owner_key_id == 0 for row in await sluice.rows(CollectionRow)] == [True, False]
+        assert await sluice.rows(ItemRow) == []
 
 
 async def test_a_label_is_checked(sluice: Installation) -> None:

@@ -80,6 +80,23 @@ async def test_a_change_sends_only_what_was_changed(admin: Visit) -> None:
     assert event["action"] == "organization.update"
 
 
+async def test_a_router_is_changed_and_nothing_else_of_it(admin: Visit) -> None:
+    prices = {"Price of a million prompt tokens": "0.5", "Default parameters": '{"temperature": 0.7}'}
+    await _create(admin, "routers", "router", {"Name": "changing-model", **prices}, {})
+    row = admin.row("changing-model")
+
+    await row.get_by_role("button", name="Edit").click()
+    await expect(admin.page.get_by_label("Default parameters")).to_have_value('{"temperature":0.7}')
+    await admin.page.get_by_label("Price of a million completion tokens").fill("1.25")
+    await admin.page.get_by_role("button", name="Save").click()
+
+    await expect(row).to_contain_text("1.25")
+    event = (await admin.get("/v1/admin/audit", object_type="router", limit=1))["data"][0]
+    before, after = event["before"], event["after"]
+    assert event["action"] == "router.update"
+    assert {name for name in after if after[name] != before[name]} - {"updated"} == {"cost_completion_tokens"}
+
+
 async def test_a_deletion_is_asked_about_and_refused_in_words(admin: Visit) -> None:
     await admin.open("organizations")
 

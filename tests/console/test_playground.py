@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 from playwright.async_api import Locator, expect
 
+from tests.console.proxies import open_proxy
 from tests.console.visits import Visit
+from tests.installation import ADMIN_KEY, Installation
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
@@ -76,6 +78,23 @@ async def test_a_reload_in_the_middle_of_a_stream_goes_on_to_the_whole_text(user
     await expect(replies(user)).to_have_text(text)
     await expect(bills(user)).to_contain_text("tokens")
     await expect(user.page.locator(".prompt .said")).to_have_text("Count")
+
+
+async def test_a_connection_that_breaks_costs_no_text(visit: Visit, sluice: Installation) -> None:
+    text = " ".join(f"word{number}" for number in range(60))
+    cursors: list[str] = []
+    visit.page.on("request", lambda request: cursors.append(request.headers.get("last-event-id", "")))
+    async with open_proxy(sluice.url) as proxy:
+        visit.url = proxy.url
+        await visit.sign_in(ADMIN_KEY)
+        await send(visit, "Count", text=text, chunk_delay_ms=40)
+        await expect(replies(visit)).to_contain_text("word3 ")
+
+        proxy.cut()
+
+        await expect(replies(visit)).to_have_text(text)
+        await expect(bills(visit)).to_contain_text("tokens")
+    assert any(cursors)
 
 
 async def test_stop_cancels_the_job_and_keeps_what_came(user: Visit) -> None:

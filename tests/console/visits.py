@@ -10,6 +10,12 @@ from playwright.async_api import Browser, ConsoleMessage, Locator, Page, Request
 from tests.installation import Installation
 
 WITHIN_MS = 15_000
+_NO_FAULTS = (
+    "Failed to load resource: the server responded with a status of 4",
+    "Failed to load resource: net::ERR_INCOMPLETE_CHUNKED_ENCODING",
+    "Failed to load resource: net::ERR_CONNECTION_RESET",
+)
+"""What a browser says of refusals, and of a connection that a test has cut."""
 expect.set_options(timeout=WITHIN_MS)
 
 
@@ -19,6 +25,7 @@ class Visit:
     def __init__(self, page: Page, sluice: Installation, name: str) -> None:
         self.page = page
         self.sluice = sluice
+        self.url = sluice.url
         self.name = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[-60:]
         self.complaints: list[str] = []
         self.headers: dict[str, str] = {}
@@ -30,17 +37,16 @@ class Visit:
         page.on("request", self._on_request)
 
     def _on_console(self, message: ConsoleMessage) -> None:
-        is_refusal = message.text.startswith("Failed to load resource: the server responded with a status of 4")
-        if message.type in ("error", "warning") and not is_refusal:
+        if message.type in ("error", "warning") and not message.text.startswith(_NO_FAULTS):
             self.complaints.append(f"{message.type}: {message.text}")
 
     def _on_request(self, request: Request) -> None:
-        if not request.url.startswith((self.sluice.url + "/", "blob:" + self.sluice.url)):
+        if not request.url.startswith((self.url + "/", "blob:" + self.url)):
             self.complaints.append(f"external request: {request.url}")
 
     async def open(self, place: str = "") -> None:
         """Go to a page, such as `jobs`, and wait until it is there; lists on it may still be read."""
-        await self.page.goto(f"{self.sluice.url}/console/" + (f"#/{place}" if place else ""))
+        await self.page.goto(f"{self.url}/console/" + (f"#/{place}" if place else ""))
         await expect(self.page.locator("h1")).to_be_visible()
         await expect(self.page.locator("main[aria-busy=true]")).to_have_count(0)
 

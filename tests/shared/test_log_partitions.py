@@ -72,14 +72,14 @@ async def run(database: Database, step: Any, revision: str) -> None:
 
 async def test_rows_stay_the_same_on_the_way_there_and_back(database_url: str) -> None:
     database = Database(database_url)
-    await run(database, command.upgrade, "0014")
+    await run(database, command.upgrade, "0015")
     rows = [log_row(now_ms() + days * DAY_MS) for days in (-400, -40, -1, 0, 0, 1, 3, 50)]
     await add(database, *rows)
     before = await dump(database)
 
     await run(database, command.upgrade, "0016")
     partitioned = await dump(database)
-    await run(database, command.downgrade, "0014")
+    await run(database, command.downgrade, "0015")
     plain = await dump(database)
     await run(database, command.upgrade, "0016")
 

@@ -14,6 +14,7 @@ export const KEY_COLUMNS = [
   { name: "Name", head: true, cell: (row) => h("span", { class: "clip", title: row.name }, row.name) },
   { name: "Key", cell: (row) => h("code", {}, row.token) },
   { name: "Scopes", cell: (row) => row.scopes?.join(", ") ?? "all" },
+  { name: "Dialect", cell: (row) => row.dialect ?? "–" },
   { name: "Last used", cell: (row) => instant(row.last_used_at) },
   { name: "Expires", cell: (row) => (row.expires === null ? "never" : instant(row.expires)) },
   { name: "Created", cell: (row) => instant(row.created) },
@@ -22,6 +23,7 @@ export const KEY_FIELDS = [
   { name: "name", label: "Name", required: true },
   { name: "scopes", label: "Only for", kind: "checks", options: SCOPES, hint: "None chosen: everything its user may do." },
   { name: "expires", label: "Expires", kind: "instant" },
+  { name: "dialect", label: "Dialect", kind: "select", options: [["", "OpenAI"], ["vultr", "Vultr"], ["nec", "NEC"], ["inflection", "Inflection"]], hint: "Whose defaults count where several APIs share a path." },
 ];
 
 export function showKey(made, values) {

@@ -1,6 +1,7 @@
 // Routers: public model names with prices.
 
 import { h } from "../dom.js";
+import { filled } from "../form.js";
 import { count, money } from "../format.js";
 import { getAll } from "../http.js";
 import { resourcePage } from "../resource.js";
@@ -9,6 +10,8 @@ export const title = "Routers";
 
 const TYPES = ["text-generation", "image-text-to-text", "text-embeddings-inference", "text-classification", "image-to-text", "automatic-speech-recognition", "text-to-speech"];
 const STRATEGIES = ["shuffle", "least_busy", "weighted", "lowest_carbon"];
+
+const spelled = (members) => (Object.keys(members).length ? JSON.stringify(members) : "");
 
 export const render = resourcePage({
   title, noun: "router", path: "/v1/admin/routers",
@@ -31,6 +34,8 @@ export const render = resourcePage({
   fields: (row, { routers }) => [
     { name: "name", label: "Name", required: true, value: row?.name },
     { name: "type", label: "Type", kind: "select", options: TYPES.map((one) => [one]), value: row?.type },
+    { name: "display_name", label: "Name shown to people", value: row?.display_name },
+    { name: "description", label: "Description", value: row?.description },
     { name: "aliases", label: "Aliases", isList: true, value: row?.aliases.join(", "), hint: "Other names, separated by commas." },
     { name: "cost_prompt_tokens", label: "Price of a million prompt tokens", kind: "number", min: 0, value: row?.cost_prompt_tokens ?? 0 },
     { name: "cost_completion_tokens", label: "Price of a million completion tokens", kind: "number", min: 0, value: row?.cost_completion_tokens ?? 0 },
@@ -38,6 +43,12 @@ export const render = resourcePage({
     { name: "fallback", label: "Fallback", kind: "select", isNumber: true, value: row?.fallback ?? "", options: [["", "None"], ...routers.filter((one) => one.id !== row?.id).map((one) => [one.id, one.name])] },
     { name: "cache_ttl", label: "Seconds answers are cached", kind: "integer", min: 1, max: 2592000, value: row?.cache_ttl, hint: "Empty: no cache." },
     { name: "cache_charge", label: "Cached answers cost", kind: "select", options: [["free", "nothing"], ["full", "the full price"]], value: row?.cache_charge },
+    { name: "default_parameters", label: "Default parameters", kind: "json", rows: 2, value: row ? spelled(filled(row.default_parameters)) : "", placeholder: "{\"temperature\": 0.7}" },
   ],
-  toBody: (values) => ({ ...values, aliases: values.aliases ?? [], cost_prompt_tokens: values.cost_prompt_tokens ?? 0, cost_completion_tokens: values.cost_completion_tokens ?? 0 }),
+  toBody: (values, row) => ({
+    ...values, aliases: values.aliases ?? [], description: values.description ?? "",
+    default_parameters: values.default_parameters ?? (row ? {} : null),
+    cost_prompt_tokens: values.cost_prompt_tokens ?? 0, cost_completion_tokens: values.cost_completion_tokens ?? 0,
+  }),
+  before: (row) => ({ ...row, default_parameters: filled(row.default_parameters) }),
 });
