@@ -1,6 +1,8 @@
 """Searches in many chunks, `search`; files into chunks with a model that answers at once, `ingestion`.
 
-The vectors are made up: normal ones around 1,000 centres, as embeddings of texts on so many topics would be.
+The vectors are made up: around 1,000 centres, as embeddings of texts on so many topics would be, with 64 dimensions of
+their own and a little noise in all 1,024.  Without the former, a thousand neighbours would be nearly equally far, which
+no index tells apart and no embedding of texts shows.
 """
 
 import asyncio
@@ -33,6 +35,8 @@ from shared.retrieval.terms import bag_of
 
 DIMENSIONS = 1024
 _CENTRES = 1000
+_OWN_DIMENSIONS = 64
+_NOISE = 0.15
 _PAGE = 500
 _QUERIES = 60
 _MOST_WITH_WORDS = 200_000
@@ -65,12 +69,14 @@ class _Library:
 
     def __init__(self, chunks: int) -> None:
         self.rng = np.random.default_rng(7)
-        self.centres = self.rng.standard_normal((_CENTRES, DIMENSIONS), dtype=np.float32)
+        self.centres = self.rng.standard_normal((_CENTRES, _OWN_DIMENSIONS), dtype=np.float32)
+        self.directions = self.rng.standard_normal((_OWN_DIMENSIONS, DIMENSIONS), dtype=np.float32) / 8
         self.chunks = chunks
 
     def vectors(self, count: int) -> Any:
         chosen = self.centres[self.rng.integers(0, _CENTRES, count)]
-        found = chosen + 0.8 * self.rng.standard_normal((count, DIMENSIONS), dtype=np.float32)
+        own = chosen + 0.8 * self.rng.standard_normal((count, _OWN_DIMENSIONS), dtype=np.float32)
+        found = own @ self.directions + _NOISE * self.rng.standard_normal((count, DIMENSIONS), dtype=np.float32)
         return found / np.linalg.norm(found, axis=1, keepdims=True)
 
     async def fill(self, database: Database) -> None:
