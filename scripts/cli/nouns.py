@@ -190,6 +190,11 @@ PROVIDERS: Final = Noun(
         Member("weight", "number", "share of the attempts with the strategy `weighted` (1)"),
         Member("native_responses", "flag", "whether it has /v1/responses"),
         Member("max_batch", "number", "inputs of one call; none is found out"),
+        Member(
+            "parameter_set", "text", "what it takes of a chat; none goes by its type",
+            choices=("all", "openai", "mistral", "none"),
+        ),
+        Member("denied_params", "texts", "parameters of chats that are refused; none for none", none=()),
         Member("probe", "flag", "false: do not look whether it answers"),
     ),
     called_by="model_name",

@@ -54,7 +54,7 @@ async def test_a_provider_is_created_read_listed_and_deleted(both: Installation)
         "model_hosting_zone": "WOR", "model_total_params": 0, "model_active_params": 0, "quantization_bits": None,
         "gpu_count": None, "gpu_memory_gb": None, "batch_size": None, "pue": None, "wue": None,
         "joules_per_output_token": None, "qos_metric": None, "qos_limit": None, "weight": 1, "native_responses": False,
-        "max_batch": None,
+        "max_batch": None, "parameter_set": "all", "denied_params": [],
         "created": created["created"], "updated": created["created"],
     }  # fmt: skip
     assert await read(both, f"{PROVIDERS}/{created['id']}") == created

@@ -13,6 +13,8 @@ from worker.jobs.upstream import MEMBERS
 from worker.providers.base import ProviderCall, ProviderError
 
 _N: Final = b'"n"'
+_NUMBER: Final = json.Decoder(int | None, strict=False)
+"""Numbers may be spelled as texts, as everywhere."""
 _ABOUT_N: Final = re.compile(r"`n`|'n'|\bn (must|should|>|!=)|completion choice", re.IGNORECASE)
 
 
@@ -20,7 +22,7 @@ class Wanted:
     """How many answers a chat wants, and in which calls."""
 
     def __init__(self, body: bytes) -> None:
-        self.number = json.decode(MEMBERS.decode(body).get("n", b"1")) or 1 if _N in body else 1
+        self.number = _NUMBER.decode(MEMBERS.decode(body).get("n", b"1")) or 1 if _N in body else 1
         self._body = body
         self._is_single = False
         """Whether the provider refuses to give several."""

@@ -50,12 +50,14 @@ export const render = resourcePage({
     { name: "weight", label: "Weight", kind: "number", value: row?.weight ?? 1, hint: "For the choice “weighted”." },
     { name: "qos_metric", label: "Keep away from it by", kind: "select", value: row?.qos_metric ?? "", options: [["", "Nothing"], ...METRICS.map((one) => [one])] },
     { name: "qos_limit", label: "Limit of that", kind: "number", min: 0, value: row?.qos_limit },
+    { name: "parameter_set", label: "Parameters that it takes", kind: "select", value: row?.parameter_set ?? "", options: [["", "Those of its type"], ["all"], ["openai"], ["mistral"]] },
+    { name: "denied_params", label: "Parameters that are refused", isList: true, value: row?.denied_params.join(", "), hint: "Of chats, separated by commas." },
     { name: "native_responses", label: "It has /v1/responses", kind: "checkbox", value: row?.native_responses },
     { name: "probe", label: "Ask it first whether it serves the model", kind: "checkbox", value: true },
   ].filter(Boolean),
   toBody: (values, row) => {
-    const { key, ...others } = values;
-    return key === null && row ? others : values;
+    const { key, ...others } = { ...values, denied_params: values.denied_params ?? [] };
+    return key === null && row ? others : { ...others, key };
   },
   before: (row) => ({ ...row, router: row.router_id, key: null, probe: true }),
 });
