@@ -233,7 +233,9 @@ async def test_each_sweep_runs_once_however_many_workers_there_are(patient: Sett
     async with open_installation(patient) as sluice, run_workers(patient), run_workers(patient):
         runs = Counter(await sweeps_of(sluice, 3))
 
-    assert {name.rpartition(":")[0] for name in runs} <= {"cron:reconcile", "cron:retain", "cron:advance_batches"}
+    assert {name.rpartition(":")[0] for name in runs} <= {
+        f"cron:{name}" for name in ("reconcile", "retain", "advance_batches", "tend_documents")
+    }
     assert set(runs.values()) == {1}
 
 
