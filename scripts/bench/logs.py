@@ -43,6 +43,9 @@ def run_logs(database: str, setup: Setup, count: int, days: int, lookups: int, e
         until_ms = time.time_ns() // 1_000_000
         rows = uvloop.run(_look_up(installation, until_ms, days, lookups))
         share = min(1.0, exported / count)
+        machine.pin_tree(
+            installation.roots, machine.ALL_CORES
+        )  # an export is one request: api and database work in turn
         return rows + [_export(installation, name, until_ms, days * share, setup.rounds) for name in _FORMATS]
 
 
@@ -116,7 +119,7 @@ async def _ask(installation: Installation, connection: Connection, query: dict[s
 
 
 def _export(installation: Installation, name: str, until_ms: int, days: float, rounds: int) -> Row:
-    """Export the newest days; the reader throws everything away, on the other core."""
+    """Export the newest days; the reader throws everything away.  All share all cores."""
     since_s = until_ms // 1000 - int(days * DAY_MS / 1000)
     expected = int(installation.ledger.row(_COUNT.format(first=log_rows.oldest_ulid(since_s * 1000)))[0])
     url = f"{installation.url}/request_logs?created_after={since_s}"

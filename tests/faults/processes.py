@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -19,6 +20,7 @@ from shared.embedded_redis import answers
 from tests.installation import ADMIN_KEY
 from tests.waiting import eventually
 
+_SECRET = re.compile(r"(?:sk|whsec)[-_][A-Za-z0-9_+/=-]{16,}")
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -140,6 +142,14 @@ class Processes:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         await eventually(lambda: not self._left() and not answers(self.folder / "redis.sock"))
+        self.check_output()
+
+    def check_output(self) -> None:
+        """Fail if the processes wrote a key or a secret of webhooks into their logs."""
+        said = self.output.read_text(errors="replace") if self.output.exists() else ""
+        kept = self.folder / "encryption_key"
+        secrets = kept.read_text().split() if kept.exists() else []
+        assert [*_SECRET.findall(said), *(one for one in secrets if one in said)] == [], self.output
 
     def _left(self) -> list[int]:
         """Return the pids of all processes of this installation, children of dead supervisors among them."""

@@ -72,6 +72,7 @@ class Topology(Processes):
             if process is not None and process.poll() is None:
                 process.kill()
                 process.wait()
+        self.check_output()
 
     def _run(self, module: str, *arguments: str, port: int | None = None) -> "subprocess.Popen[bytes]":
         environ = self.environ | ({} if port is None else {"SLUICE_PORT": str(port)})
