@@ -6,13 +6,13 @@ ingestion and the number of the page, so a page that was read is not read, or pa
 """
 
 import asyncio
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
 import structlog
 from msgspec import json
-from redis.exceptions import RedisError
+from redis.asyncio.lock import Lock
+from redis.exceptions import LockNotOwnedError, RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.scanned_pages import ScanFailedError, read_pages
@@ -24,7 +24,6 @@ from shared.documents.statements import release_job
 from shared.errors import ApiError
 from shared.files.store import FileGoneError, FileStoreError
 from shared.group_commit.units import CommitError, StaleError
-from shared.ids import new_ulid
 from shared.jobs.entries import queue_entry
 from shared.jobs.messages import message_of
 from shared.jobs.schemas import FAILED, public_id
@@ -33,7 +32,7 @@ from shared.tasks import end_tasks
 
 log = structlog.get_logger()
 _LOOK_S: Final = 2.0
-_LEASE_MS: Final = 10_000
+_LEASE_S: Final = 10.0
 _MOST: Final = 8
 """Files that one process reads at the same time."""
 _AWAY: Final = (SQLAlchemyError, CommitError, RedisError, FileStoreError, OSError, ApiError)
@@ -44,7 +43,6 @@ class Scans:
     """Works on held ingestions that nobody else works on; one per api process."""
 
     def __init__(self, state: State) -> None:
-        self._owner = new_ulid()
         self._running: dict[str, asyncio.Task[None]] = {}
         self._task = asyncio.get_running_loop().create_task(self._follow(state))
 
@@ -56,8 +54,8 @@ class Scans:
         while True:
             state.has_held_job.clear()
             try:
-                for job_id in await self._free_jobs(state):
-                    task = asyncio.get_running_loop().create_task(self._take(state, job_id))
+                for job_id, lease in await self._lease(state):
+                    task = asyncio.get_running_loop().create_task(self._take(state, job_id, lease))
                     self._running[job_id] = task
                     task.add_done_callback(lambda _, job_id=job_id: self._end(state, job_id))  # type: ignore[misc]
             except (SQLAlchemyError, RedisError, OSError) as error:
@@ -70,28 +68,30 @@ class Scans:
         self._running.pop(job_id, None)
         state.has_held_job.set()
 
-    async def _free_jobs(self, state: State) -> Sequence[str]:
+    async def _lease(self, state: State) -> list[tuple[str, Lock]]:
         """Return what this process has to work on from now on, too."""
-        room = _MOST - len(self._running)
+        room, leased = _MOST - len(self._running), list[tuple[str, Lock]]()
         if room <= 0:
-            return ()
+            return leased
         async with state.database.read() as session:
             held = [one for one in await list_held_jobs(session) if one not in self._running]
-        return [one for one in held[:room] if await self._lease(state, one, is_new=True)]
+        for job_id in held:
+            lease = Lock(state.redis, f"sluice:scan:{job_id}", timeout=_LEASE_S, blocking=False)
+            if len(leased) < room and await lease.acquire():
+                leased.append((job_id, lease))
+        return leased
 
-    async def _lease(self, state: State, job_id: str, *, is_new: bool) -> bool:
-        key = f"sluice:scan:{job_id}"
-        return bool(await state.redis.set(key, self._owner, px=_LEASE_MS, nx=is_new, xx=not is_new))
-
-    async def _take(self, state: State, job_id: str) -> None:
+    async def _take(self, state: State, job_id: str, lease: Lock) -> None:
         """Work on one job as long as it is ours."""
         work = asyncio.get_running_loop().create_task(_work(state, job_id))
         try:
             while not work.done():
-                await asyncio.wait({work}, timeout=_LEASE_MS / 3000)
-                if not work.done() and not await self._lease(state, job_id, is_new=False):
-                    return
+                await asyncio.wait({work}, timeout=_LEASE_S / 3)
+                if not work.done():
+                    await lease.reacquire()
             work.result()
+        except LockNotOwnedError:  # after a pause: somebody else goes on
+            log.info("scan_taken_over", job_id=public_id(job_id))
         except _AWAY as error:
             log.warning("scan_waits", job_id=public_id(job_id), error=repr(error))
             await asyncio.sleep(_LOOK_S)
@@ -101,7 +101,7 @@ class Scans:
         finally:
             await end_tasks(work)
             with suppress(RedisError, OSError):
-                await state.redis.delete(f"sluice:scan:{job_id}")
+                await lease.release()
 
 
 async def _work(state: State, job_id: str) -> None:
