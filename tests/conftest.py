@@ -17,7 +17,7 @@ from tests.installation import ADMIN_KEY, Installation, open_installation
 from tests.libraries import EMBEDDER, Library, open_library
 from tests.providers import ScriptedProvider, serve_provider
 from tests.receivers import Receiver, serve_receiver
-from tests.servers import RedisServer
+from tests.servers import PostgresServer, RedisServer
 from tests.webhooks import LOOPBACK
 
 
@@ -221,3 +221,18 @@ async def receiver() -> AsyncIterator[Receiver]:
     """A receiver of webhooks over real HTTP that does what the test says."""
     async with serve_receiver() as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def own_postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server that the test may kill, if it starts it again."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        server = PostgresServer(Path(folder))
+        yield server
+        server.close()
+
+
+@pytest.fixture
+def own_database_url(own_postgres: PostgresServer, tmp_path: Path) -> str:
+    """An empty database on that server."""
+    return new_postgres_database(own_postgres.url, name_after(tmp_path))

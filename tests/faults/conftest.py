@@ -1,17 +1,13 @@
 """Fixtures of the fault tests: an installation in real processes, on each database in turn."""
 
-import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from tests.conftest import name_after
-from tests.databases import new_postgres_database
 from tests.faults.processes import Processes
-from tests.servers import PostgresServer
 
 pytest.register_assert_rewrite("tests.faults.invariants")  # so that a broken promise tells what it saw
 ALLOWED = {
@@ -57,18 +53,3 @@ def new_folder(tmp_path: Path) -> Path:
     folder = tmp_path / "d"  # short, since it holds a socket
     folder.mkdir(mode=0o700)
     return folder
-
-
-@pytest.fixture(scope="module")
-def own_postgres() -> Iterator[PostgresServer]:
-    """A PostgreSQL server that the test may kill, if it starts it again."""
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        server = PostgresServer(Path(folder))
-        yield server
-        server.close()
-
-
-@pytest.fixture
-def own_database_url(own_postgres: PostgresServer, tmp_path: Path) -> str:
-    """An empty database on that server."""
-    return new_postgres_database(own_postgres.url, name_after(tmp_path))

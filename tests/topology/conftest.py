@@ -2,29 +2,17 @@
 
 import os
 import shutil
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
-from tests.conftest import name_after
-from tests.databases import new_postgres_database
 from tests.faults.processes import free_port
-from tests.servers import PostgresServer, TcpRedisServer
+from tests.servers import TcpRedisServer
 from tests.topology.parts import Topology
 
 pytest.register_assert_rewrite("tests.faults.invariants")
-
-
-@pytest.fixture(scope="module")
-def own_postgres() -> Iterator[PostgresServer]:
-    """A PostgreSQL server that the test may kill, if it starts it again."""
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        server = PostgresServer(Path(folder))
-        yield server
-        server.close()
 
 
 @pytest.fixture
@@ -36,12 +24,6 @@ def own_tcp_redis(tmp_path: Path) -> Iterator[TcpRedisServer]:
     server.start()
     yield server
     server.kill()
-
-
-@pytest.fixture
-def own_database_url(own_postgres: PostgresServer, tmp_path: Path) -> str:
-    """An empty database on that server."""
-    return new_postgres_database(own_postgres.url, name_after(tmp_path))
 
 
 @pytest_asyncio.fixture
