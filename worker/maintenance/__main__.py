@@ -21,7 +21,7 @@ def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="scripts/sluice", description="Look after an installation.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("migrate", help="bring the database up to date, beside running processes of the version before")
+    commands.add_parser("migrate", help="bring the database up to date")
     command = commands.add_parser("backup", help="write one archive of the database, the keys and the files")
     command.add_argument("archive", type=Path, help="file that does not exist yet, such as sluice.tar")
     command = commands.add_parser("restore", help="put an archive into an empty installation that does not run")
