@@ -60,7 +60,7 @@ ORGANIZATIONS: Final = Noun(
     name="organizations",
     singular="organization",
     text="tenants",
-    columns=("id", "name", "users", "budget", "carbon_budget", "content_policy", "log_days"),
+    columns=("id", "name", "users", "budget", "carbon_budget", "content_policy", "log_days", "shard"),
     members=(
         Member("name", "text", "unique", needed=True),
         *_BUDGETS,
@@ -68,6 +68,7 @@ ORGANIZATIONS: Final = Noun(
             "content_policy", "text", "what the request log shows", choices=("full", "metadata", "none"), none="none"
         ),
         Member("log_days", "number", "how long the request log is kept; none is as long as the settings say"),
+        Member("shard", "number", "whose Redis has its jobs; absent: the shard with the fewest organizations"),
     ),
 )
 ROLES: Final = Noun(
