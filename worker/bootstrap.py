@@ -55,7 +55,7 @@ class _ModelList(Struct):
 
 
 async def prepare(settings: Settings) -> None:
-    """Migrate the database and insert what is missing; raises `UpstreamError` and errors of the database."""
+    """Migrate and insert what is missing; raises `UpstreamError`, `SchemaError` and errors of the database."""
     url = settings.effective_database_url()
     if (path := sqlite_path(url)) is not None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
