@@ -20,14 +20,22 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError, NoResultFound
 from structlog.testing import capture_logs
 
-from shared.database import Database
+from shared.database import Database, sqlite_path
 from shared.migrations import SchemaError, config, migrate, revisions
 from shared.migrations.compatibility import find_breaks
-from tests.databases import new_postgres_database
+from tests.databases import new_postgres_database, prepared_sqlite
 from tests.upgrades import NEXT, check_step, revision_of, upgrade, with_revisions_of, write_revision
 
 FIRST: Final = "0016"
 """Later ones run beside the version before."""
+
+
+@pytest.fixture
+def head_url(prepared_url: str) -> str:
+    """A database at the last revision, on each engine in turn."""
+    if path := sqlite_path(prepared_url):
+        path.write_bytes(prepared_sqlite())
+    return prepared_url
 
 
 async def test_every_migration_leaves_the_version_before_at_work(database_url: str, tmp_path: Path) -> None:
@@ -53,11 +61,10 @@ async def test_every_migration_leaves_the_version_before_at_work(database_url: s
     ],
 )
 async def test_a_migration_that_stops_the_version_before_is_found(
-    database_url: str, tmp_path: Path, statement: str, why: str
+    head_url: str, tmp_path: Path, statement: str, why: str
 ) -> None:
     write_revision(tmp_path, f"    {statement}")
-    database, scripts = Database(database_url), with_revisions_of(tmp_path)
-    await upgrade(database.engine, scripts, revisions(config())[-1])
+    database, scripts = Database(head_url), with_revisions_of(tmp_path)
 
     with pytest.raises((DBAPIError, NoResultFound, AssertionError), match=why):
         await check_step(database.engine, scripts, NEXT, 10)
@@ -115,9 +122,9 @@ def _with_children(on_delete: str | None) -> MetaData:
     return schema
 
 
-async def test_a_schema_of_the_next_version_is_accepted_and_stays(database_url: str, tmp_path: Path) -> None:
+async def test_a_schema_of_the_next_version_is_accepted_and_stays(head_url: str, tmp_path: Path) -> None:
     write_revision(tmp_path)
-    database = Database(database_url)
+    database = Database(head_url)
     await upgrade(database.engine, with_revisions_of(tmp_path), NEXT)
 
     with capture_logs() as logs:
@@ -129,9 +136,9 @@ async def test_a_schema_of_the_next_version_is_accepted_and_stays(database_url: 
     assert revision == NEXT
 
 
-async def test_a_schema_without_what_this_version_needs_is_refused(database_url: str, tmp_path: Path) -> None:
+async def test_a_schema_without_what_this_version_needs_is_refused(head_url: str, tmp_path: Path) -> None:
     write_revision(tmp_path, '    op.drop_column("providers", "model_hosting_zone")')
-    database = Database(database_url)
+    database = Database(head_url)
     await upgrade(database.engine, with_revisions_of(tmp_path), NEXT)
 
     with pytest.raises(
