@@ -17,25 +17,17 @@ from aiohttp import ClientSession, DummyCookieJar, web
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.admissions import Admissions
-from api.answer import deliver_from_database
 from api.batch_intake import BatchIntake
 from api.cluster_watch import ClusterWatch
-from api.done import DoneWatch
 from api.endpoints import ENDPOINTS
 from api.keys import KeyRing
 from api.last_used import LastUsed
-from api.load import QueueLoad
 from api.passwords import Passwords
-from api.patience import Patience
-from api.readers import Readers
 from api.scans import Scans
 from api.serving import open_runner
+from api.shards import open_shard
 from api.state import State
 from api.versions import Versions
-from api.waiting_jobs import give_up
-from api.withdrawals import Withdrawals
-from shared.admission.gate import Gate
 from shared.database import Database
 from shared.directory import Directory
 from shared.files.store import UPLOADS, open_file_store
@@ -43,13 +35,12 @@ from shared.group_commit import open_impatient_writer
 from shared.installation import admin_key, secret_box
 from shared.log import configure_logging
 from shared.metrics import Metrics
+from shared.organizations.queries import check_shards
 from shared.parsing.pool import open_parsers
 from shared.process import tune_collector
 from shared.queue.connections import open_pool
 from shared.queue.job_queue import JobQueue
-from shared.queue.lanes import INFERENCE, LANES, PLATFORM, open_lane
-from shared.replies.inbox import Inbox
-from shared.replies.reader import ReplyReader
+from shared.queue.lanes import INFERENCE, PLATFORM, open_lane
 from shared.retrieval.index import Index
 from shared.settings import Settings, SettingsError, load_settings
 from shared.tracing import open_tracer
@@ -77,44 +68,37 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         url = settings.effective_database_url()
         database = closing(Database(url))
         writer = closing(open_impatient_writer(url, patience_s=settings.accept_patience_s))
-        pool = open_pool(settings.effective_redis_url())
-        stack.push_async_callback(pool.disconnect)
-        redis = open_lane(pool, INFERENCE)
-        queue, platform = closing(JobQueue(redis)), closing(JobQueue(open_lane(pool, PLATFORM)))
-        load = closing(QueueLoad(queue, settings.max_queued))
-        gate = Gate(redis, settings.rate_limiting_strategy)
-        admissions = closing(Admissions(gate, database, settings.accept_patience_s))
-        withdrawals = closing(Withdrawals(writer, admissions))
-        directory = closing(Directory(database))
-        last_used = closing(LastUsed(database))
-        inbox = closing(Inbox(redis, lambda job_ids: deliver_from_database(database, inbox, job_ids)))
-        reader, readers = closing(ReplyReader(redis)), closing(Readers(redis, settings.stream_grace_s))
-        versions, done = closing(Versions(database)), closing(DoneWatch(redis, LANES))
-        http = await stack.enter_async_context(ClientSession(cookie_jar=DummyCookieJar()))
-        patience = closing(Patience(settings.routing_wait_s))
-        tracer = await stack.enter_async_context(open_tracer(settings, "api"))
+        pools = [open_pool(one) for one in settings.redis_urls()]
+        for pool in pools:
+            stack.push_async_callback(pool.disconnect)
+        first = open_lane(pools[0], INFERENCE)
+        directory, metrics = closing(Directory(database)), closing(Metrics(first, "api"))
+        last_used, versions = closing(LastUsed(database)), closing(Versions(database))
         await directory.start()
-        await inbox.start()
-        metrics = closing(Metrics(redis, "api"))
+        async with database.read() as session:
+            await check_shards(session, settings)
         writer.on_commit = metrics.note_commit
-        for part in (load, last_used, readers, metrics):
+        for part in (last_used, metrics):
             part.start()
-        state = State(
-            settings=settings, database=database, files=open_file_store(settings),
-            uploads=open_file_store(settings, UPLOADS), writer=writer, redis=redis, queue=queue,
-            platform=platform, load=load, admissions=admissions, withdrawals=withdrawals, inbox=inbox, reader=reader,
-            readers=readers, done=done, versions=versions, cluster=ClusterWatch(), directory=directory,
-            has_new_batch=asyncio.Event(), has_held_job=asyncio.Event(), leaving=asyncio.Event(),
-            keys=KeyRing(database, directory, admin_key(settings), last_used), last_used=last_used,
-            passwords=Passwords(redis), box=secret_box(settings), patience=patience, http=http,
-            metrics=metrics, tracer=tracer, index=Index(database, settings.vectors_path, settings.index_language),
-            parsers=closing(open_parsers(settings)),
-            webhooks=await stack.enter_async_context(open_webhook_session(settings)),
-        )  # fmt: skip
-        patience.start(lambda job_ids: give_up(state, job_ids))
-        await stack.enter_async_context(follow_batches(state))
-        closing(Scans(state))
-        yield state
+        shards: list[State] = []
+        parts = {
+            "settings": settings, "database": database, "writer": writer, "shards": shards, "directory": directory,
+            "files": open_file_store(settings), "uploads": open_file_store(settings, UPLOADS), "versions": versions,
+            "deliveries": closing(JobQueue(open_lane(pools[0], PLATFORM))), "cluster": ClusterWatch(),
+            "has_new_batch": asyncio.Event(), "has_held_job": asyncio.Event(), "leaving": asyncio.Event(),
+            "keys": KeyRing(database, directory, admin_key(settings), last_used), "last_used": last_used,
+            "passwords": Passwords(first), "box": secret_box(settings), "metrics": metrics,
+            "tracer": await stack.enter_async_context(open_tracer(settings, "api")),
+            "index": Index(database, settings.vectors_path, settings.index_language),
+            "parsers": closing(open_parsers(settings)),
+            "http": await stack.enter_async_context(ClientSession(cookie_jar=DummyCookieJar())),
+            "webhooks": await stack.enter_async_context(open_webhook_session(settings)),
+        }  # fmt: skip
+        for pool in pools:
+            shards.append(await stack.enter_async_context(open_shard(pool, parts)))  # noqa: PERF401  # it numbers them
+        await stack.enter_async_context(follow_batches(shards[0]))
+        closing(Scans(shards[0]))
+        yield shards[0]
 
 
 @asynccontextmanager

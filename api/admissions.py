@@ -9,7 +9,7 @@ from msgspec import structs
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
-from shared.admission.accounts import read_truth, recount_emissions
+from shared.admission.accounts import read_truth
 from shared.admission.gate import Decision, Demand, Gate, Limits, Missing, Released
 from shared.admission.records import Admission
 from shared.clock import now_ms
@@ -96,11 +96,6 @@ class Admissions:
             await self.gate.forget([account])
         except (RedisError, OSError) as error:
             log.warning("account_changes_later", account=account, error=repr(error))
-
-    async def recount(self, account: str) -> None:
-        """Add up the emissions of an account anew: its owner has a carbon budget again."""
-        await recount_emissions(self._database, account)
-        await self.forget(account)
 
     async def close(self) -> None:
         """Wait until nothing is being loaded."""

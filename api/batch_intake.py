@@ -26,7 +26,7 @@ from api.batch_feed import feed
 from api.batch_lines import Line, LineChecker, read_lines
 from api.batch_start import best_start
 from api.http import Endpoint
-from api.state import State
+from api.state import State, state_of
 from api.submission import Origin, new_job
 from shared.batches.events import tell_end
 from shared.batches.items import item_id, item_span
@@ -159,6 +159,7 @@ class BatchIntake:
 
 
 async def _work(state: State, endpoint: Endpoint, row: BatchRow) -> None:
+    state = state_of(state, row.shard)
     if row.total is None:
         await _read_in(state, endpoint, row)
     else:
@@ -267,7 +268,7 @@ async def refuse(state: State, row: BatchRow, errors: list[BatchError]) -> None:
                 deliveries += await tell_end(session, row, after, now)
         message = errors[0].message if errors[0].line is None else f"Line {errors[0].line}: {errors[0].message}"
         await set_file_status(session, row.input_file_id or "", "error", message)
-    enqueue_deliveries(state.platform, deliveries)
+    enqueue_deliveries(state.deliveries, deliveries)
     log.info("batch_refused", batch_id=row.id, errors=len(errors), first=errors[0].code)
 
 

@@ -1,8 +1,10 @@
 """Look how the installation is as a whole."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final
 
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
@@ -40,16 +42,23 @@ async def _database(call: Call) -> Condition:
 
 
 async def _redis(call: Call) -> Condition:
-    return "ok" if call.state.inbox.is_connected else "down"
+    return _of_all([shard.inbox.is_connected for shard in call.state.shards])
+
+
+def _of_all(goods: Sequence[bool]) -> Condition:
+    return "ok" if all(goods) else "degraded" if any(goods) else "down"
 
 
 async def _workers(call: Call) -> Condition:
+    return _of_all(await asyncio.gather(*(_has_workers(shard.redis) for shard in call.state.shards)))
+
+
+async def _has_workers(redis: Redis) -> bool:
     try:
-        seconds, micros = await call.state.redis.time()
-        alive = await call.state.redis.zcount(alive_key(INFERENCE), seconds * 1000 + micros // 1000, "+inf")
+        seconds, micros = await redis.time()
+        return bool(await redis.zcount(alive_key(INFERENCE), seconds * 1000 + micros // 1000, "+inf"))
     except (RedisError, OSError):
-        return "down"
-    return "ok" if alive else "down"
+        return False
 
 
 async def _providers(call: Call) -> Condition:

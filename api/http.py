@@ -20,30 +20,20 @@ from functools import partial
 from types import NoneType, UnionType
 from typing import Any, Final, Generic, TypeVar, Union, get_args, get_origin, get_type_hints
 
-import msgspec
 import structlog
 from aiohttp import web
 from msgspec import Struct, json
-from msgspec.structs import fields
 
-from api.bodies import is_deep, is_huge, is_json, read_body
+from api.binding import bind
 from api.call import CALL, Call, Draft
-from api.forms import read_form
 from api.idempotency import HEADER
 from api.once import respond_once
 from api.refusals import log_refusal
 from api.rights import Right, check_rights, scope_of
-from api.state import STATE
+from api.state import STATE, state_of
 from api.submission import Submission
-from shared.dialects import NEC, mount_of
-from shared.errors import (
-    ApiError,
-    InvalidJsonError,
-    ReplayedError,
-    UnprocessableEntityError,
-    UnsupportedMediaTypeError,
-    to_unprocessable,
-)
+from shared.dialects import mount_of
+from shared.errors import ApiError, ReplayedError
 from shared.ids import new_id
 from shared.jobs.schemas import public_id
 
@@ -56,9 +46,6 @@ _VERSION: Final = "2020-10-01"
 _NOT_IN_PATH: Final = frozenset({"call", "body", "form", "query"})
 _MOUNTED: Final = ("/v1/", "/v2/", "/external/", "/status")
 _NOT_MOUNTED: Final = ("/v1/admin/", "/v1/auth/")
-_FORMS: Final = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
-_CURSORS: Final = frozenset({"after", "starting_after"})
-"""Have an error of their own for what nobody gave out."""
 
 
 class Reply(Struct, Generic[T], frozen=True, kw_only=True):
@@ -212,9 +199,10 @@ def aiohttp_handler(endpoint: Endpoint) -> Callable[[web.Request], Awaitable[web
                     request.headers.get("Authorization"), may_be_expired=endpoint.right == "account"
                 )
                 check_rights(call.caller, endpoint.right, scope, endpoint.path)
+                call.state = state_of(state, call.caller.shard)
                 if dialect is None and call.caller.dialect is not None:
                     call.dialect = call.caller.dialect
-            arguments = await _bind(call, endpoint, decoder)
+            arguments = await bind(call, endpoint, decoder)
             if endpoint.takes_key and HEADER in request.headers:
                 response = await respond_once(call, endpoint.path, partial(_answer, call, endpoint, arguments))
             else:
@@ -261,64 +249,6 @@ _ALWAYS_DECLARED: Final = frozenset(
         "idempotency_key_reused", "idempotency_in_flight",
     }
 )  # fmt: skip
-
-
-async def _bind(call: Call, endpoint: Endpoint, decoder: "json.Decoder[Any] | None") -> dict[str, Any]:
-    """Return the handler's arguments; raises the 4xx of what does not fit."""
-    arguments: dict[str, Any] = {}
-    origin = ["path"]
-    try:
-        for name, kind in endpoint.path_params.items():
-            origin = ["path", name]
-            arguments[name] = msgspec.convert(call.request.match_info[name], kind, strict=False)
-        if endpoint.query is not None:
-            origin = ["query"]
-            arguments["query"] = msgspec.convert(_query(call.request, endpoint.query), endpoint.query, strict=False)
-        if endpoint.form is not None:
-            origin = ["body"]
-            arguments["form"] = await read_form(call, endpoint.form)
-        if decoder is not None:
-            origin = ["body"]
-            call.body = call.received = await _read(call)
-            arguments["body"] = decoder.decode(call.body)
-            if is_deep(call.body):
-                raise InvalidJsonError
-    except msgspec.ValidationError as error:
-        if decoder is not None and origin == ["body"] and not is_json(call.body):
-            raise InvalidJsonError from error
-        raise to_unprocessable(error, origin) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidJsonError from error
-    return arguments
-
-
-async def _read(call: Call) -> bytes:
-    """Return a body that is to be JSON; raises `UnsupportedMediaTypeError`, `BodyTooLargeError`, `InvalidJsonError`."""
-    if call.dialect == NEC and call.request.content_type in _FORMS:
-        raise UnsupportedMediaTypeError
-    body = await read_body(call.request)
-    if is_huge(body):
-        raise InvalidJsonError
-    return body
-
-
-def _query(request: web.Request, kind: Any) -> dict[str, Any]:
-    """Return the query by member; lists are repeated members, dicts are spelled `name[key]=value`."""
-    found: dict[str, Any] = {}
-    members = {field.name: get_origin(field.type) for field in fields(kind)}
-    for name, value in request.query.items():
-        if "\x00" in name or ("\x00" in value and name not in _CURSORS):
-            raise UnprocessableEntityError(["query", name.replace("\x00", "")], "NUL characters are not allowed")
-        head, bracket, rest = name.partition("[")
-        if members.get(name) is list:
-            found.setdefault(name, []).append(value)
-        elif bracket and members.get(head) is list:
-            found.setdefault(head, []).append(value)
-        elif bracket and members.get(head) is dict:
-            found.setdefault(head, {})[rest.removesuffix("]")] = value
-        elif name in members or kind.__struct_config__.forbid_unknown_fields:
-            found[name] = value  # what nobody knows is refused by the Struct
-    return found
 
 
 def _respond(call: Call, endpoint: Endpoint, result: Any) -> web.Response:

@@ -52,6 +52,8 @@ class Caller(Struct, frozen=True, kw_only=True):
     """Of the role, by router; shared by all its callers."""
     budgets: CallerBudgets
     priority: int
+    shard: int = 0
+    """Of the organization: whose Redis has its jobs."""
     content_policy: str
     """Of the organization: what the request log keeps of its requests."""
     dialect: str | None = None
@@ -183,6 +185,7 @@ def _caller(
         limits=limits,
         budgets=_budgets(user, organization),
         priority=user.priority,
+        shard=0 if organization is None else organization.shard,
         dialect=key.dialect,
         is_subscription=key.kind == SUBSCRIPTION_KEY,
         content_policy="full" if organization is None else organization.content_policy,

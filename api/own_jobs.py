@@ -8,7 +8,7 @@ from redis.exceptions import RedisError
 
 from api.call import Call
 from api.render import error_of, gone, polling_headers
-from api.state import queue_of
+from api.state import queue_of, state_of
 from api.waiting_jobs import CANCELLED_ERROR, end_waiting
 from shared.clock import now_ms
 from shared.errors import JobNotFinishedError, NotFoundError, ReplayedError, StorageUnavailableError
@@ -30,6 +30,7 @@ async def find_own_job(call: Call, job_id: str, missing: NotFoundError | None = 
         row = await find_job(session, None if call.caller.is_admin else call.caller.user_id, job_id)
     if row is None:
         raise missing or NotFoundError(f"No job `{job_id}`.", param="job_id")
+    call.state = state_of(call.state, row.shard)
     call.headers["x-job-id"] = public_id(row.id)
     if row.removed_ms is not None:
         raise gone(row)

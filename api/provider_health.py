@@ -6,6 +6,7 @@ from typing import Final
 from redis.exceptions import RedisError
 
 from api.call import Call
+from api.state import reachable
 from shared.clock import now_ms, to_seconds
 from shared.directory import Provider, Router
 from shared.errors import QueueUnavailableError
@@ -20,7 +21,7 @@ async def health_of(call: Call, routers: Iterable[Router]) -> dict[int, list[Pro
     known = list(routers)
     ids = [provider.id for router in known for provider in router.providers]
     try:
-        states = await read_states(call.state.redis, ids) if ids else {}
+        states = await read_states([shard.redis for shard in reachable(call.state)], ids)
     except (RedisError, OSError) as error:
         raise QueueUnavailableError from error
     return {

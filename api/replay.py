@@ -14,6 +14,7 @@ from api.idempotency import ASYNC, ASYNC_WAIT, REPLAYED, Earlier, IdempotencyInF
 from api.own_jobs import read_result, wait_until_over
 from api.prefer import Prefer
 from api.render import dropped_of, error_of, gone, polling_headers, to_job
+from api.state import state_of
 from api.stream_forms import StreamForm
 from shared.errors import ReplayedError, WaitExceededError
 from shared.jobs.schemas import TERMINAL, WITH_RESULT, public_id
@@ -36,6 +37,7 @@ async def replay(
 
     """
     row = earlier.row
+    call.state = state_of(call.state, row.shard)
     call.headers |= {"x-job-id": public_id(row.id), REPLAYED: "true", "Vary": "Prefer"}
     if dropped := dropped_of(row):
         name_dropped(call, dropped)

@@ -11,6 +11,7 @@ from api.http import REQUESTS, Endpoint, Reply
 from api.own_jobs import find_own_job
 from api.prefer import Prefer
 from api.render import metadata_of, to_job
+from api.state import state_of
 from api.submit import submit
 from shared.errors import ConflictError, StorageUnavailableError
 from shared.files.store import FileGoneError, FileStoreError
@@ -63,6 +64,7 @@ async def retry(call: Call, row: JobRow) -> Reply[Any]:
     if endpoint is None:  # what it was to fill is gone
         raise JobNotRetryableError("Ingestions are sent again on their own route.")
     call.options, call.dialect = _options(row), row.dialect
+    call.state = state_of(call.state, call.caller.shard)
     request = await _read(call, row, endpoint)
     if endpoint.prepare is None:
         raise TypeError(f"{endpoint.path} makes no jobs")

@@ -16,7 +16,7 @@ from redis.exceptions import LockNotOwnedError, RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.scanned_pages import ScanFailedError, read_pages
-from api.state import State, queue_of
+from api.state import State, queue_of, state_of
 from api.waiting_jobs import end_waiting
 from shared.documents.queries import list_held_jobs
 from shared.documents.schemas import IngestionRequest
@@ -110,6 +110,7 @@ async def _work(state: State, job_id: str) -> None:
         row = await session.get(JobRow, job_id)
     if row is None or not row.held or row.finished_ms is not None:
         return
+    state = state_of(state, row.shard)
     try:
         pages = await read_pages(state, row)
     except FileGoneError:

@@ -20,6 +20,7 @@ from api.versions import Versions
 from api.withdrawals import Withdrawals
 from shared.database import Database
 from shared.directory import Directory
+from shared.errors import QueueUnavailableError
 from shared.files.store import FileStore
 from shared.group_commit.writer import GroupCommit
 from shared.metrics import Metrics
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 
 class State(Struct, frozen=True, kw_only=True):
-    """Built once in `api.__main__`; handlers reach it as `call.state`."""
+    """Built once in `api.__main__`; handlers reach that of the caller's shard as `call.state`."""
 
     settings: Settings
     database: Database
@@ -46,11 +47,17 @@ class State(Struct, frozen=True, kw_only=True):
     uploads: FileStore
     """Of /v1/files."""
     writer: GroupCommit
+    shard: int
+    """Whose Redis, queues, limits and replies these are."""
+    shards: "list[State]"
+    """One for each shard, the same in all else."""
     redis: Redis
     queue: JobQueue
     """Of the inference lane."""
     platform: JobQueue
     """Of the platform lane."""
+    deliveries: JobQueue
+    """Of webhooks: the platform lane of the first shard."""
     load: QueueLoad
     admissions: Admissions
     withdrawals: Withdrawals
@@ -81,6 +88,21 @@ class State(Struct, frozen=True, kw_only=True):
     """For questions to providers; jobs have workers."""
     webhooks: ClientSession
     """Sends samples to webhook endpoints."""
+
+
+def state_of(state: State, shard: int) -> State:
+    """Return the state of another shard; raises `QueueUnavailableError` if it is not in the settings any more."""
+    if shard >= len(state.shards):
+        raise QueueUnavailableError
+    return state.shards[shard]
+
+
+def reachable(state: State) -> "list[State]":
+    """Return the shards whose Redis answers; raises `QueueUnavailableError` if none does."""
+    found = [one for one in state.shards if one.inbox.is_connected]
+    if not found:
+        raise QueueUnavailableError
+    return found
 
 
 def queue_of(state: State, kind: str) -> JobQueue:

@@ -141,6 +141,7 @@ def new_job(
         kind=submission.kind,
         endpoint=submission.endpoint,
         dialect=submission.dialect or draft.dialect,
+        shard=draft.state.shard,
         status=QUEUED,
         band=band,
         stream=submission.stream,

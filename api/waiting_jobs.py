@@ -65,7 +65,7 @@ async def end_waiting(state: State, row: JobRow, error: StoredError, status: str
     if status == CANCELLED:
         unit.insert(0, request_cancel(row.id, now))
     results = await state.writer.execute_many(unit)
-    enqueue_deliveries(state.platform, deliveries_of(unit, results))
+    enqueue_deliveries(state.deliveries, deliveries_of(unit, results))
     if (admission := decode_admission(row.admission)) is not None:
         await state.admissions.release(row.id, admission)
     ending = Ending(status, error.status, "application/json", json.encode(error))

@@ -30,6 +30,8 @@ from shared.users.tables import UserRow
 
 log = structlog.get_logger()
 _POLL_S: Final = 0.5
+Share = tuple[int, int]
+"""A shard and how many there are: limits of providers are divided among them."""
 
 
 class Provider(Struct, frozen=True, kw_only=True):
@@ -56,11 +58,16 @@ class Provider(Struct, frozen=True, kw_only=True):
     denied_params: frozenset[str] = frozenset()
     """Parameters that its operator forbids."""
     updated_ms: int = 0
+    share: Share = (0, 1)
+    """Of its limit, that this process may use."""
 
     @property
     def most_attempts(self) -> int | None:
-        """Return how many attempts may run at once; None is any number."""
-        return int(self.qos_limit) if self.qos_metric == "inflight" and self.qos_limit is not None else None
+        """Return how many attempts may run at once in this shard, at least one; None is any number."""
+        if self.qos_metric != "inflight" or self.qos_limit is None:
+            return None
+        limit, (shard, shards) = int(self.qos_limit), self.share
+        return max(limit // shards + int(shard < limit % shards), min(limit, 1))
 
 
 class Router(Struct, frozen=True, kw_only=True):
@@ -111,7 +118,8 @@ class Router(Struct, frozen=True, kw_only=True):
 class Directory:
     """The routers of the installation."""
 
-    def __init__(self, database: Database, box: SecretBox | None = None) -> None:
+    def __init__(self, database: Database, box: SecretBox | None = None, *, share: Share = (0, 1)) -> None:
+        self._share = share
         self._database = database
         self._box = box
         self._revision = -1
@@ -169,7 +177,7 @@ class Directory:
             revision = await get_revision(self._database.engine)
             if revision != self._revision:
                 async with self._database.read() as session:
-                    self._by_id = await _load(session, self._box)
+                    self._by_id = await _load(session, self._box, self._share)
                 self._by_name = {n: r for r in self._by_id.values() for n in (r.name, *r.aliases)}
                 self._revision = revision
 
@@ -182,10 +190,10 @@ class Directory:
                 log.warning("directory_not_refreshed", error=repr(error))
 
 
-async def _load(session: AsyncSession, box: SecretBox | None) -> dict[int, Router]:
+async def _load(session: AsyncSession, box: SecretBox | None, share: Share) -> dict[int, Router]:
     providers: dict[int, list[Provider]] = {}
     for row in (await session.exec(select(ProviderRow).order_by(col(ProviderRow.id)))).all():
-        providers.setdefault(row.router_id, []).append(_provider(row, box))
+        providers.setdefault(row.router_id, []).append(_provider(row, box, share))
     aliases: dict[int, list[str]] = {}
     for name in (await session.exec(select(RouterNameRow).order_by(col(RouterNameRow.name)))).all():
         if name.is_alias:
@@ -250,7 +258,7 @@ def deployment_of(row: ProviderRow) -> Deployment:
     )
 
 
-def _provider(row: ProviderRow, box: SecretBox | None) -> Provider:
+def _provider(row: ProviderRow, box: SecretBox | None, share: Share) -> Provider:
     try:
         profile = build_profile(deployment_of(row))
     except (ArithmeticError, ValueError):  # one strange row must not take the installation down
@@ -273,4 +281,5 @@ def _provider(row: ProviderRow, box: SecretBox | None) -> Provider:
         parameter_set=row.parameter_set or usual_set(row.type, row.url),
         denied_params=frozenset(json.decode(row.denied_params, type=list[str]) if row.denied_params else ()),
         updated_ms=row.updated_ms,
+        share=share,
     )

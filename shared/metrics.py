@@ -10,7 +10,7 @@ one with `name` · label values · process, whose value is of no meaning after i
 import asyncio
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, Literal
 
 import structlog
@@ -156,9 +156,17 @@ class Series(Struct, frozen=True):
     sum: float
 
 
-async def read_metrics(redis: Redis) -> Iterator[tuple[Metric, list[Series]]]:
-    """Return everything that was counted so far."""
+async def read_metrics(shards: Sequence[Redis]) -> Iterator[tuple[Metric, list[Series]]]:
+    """Return everything that was counted so far, in all shards together."""
     found: dict[str, dict[tuple[str, ...], dict[str, float]]] = {}
+    for redis in shards:
+        await _add_counters(redis, found)
+        for (name, *rest), amount in await _read_gauges(redis):
+            found.setdefault(name, {}).setdefault(tuple(rest), {_SUM: 0.0})[_SUM] += amount
+    return ((metric, _series(metric, found.get(metric.name, {}))) for metric in METRICS)
+
+
+async def _add_counters(redis: Redis, found: dict[str, dict[tuple[str, ...], dict[str, float]]]) -> None:
     stored: dict[bytes, bytes] = await redis.hgetall(_KEY)  # type: ignore[misc]  # redis-py types both of its clients
     for field, value in stored.items():
         name, *rest = field.decode(errors="replace").split(_SEPARATOR)
@@ -166,10 +174,8 @@ async def read_metrics(redis: Redis) -> Iterator[tuple[Metric, list[Series]]]:
         if metric is None or len(rest) != len(metric.labels) + bool(metric.buckets):
             continue  # of another version
         labels = tuple(rest[: len(metric.labels)])
-        found.setdefault(name, {}).setdefault(labels, {})[rest[-1] if metric.buckets else _SUM] = float(value)
-    for (name, *rest), amount in await _read_gauges(redis):
-        found.setdefault(name, {}).setdefault(tuple(rest), {_SUM: 0.0})[_SUM] += amount
-    return ((metric, _series(metric, found.get(metric.name, {}))) for metric in METRICS)
+        values, last = found.setdefault(name, {}).setdefault(labels, {}), rest[-1] if metric.buckets else _SUM
+        values[last] = values.get(last, 0.0) + float(value)
 
 
 async def _read_gauges(redis: Redis) -> list[tuple[list[str], float]]:

@@ -52,8 +52,27 @@ class ProviderState(Struct, frozen=True, kw_only=True):
     figures: Figures
 
 
-async def read_states(redis: Redis, provider_ids: Sequence[int]) -> dict[int, ProviderState]:
-    """Return what is known of these providers, in one round trip."""
+async def read_states(shards: Sequence[Redis], provider_ids: Sequence[int]) -> dict[int, ProviderState]:
+    """Return what is known of these providers: of each shard the worst, of all what runs."""
+    if not provider_ids:
+        return {}
+    found = [await _read_states(redis, provider_ids) for redis in shards]
+    return {number: _joined([states[number] for states in found]) for number in provider_ids}
+
+
+def _joined(states: Sequence[ProviderState]) -> ProviderState:
+    worst = max(states, key=lambda state: (state.opens_ms, state.failures))
+    known = [state.figures for state in states if state.figures != NO_FIGURES]
+    return ProviderState(
+        opens_ms=worst.opens_ms,
+        failures=worst.failures,
+        running=sum(state.running for state in states),
+        figures=max(known, key=lambda figures: figures.latency_p95_ms or 0.0, default=NO_FIGURES),
+    )
+
+
+async def _read_states(redis: Redis, provider_ids: Sequence[int]) -> dict[int, ProviderState]:
+    """Return what one shard knows of these providers, in one round trip."""
     now = now_ms()
     async with redis.pipeline(transaction=False) as pipeline:
         for number in provider_ids:

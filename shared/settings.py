@@ -40,6 +40,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`postgresql://...` or `sqlite:///path`; unset: `data_dir/sluice.db`."""
     redis_url: str | None = None
     """`redis://`, `rediss://` or `unix://`; unset: a private Redis in `data_dir`."""
+    shard_redis_urls: str = ""
+    """Comma-separated, of further Redis servers: each is a shard of its own for the jobs of its organizations."""
+    shard: Annotated[int, Meta(ge=0)] | None = None
+    """Whose jobs the workers of this machine run, 0 being `redis_url`; unset: `workers` processes for each shard."""
     file_store_url: str | None = None
     """Where large inputs are kept: `file:///folder` or `s3://bucket/prefix`; unset: `data_dir/files`."""
     api_processes: Count = 1
@@ -192,7 +196,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     @property
     def secret_members(self) -> frozenset[str]:
         """Return the names of members that the request log does not show."""
-        return frozenset(name.strip() for name in self.redacted_fields.split(",") if name.strip())
+        return frozenset(_listed(self.redacted_fields))
 
     @property
     def data_path(self) -> Path:
@@ -227,6 +231,18 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Return the URL of the Redis in use."""
         return self.redis_url or f"unix://{self.redis_socket}"
 
+    def redis_urls(self) -> list[str]:
+        """Return the URL of the Redis of each shard."""
+        return [self.effective_redis_url(), *_listed(self.shard_redis_urls)]
+
+    def own_shards(self) -> list[int]:
+        """Return the shards that the workers of this machine serve."""
+        return list(range(len(self.redis_urls()))) if self.shard is None else [self.shard]
+
+
+def _listed(text: str) -> list[str]:
+    return [one.strip() for one in text.split(",") if one.strip()]
+
 
 _MAX_SOCKET_BYTES = 107
 """Of a path on Linux."""
@@ -250,6 +266,8 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
             raise SettingsError(f"{key}: {str(error).partition(' - at')[0]}.") from error
     settings = Settings(**values)  # type: ignore[arg-type]  # each value was converted to the type of its field
     _check_urls(settings)
+    if (settings.shard or 0) >= len(settings.redis_urls()):
+        raise SettingsError(f"SLUICE_SHARD: there are {len(settings.redis_urls())} shards.")
     try:
         parse_networks(settings.webhook_allow_networks)
     except ValueError as error:
@@ -267,7 +285,9 @@ def _check_urls(settings: Settings) -> None:
         "SLUICE_TRACE_URL": (settings.trace_url, ("http://", "https://")),
         "SLUICE_FILE_STORE_URL": (settings.file_store_url, ("file:///", "s3://")),
     }
-    for name, (url, allowed) in schemes.items():
+    redis = schemes["SLUICE_REDIS_URL"][1]
+    shards = [("SLUICE_SHARD_REDIS_URLS", (url, redis)) for url in _listed(settings.shard_redis_urls)]
+    for name, (url, allowed) in (*schemes.items(), *shards):
         if url is None:
             continue
         if not url.startswith(allowed):

@@ -141,11 +141,11 @@ async def serve(state: State) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def run_workers(settings: Settings) -> AsyncIterator[Runtime]:
+async def run_workers(settings: Settings, shard: int = 0) -> AsyncIterator[Runtime]:
     """Yield the runtime of both lanes' workers, running in this event loop; they drain at the end."""
-    pool, token = open_pool(settings.effective_redis_url()), new_token()
+    pool, token = open_pool(settings.redis_urls()[shard]), new_token()
     redis = open_lane(pool, INFERENCE)
-    async with open_runtime(settings, redis, token) as runtime:
+    async with open_runtime(settings, redis, token, shard) as runtime:
         workers = build_workers(settings, runtime, redis, token)
         for worker in workers:
             worker.main_task = asyncio.get_running_loop().create_task(worker.main())

@@ -1,6 +1,7 @@
-"""One worker process: `python -m worker [token]`.  Two lanes in one event loop; SIGTERM drains, then it exits 0.
+"""One worker process: `python -m worker [token [shard]]`.  Two lanes in one event loop; SIGTERM drains, then exit 0.
 
-The token is the identity of the leases; a supervisor chooses it, to release them at once if the process dies.
+The token is the identity of the leases; a supervisor chooses it, to release them at once if the process dies.  The
+shard is whose jobs it runs; without one, that of the settings.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ import structlog
 import uvloop
 from aiohttp import ClientSession, DummyCookieJar, TCPConnector
 from arq import cron
+from arq.cron import CronJob
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -58,7 +60,7 @@ _ALIVE_S = 2.0
 
 
 @asynccontextmanager
-async def open_runtime(settings: Settings, redis: Any, name: str) -> AsyncIterator[Runtime]:
+async def open_runtime(settings: Settings, redis: Any, name: str, shard: int = 0) -> AsyncIterator[Runtime]:
     """Yield what the jobs of this process use, and close it afterwards."""
     async with AsyncExitStack() as stack:
         url = settings.effective_database_url()
@@ -66,15 +68,17 @@ async def open_runtime(settings: Settings, redis: Any, name: str) -> AsyncIterat
         stack.push_async_callback(database.close)
         stack.push_async_callback(writer.close)
         box = secret_box(settings)
-        directory = Directory(database, box)
+        directory = Directory(database, box, share=(shard, len(settings.redis_urls())))
         await directory.start()
         stack.push_async_callback(directory.close)
         connector = TCPConnector(limit=0, keepalive_timeout=60)
         http = await stack.enter_async_context(ClientSession(connector=connector, cookie_jar=DummyCookieJar()))
         tracer = await stack.enter_async_context(open_tracer(settings, "worker"))
         webhooks = await stack.enter_async_context(open_webhook_session(settings))
-        platform = JobQueue(open_lane(redis.connection_pool, PLATFORM))
-        stack.push_async_callback(platform.close)
+        first = open_pool(settings.redis_urls()[0])
+        stack.push_async_callback(first.disconnect)
+        deliveries = JobQueue(open_lane(first, PLATFORM))
+        stack.push_async_callback(deliveries.close)
         replies = ReplyWriter(redis)
         stack.push_async_callback(replies.close)
         routing = Routing(directory, Health(redis), Slots(redis, settings.lease_s), JobQueue(redis))
@@ -88,7 +92,7 @@ async def open_runtime(settings: Settings, redis: Any, name: str) -> AsyncIterat
         yield Runtime(
             name=name, settings=settings, database=database, files=open_file_store(settings),
             uploads=open_file_store(settings, UPLOADS), writer=writer, replies=replies, redis=redis,
-            platform=platform, webhooks=webhooks, box=box,
+            shard=shard, deliveries=deliveries, webhooks=webhooks, box=box,
             gate=Gate(redis, settings.rate_limiting_strategy), directory=directory, routing=routing,
             adapters=build_adapters(http, tracer, tells_providers=settings.trace_providers), pace=pace,
             metrics=metrics, parsers=parsers, tracer=tracer,
@@ -101,7 +105,8 @@ def build_workers(settings: Settings, runtime: Runtime, redis: Any, token: str) 
         "token": token, "lease_s": settings.lease_s, "job_completion_wait": settings.drain_s, "handle_signals": False,
         "keep_result": 0,
     }  # fmt: skip
-    inference, platform = (open_lane(open_pool(settings.effective_redis_url()), lane) for lane in (INFERENCE, PLATFORM))
+    url = settings.redis_urls()[runtime.shard]
+    inference, platform = (open_lane(open_pool(url), lane) for lane in (INFERENCE, PLATFORM))
     reconciler = Reconciler(runtime=runtime, redis=redis, queue=JobQueue(redis), platform=JobQueue(platform))
     return [
         JobWorker(run_job, redis_pool=inference, max_jobs=settings.worker_slots, ctx={"runtime": runtime}, **options),
@@ -112,14 +117,22 @@ def build_workers(settings: Settings, runtime: Runtime, redis: Any, token: str) 
             max_jobs=_PLATFORM_SLOTS,
             cap=MOST_IN_FLIGHT,
             ctx={"reconciler": reconciler, "runtime": runtime},
-            cron_jobs=[
-                cron(reconcile, second=set(range(60)), timeout=120, max_tries=1),
-                cron(advance_batches, second=set(range(60)), timeout=1800, max_tries=1),
-                cron(tend_documents, second={5, 25, 45}, timeout=600, max_tries=1),
-                cron(retain, minute=set(range(0, 60, 10)), second={30}, timeout=600, max_tries=1),
-            ],
+            cron_jobs=_cron_jobs(runtime.shard),
             **options,
         ),
+    ]
+
+
+def _cron_jobs(shard: int) -> list[CronJob]:
+    """Return what every shard does for its jobs, and what the first one does for all."""
+    of_all = [
+        cron(tend_documents, second={5, 25, 45}, timeout=600, max_tries=1),
+        cron(retain, minute=set(range(0, 60, 10)), second={30}, timeout=600, max_tries=1),
+    ]
+    return [
+        cron(reconcile, second=set(range(60)), timeout=120, max_tries=1),
+        cron(advance_batches, second=set(range(60)), timeout=1800, max_tries=1),
+        *([] if shard else of_all),
     ]
 
 
@@ -130,15 +143,15 @@ async def show_life(path: str | None) -> None:
         await asyncio.sleep(_ALIVE_S)
 
 
-async def serve(settings: Settings, token: str) -> None:
+async def serve(settings: Settings, token: str, shard: int) -> None:
     """Run until SIGTERM or SIGINT."""
-    pool = open_pool(settings.effective_redis_url())
+    pool = open_pool(settings.redis_urls()[shard])
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stopping.set)
     redis = open_lane(pool, INFERENCE)
-    async with open_runtime(settings, redis, token) as runtime:
+    async with open_runtime(settings, redis, token, shard) as runtime:
         workers = build_workers(settings, runtime, redis, token)
         mains = [loop.create_task(worker.main()) for worker in workers]
         for worker, main in zip(workers, mains, strict=True):
@@ -166,8 +179,9 @@ def main() -> int:
         return 1
     configure_logging(settings, "worker")
     token = sys.argv[1] if len(sys.argv) > 1 else new_token()
+    shard = int(sys.argv[2]) if len(sys.argv) > 2 else settings.shard or 0
     try:
-        uvloop.run(serve(settings, token))
+        uvloop.run(serve(settings, token, shard))
     except (RedisError, SQLAlchemyError, SettingsError, OSError) as error:
         log.error("worker_failed", error=repr(error))  # noqa: TRY400  # an outage needs no traceback
         return 1

@@ -17,6 +17,7 @@ from shared.database import Database, sqlite_path
 from shared.installation import secret_box
 from shared.migrations import migrate
 from shared.models.schemas import EMBEDDING_TYPES, ModelType
+from shared.organizations.queries import check_shards
 from shared.organizations.tables import OrganizationRow
 from shared.providers.tables import ProviderRow
 from shared.revision import raise_revision
@@ -55,7 +56,10 @@ class _ModelList(Struct):
 
 
 async def prepare(settings: Settings) -> None:
-    """Migrate and insert what is missing; raises `UpstreamError`, `SchemaError` and errors of the database."""
+    """Migrate the database and insert what is missing.
+
+    Raises `UpstreamError`, `SettingsError`, `SchemaError`, and errors of the database.
+    """
     url = settings.effective_database_url()
     if (path := sqlite_path(url)) is not None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -67,6 +71,7 @@ async def prepare(settings: Settings) -> None:
             if path is None:  # machines may start at once
                 await (await session.connection()).execute(_LOCK)
             await _insert_first_rows(session)
+            await check_shards(session, settings)
             if models:
                 await _register_upstream(session, settings, models)
     finally:

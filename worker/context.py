@@ -44,8 +44,10 @@ class Runtime(Struct, frozen=True, kw_only=True):
     writer: GroupCommit
     replies: ReplyWriter
     redis: Redis
-    platform: JobQueue
-    """The lane of webhooks."""
+    shard: int
+    """Whose jobs this process runs; `redis` is that of it."""
+    deliveries: JobQueue
+    """Of webhooks: the platform lane of the first shard."""
     webhooks: ClientSession
     """Sends webhooks and nothing else."""
     box: SecretBox

@@ -47,11 +47,11 @@ _PAGE: Final = 500
 # looked at every second, hence as plain SQL: an ORM statement takes longer to build than to run
 _UNFINISHED: Final = text("""
 SELECT id, kind FROM jobs WHERE status IN ('queued', 'in_progress') AND finished_ms IS NULL AND NOT held
-    AND created_ms >= :since AND created_ms <= :until AND id > :after
+    AND shard = :shard AND created_ms >= :since AND created_ms <= :until AND id > :after
 ORDER BY id LIMIT :page
 """)
 _TO_END: Final = text("""
-SELECT id FROM jobs WHERE status IN ('queued', 'in_progress') AND finished_ms IS NULL
+SELECT id FROM jobs WHERE status IN ('queued', 'in_progress') AND finished_ms IS NULL AND shard = :shard
     AND (cancel_requested_ms IS NOT NULL OR (expires_ms <= :now AND started_ms IS NULL))
 LIMIT :page
 """)
@@ -136,18 +136,25 @@ async def _restore_lost(reconciler: Reconciler) -> None:
         if now >= progress.next_full_ms:
             since = 0
         await _restore(reconciler, since, now - _SETTLED_MS)
-        await enqueue_due(reconciler.runtime, since)
+        if reconciler.runtime.shard == 0:
+            await _restore_deliveries(reconciler.runtime, since)
         if since == 0:  # a deep queue takes long to look through
-            await wake_paused(reconciler.runtime)
             progress.next_full_ms = now_ms() + max(_FULL_SWEEP_MS, 20 * (now_ms() - now))
     await reconciler.redis.set(_PROGRESS_KEY, msgpack.encode(progress))
+
+
+async def _restore_deliveries(runtime: Runtime, since_ms: int) -> None:
+    await enqueue_due(runtime, since_ms)
+    if since_ms == 0:
+        await wake_paused(runtime)
 
 
 async def _restore(reconciler: Reconciler, since_ms: int, until_ms: int) -> None:
     """Enqueue the unfinished jobs created in this span that the queue does not know."""
     after, restored = "", 0
     while True:
-        span = {"since": since_ms, "until": until_ms, "after": after, "page": _PAGE}
+        shard = reconciler.runtime.shard
+        span = {"since": since_ms, "until": until_ms, "after": after, "page": _PAGE, "shard": shard}
         async with reconciler.runtime.database.engine.connect() as connection:
             found = (await connection.execute(_UNFINISHED, span)).all()
         if not found:
@@ -182,7 +189,8 @@ async def _repeat_cancels(reconciler: Reconciler) -> None:
     """Tell workers again about running jobs that are to be cancelled; end waiting ones and those that came too late."""
     now = now_ms()
     async with reconciler.runtime.database.engine.connect() as connection:
-        ids = list((await connection.execute(_TO_END, {"now": now, "page": _PAGE})).scalars())
+        values = {"now": now, "page": _PAGE, "shard": reconciler.runtime.shard}
+        ids = list((await connection.execute(_TO_END, values)).scalars())
     if not ids:
         return
     async with reconciler.runtime.database.read() as session:

@@ -203,7 +203,7 @@ async def _start(runtime: Runtime, message: JobMessage, provider: Provider) -> _
     # a start that a loss of power forgets is repeated; not so if its number is part of ids that callers have seen
     can_repeat = not message.stream and message.on_worker_lost == "retry"
     results = await runtime.writer.execute_many(unit, durable=not can_repeat)
-    enqueue_deliveries(runtime.platform, deliveries_of(unit, results))
+    enqueue_deliveries(runtime.deliveries, deliveries_of(unit, results))
     runtime.pace.note(message.router_id)
     return _Start(attempt.log_id, *results[0].rows[0])
 

@@ -246,7 +246,7 @@ async def finish(runtime: Runtime, message: JobMessage, number: int, end: JobEnd
     note_job(runtime.metrics, message, end.status, end.charge_micros)
     if attempt is not None:
         _note(runtime, message, attempt)
-    enqueue_deliveries(runtime.platform, deliveries_of(unit, results))
+    enqueue_deliveries(runtime.deliveries, deliveries_of(unit, results))
     fault_points.reach(runtime.settings, "before_release")
     if message.admission is not None:
         accounts = _changed_accounts(message.admission, end, attempt)
@@ -266,7 +266,7 @@ async def retry(
     if results is None:
         return False
     _note(runtime, message, attempt)
-    enqueue_deliveries(runtime.platform, deliveries_of(unit, results))
+    enqueue_deliveries(runtime.deliveries, deliveries_of(unit, results))
     if message.admission is not None and (accounts := _changed_accounts(message.admission, None, attempt)):
         try:
             await runtime.gate.forget(accounts)

@@ -182,7 +182,7 @@ async def supervise(settings: Settings) -> None:
         await prepare(settings)
         await _wait_for_redis(settings)
         stop_s = settings.leave_s + settings.drain_s + _STOP_MARGIN_S
-        groups.append(Group([_worker(settings, place) for place in range(settings.workers)], stop_s=stop_s))
+        groups.append(Group(_workers(settings), stop_s=stop_s))
         groups.append(Group([_api(place) for place in range(settings.api_processes)], stop_s=stop_s))
         for group in groups[-2:]:
             group.start()
@@ -205,9 +205,13 @@ def _redis_group(settings: Settings) -> Group:
     return Group([Child(name="redis", command=lambda _token: command, dies_by=signal.SIGKILL)], stop_s=_STOP_MARGIN_S)
 
 
-def _worker(settings: Settings, place: int) -> Child:
+def _workers(settings: Settings) -> list[Child]:
+    return [_worker(settings, shard, place) for shard in settings.own_shards() for place in range(settings.workers)]
+
+
+def _worker(settings: Settings, shard: int, place: int) -> Child:
     async def release(token: str) -> None:
-        pool = open_pool(settings.effective_redis_url())
+        pool = open_pool(settings.redis_urls()[shard])
         try:
             for lane in LANES:
                 await JobQueue(open_lane(pool, lane)).release(token, lease_s=settings.lease_s)
@@ -217,8 +221,8 @@ def _worker(settings: Settings, place: int) -> Child:
             await pool.disconnect()
 
     return Child(
-        name=f"worker-{place}",
-        command=lambda token: [sys.executable, "-m", "worker", token],
+        name=f"worker-{shard}-{place}",
+        command=lambda token: [sys.executable, "-m", "worker", token, str(shard)],
         ended=lambda token: asyncio.ensure_future(release(token)),
     )
 

@@ -8,13 +8,21 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from api.audit import audit
 from api.call import Call
 from api.http import Routes
+from api.shards import forget_account, recount_account
 from api.trim import trimmed
-from shared.admission.records import carbon_account, money_account, organization_of
+from shared.admission.records import carbon_account, money_account, organization_of, user_of
 from shared.clock import now_ms
-from shared.errors import ConflictError, InUseError, NotFoundError
+from shared.errors import ConflictError, InUseError, InvalidFieldError, NotFoundError
 from shared.lists import ListPage, ListQuery, RowId
 from shared.money import MG_PER_G, MICROS_PER_UNIT, from_integer, to_integer
-from shared.organizations.queries import count_members, lock_organization, save_organization
+from shared.organizations.queries import (
+    count_members,
+    count_shards,
+    has_unfinished,
+    list_members,
+    lock_organization,
+    save_organization,
+)
 from shared.organizations.queries import delete_organization as remove_organization
 from shared.organizations.queries import get_organization as query_organization
 from shared.organizations.queries import list_organizations as query_organizations
@@ -34,11 +42,15 @@ async def create_organization(call: Call, body: CreateOrganizationRequest) -> Or
         budget_micros=to_integer(body.budget, MICROS_PER_UNIT, "budget"),
         carbon_budget_mg=to_integer(body.carbon_budget, MG_PER_G, "carbon_budget"),
         content_policy=body.content_policy,
+        shard=_check_shard(call, body.shard),
         log_ttl_s=None if body.log_days is None else body.log_days * DAY_S,
         created_ms=now,
         updated_ms=now,
     )
     async with call.state.database.transaction() as session:
+        if body.shard is None:
+            organizations = await count_shards(session)
+            row.shard = min(range(len(call.state.shards)), key=lambda shard: organizations.get(shard, 0))
         await save_organization(session, row, "Organization already exists.")
         created = _to_organization(row, 0)
         audit(session, call, "organization.create", "organization", created.id, None, created)
@@ -67,11 +79,14 @@ async def get_organization(call: Call, organization: RowId) -> Organization:
     "/v1/admin/organizations/{organization}", right="admin", status=204, raises=(NotFoundError, ConflictError)
 )
 async def update_organization(call: Call, organization: RowId, body: UpdateOrganizationRequest) -> None:
-    """Rename an organization, change its budgets, or what the request log keeps of it."""
-    changes = _changes(body)
+    """Rename an organization, change its budgets or its shard, or what the request log keeps of it."""
+    changes = _changes(call, body)
     async with call.state.database.transaction() as session:
         row = await lock_organization(session, organization)
         before = await _read(session, organization)
+        is_moved = changes.get("shard", before.shard) != before.shard
+        if is_moved and await has_unfinished(session, organization):
+            raise ConflictError("An organization with unfinished jobs keeps its shard.")
         for name, value in changes.items():
             setattr(row, name, value)
         if "budget_micros" in changes:
@@ -79,14 +94,32 @@ async def update_organization(call: Call, organization: RowId, body: UpdateOrgan
         await save_organization(session, row, "Organization name already taken. Please, choose another one.")
         after = _to_organization(row, before.users)
         audit(session, call, "organization.update", "organization", organization, before, after)
+    if is_moved:
+        await _forget_accounts(call, organization)
     if "budget_micros" in changes:
-        await call.state.admissions.forget(money_account(organization_of(organization)))
+        await forget_account(call.state, money_account(organization_of(organization)))
     if before.carbon_budget is None and changes.get("carbon_budget_mg") is not None:
-        await call.state.admissions.recount(carbon_account(organization_of(organization), now_ms()))
+        await recount_account(call.state, carbon_account(organization_of(organization), now_ms()))
     await call.state.directory.refresh()
 
 
-def _changes(body: UpdateOrganizationRequest) -> dict[str, Any]:
+async def _forget_accounts(call: Call, organization: int) -> None:
+    """Have the accounts of an organization and its users read anew by the shard it has moved to."""
+    async with call.state.database.read() as session:
+        users = await list_members(session, organization)
+    for owner in (organization_of(organization), *map(user_of, users)):
+        await forget_account(call.state, money_account(owner))
+        await forget_account(call.state, carbon_account(owner, now_ms()))
+
+
+def _check_shard(call: Call, shard: int | None) -> int:
+    """Return the shard; raises `InvalidFieldError` if there is no such one."""
+    if shard is not None and shard >= len(call.state.shards):
+        raise InvalidFieldError(["body", "shard"], f"There are {len(call.state.shards)} shards.")
+    return shard or 0
+
+
+def _changes(call: Call, body: UpdateOrganizationRequest) -> dict[str, Any]:
     """Return the new values of columns; raises `InvalidFieldError`."""
     changes: dict[str, Any] = {"updated_ms": now_ms()}
     if body.name is not None:
@@ -97,6 +130,8 @@ def _changes(body: UpdateOrganizationRequest) -> dict[str, Any]:
         changes["carbon_budget_mg"] = to_integer(body.carbon_budget, MG_PER_G, "carbon_budget")
     if body.content_policy is not None:
         changes["content_policy"] = body.content_policy
+    if body.shard is not None:
+        changes["shard"] = _check_shard(call, body.shard)
     if body.log_days is not UNSET:
         changes["log_ttl_s"] = None if body.log_days is None else body.log_days * DAY_S
     return changes
@@ -126,6 +161,7 @@ def _to_organization(row: OrganizationRow, users: int) -> Organization:
         carbon_budget=from_integer(row.carbon_budget_mg, MG_PER_G),
         content_policy=row.content_policy,  # type: ignore[arg-type]  # a column
         log_days=None if row.log_ttl_s is None else row.log_ttl_s // DAY_S,
+        shard=row.shard,
         created=row.created_ms // 1000,
         updated=row.updated_ms // 1000,
     )

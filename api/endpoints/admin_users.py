@@ -10,6 +10,7 @@ from api.audit import audit
 from api.call import Call
 from api.expiry import to_expires_ms
 from api.http import Routes
+from api.shards import forget_account, recount_account
 from api.trim import trimmed
 from shared.account_errors import InvalidPasswordError, PasswordNotSetError, ReservedEmailError
 from shared.admission.records import carbon_account, money_account, user_of
@@ -103,9 +104,9 @@ async def update_user(call: Call, user: RowId, body: UpdateUserRequest) -> None:
             await store_password(session, call, row, password_hash)
         audit(session, call, "user.update", "user", user, before, to_user(row))
     if "budget_micros" in changes:
-        await call.state.admissions.forget(money_account(user_of(user)))
+        await forget_account(call.state, money_account(user_of(user)))
     if before.carbon_budget is None and changes.get("carbon_budget_mg") is not None:
-        await call.state.admissions.recount(carbon_account(user_of(user), now_ms()))
+        await recount_account(call.state, carbon_account(user_of(user), now_ms()))
     await call.state.directory.refresh()
 
 

@@ -144,6 +144,7 @@ def _new_batch(call: Call, endpoint: str, window: str, window_s: int, file_id: s
     now = now_ms()
     return BatchRow(
         id=new_ulid(),
+        shard=call.state.shard,
         user_id=call.caller.user_id,
         organization_id=call.caller.organization_id,
         key_id=call.caller.key_id,

@@ -11,6 +11,7 @@ from api.call import Call
 from api.cluster_health import look_at_cluster
 from api.http import Reply, Routes
 from api.provider_health import health_of, worst
+from api.state import reachable
 from shared.errors import ApiError, QueueUnavailableError
 from shared.models.health import ClusterHealth, ModelHealth, ModelHealthList
 
@@ -37,15 +38,14 @@ class Health(Struct, kw_only=True):
 
 @routes.get("/health", right=None, raises=(QueueUnavailableError, LeavingError))
 async def get_health(call: Call) -> Health:
-    """Tell whether this process can serve: 503 while it cannot reach the queue, and while it is about to end."""
+    """Tell whether this process can serve: 503 while it can reach no queue, and while it is about to end."""
     return _look(call)
 
 
 def _look(call: Call) -> Health:
     if call.state.leaving.is_set():
         raise LeavingError
-    if not call.state.inbox.is_connected:
-        raise QueueUnavailableError
+    reachable(call.state)
     return Health(status="ok")
 
 

@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from api.call import Call
 from api.http import Reply, Routes
+from api.state import State, reachable
 from shared.clock import now_ms
 from shared.directory import Router
 from shared.errors import QueueUnavailableError
@@ -30,13 +31,18 @@ async def get_metrics(call: Call) -> Reply[str]:
     state = call.state
     routers = list(state.directory.routers())
     providers = [provider.id for router in routers for provider in router.providers]
+    shards = reachable(state)
     try:
-        counted = list(await read_metrics(state.redis))
-        lanes = {"inference": await state.queue.stats(), "platform": await state.platform.stats()}
-        states = await read_states(state.redis, providers) if providers else {}
+        counted = list(await read_metrics([one.redis for one in shards]))
+        lanes = {
+            (str(one.shard), lane): await queue.stats()
+            for one in shards
+            for lane, queue in (("inference", one.queue), ("platform", one.platform))
+        }
+        states = await read_states([one.redis for one in shards], providers)
     except (RedisError, OSError) as error:
         raise QueueUnavailableError from error
-    families = [*map(_to_family, counted), *_queues(lanes), *_providers(routers, states)]
+    families = [*map(_to_family, counted), *_queues(lanes), *_providers(routers, states), _shards(state)]
     return Reply(body=generate_latest(_Families(families)), content_type=CONTENT_TYPE_LATEST)
 
 
@@ -67,23 +73,28 @@ def _to_family(read: tuple[Metric, list[Series]]) -> Family:
     return single
 
 
-def _queues(lanes: dict[str, QueueStats]) -> Iterator[Family]:
-    ready = _gauge("queue_ready", "Jobs that could start now.", "lane", "band")
-    parked = _gauge("queue_parked", "Jobs that wait since their router has its share of the slots.", "lane", "band")
-    oldest = _gauge(
-        "queue_oldest_seconds", "Wait of the first job; `due`: of retries and delayed jobs.", "lane", "band"
-    )
-    others = _gauge(
-        "queue_jobs", "Other jobs: due (retries and delayed ones), held (running or not due).", "lane", "state"
-    )
-    for lane, stats in lanes.items():
+def _shards(state: State) -> Family:
+    up = _gauge("shard_up", "Whether the Redis of a shard answers.", "shard")
+    for one in state.shards:
+        up.add_metric((str(one.shard),), float(one.inbox.is_connected))
+    return up
+
+
+def _queues(lanes: dict[tuple[str, str], QueueStats]) -> Iterator[Family]:
+    labels = ("shard", "lane", "band")
+    ready = _gauge("queue_ready", "Jobs that could start now.", *labels)
+    parked = _gauge("queue_parked", "Jobs that wait since their router has its share of the slots.", *labels)
+    oldest = _gauge("queue_oldest_seconds", "Wait of the first job; `due`: of retries and delayed jobs.", *labels)
+    text = "Other jobs: due (retries and delayed ones), held (running or not due)."
+    others = _gauge("queue_jobs", text, "shard", "lane", "state")
+    for of, stats in lanes.items():
         for band, is_ready, is_parked, wait_s in zip(BANDS, stats.ready, stats.parked, stats.oldest_s, strict=True):
-            ready.add_metric((lane, band), is_ready)
-            parked.add_metric((lane, band), is_parked)
-            oldest.add_metric((lane, band), wait_s)
-        oldest.add_metric((lane, "due"), stats.oldest_due_s)
-        others.add_metric((lane, "due"), stats.due)
-        others.add_metric((lane, "held"), stats.held)
+            ready.add_metric((*of, band), is_ready)
+            parked.add_metric((*of, band), is_parked)
+            oldest.add_metric((*of, band), wait_s)
+        oldest.add_metric((*of, "due"), stats.oldest_due_s)
+        others.add_metric((*of, "due"), stats.due)
+        others.add_metric((*of, "held"), stats.held)
     yield from (ready, parked, oldest, others)
 
 

@@ -6,7 +6,9 @@ from redis.exceptions import RedisError
 
 from api.call import Call
 from api.http import Routes
+from api.state import reachable
 from shared.clock import now_ms
+from shared.errors import QueueUnavailableError
 from shared.jobs.queries import count_unfinished
 from shared.jobs.schemas import BANDS, QUEUED, BandDepth, ModelDepth, Queue
 from shared.queue.pace import read_pace
@@ -20,10 +22,12 @@ async def get_queue(call: Call) -> Queue:
     caller = call.caller
     async with call.state.database.read() as session:
         groups = await count_unfinished(session, None if caller.is_admin else caller.user_id)
+    pace = Counter[int]()
     try:
-        pace = await read_pace(call.state.redis)
-    except (RedisError, OSError):
-        pace = {}
+        for shard in reachable(call.state):
+            pace.update(await read_pace(shard.redis))
+    except (RedisError, OSError, QueueUnavailableError):
+        pace.clear()
     bands, queued, running = Counter[int](), Counter[str](), Counter[str]()
     routers, oldest_ms = dict[str, int](), now_ms()
     for status, band, router_id, name, count, created_ms in groups:

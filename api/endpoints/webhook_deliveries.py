@@ -109,7 +109,7 @@ async def redeliver_webhook(call: Call, webhook_delivery_id: str) -> WebhookDeli
             raise WebhookDeliveryInFlightError
         await session.refresh(row)
         attempts = await list_attempts(session, [row.id])
-    enqueue_deliveries(call.state.platform, restarted)
+    enqueue_deliveries(call.state.deliveries, restarted)
     return to_delivery(row, endpoint, attempts.get(row.id, []))
 
 
@@ -130,7 +130,7 @@ async def recover_webhook_deliveries(call: Call, webhook_endpoint_id: str, body:
             raise WebhookEndpointDisabledError
         window = of_window(endpoint.id, body.statuses, body.since * 1000, until_ms)
         restarted = await restart_deliveries(session, "recover", now, *window)
-    enqueue_deliveries(call.state.platform, restarted)
+    enqueue_deliveries(call.state.deliveries, restarted)
     return WebhookRecovery(webhook_endpoint_id=ENDPOINT_PREFIX + endpoint.id, matched=len(restarted))
 
 

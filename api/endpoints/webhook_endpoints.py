@@ -190,7 +190,7 @@ async def enable_webhook_endpoint(call: Call, webhook_endpoint_id: str) -> Webho
     async with call.state.database.transaction() as session:
         row = await get_endpoint(session, owner_of(call), webhook_endpoint_id)
         resumed = await enable_endpoint(session, row, now_ms())
-    enqueue_deliveries(call.state.platform, resumed)
+    enqueue_deliveries(call.state.deliveries, resumed)
     return to_endpoint(row, call.state.box)
 
 
@@ -202,7 +202,7 @@ async def disable_webhook_endpoint(call: Call, webhook_endpoint_id: str) -> Webh
     unit = disable_endpoint(row.id, row.user_id, "disabled by its owner", now_ms())
     try:
         results = await call.state.writer.execute_many(unit)
-        enqueue_deliveries(call.state.platform, deliveries_of(unit, results))
+        enqueue_deliveries(call.state.deliveries, deliveries_of(unit, results))
     except StaleError:
         pass  # it is disabled already
     except CommitError as error:

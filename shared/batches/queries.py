@@ -101,9 +101,10 @@ async def keep_lease(session: AsyncSession, batch_id: str, owner: str, until_ms:
     return await session.get(BatchRow, batch_id) if kept.rowcount else None
 
 
-async def list_open_batches(session: AsyncSession) -> Sequence[BatchRow]:
-    """Return the batches whose lines are jobs and that have not ended."""
-    statement = select(BatchRow).where(col(BatchRow.finished_ms).is_(None), BatchRow.status != VALIDATING)
+async def list_open_batches(session: AsyncSession, shard: int) -> Sequence[BatchRow]:
+    """Return the batches of a shard whose lines are jobs and that have not ended."""
+    is_open = (col(BatchRow.finished_ms).is_(None), BatchRow.status != VALIDATING, BatchRow.shard == shard)
+    statement = select(BatchRow).where(*is_open)
     return (await session.exec(statement.order_by(col(BatchRow.id)))).all()
 
 

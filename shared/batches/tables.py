@@ -22,6 +22,8 @@ class BatchRow(SQLModel, table=True):
     )
 
     id: str = Field(primary_key=True)
+    shard: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    """Whose Redis has its items."""
     user_id: int = bigint()
     organization_id: int | None = bigint(default=None)
     key_id: int | None = bigint(default=None)

@@ -53,6 +53,7 @@ class NewJob(Struct, kw_only=True):
     admission: str | None
     request: bytes
     dialect: str = OPENAI
+    shard: int = 0
     background: bool = False
     batch_id: str | None = None
     custom_id: str | None = None

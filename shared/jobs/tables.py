@@ -56,6 +56,8 @@ class JobRow(SQLModel, table=True):
     )
 
     id: str = Field(primary_key=True)
+    shard: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    """Whose Redis has it."""
     kind: str
     endpoint: str
     dialect: str = "openai"

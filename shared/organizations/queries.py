@@ -5,12 +5,15 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from shared.batches.tables import BatchRow
 from shared.errors import InUseError, NotFoundError
+from shared.jobs.tables import JobRow
 from shared.lists import ListQuery
 from shared.lists_sql import list_rows
 from shared.organizations.tables import OrganizationRow
 from shared.revision import raise_revision
 from shared.saving import save_unique
+from shared.settings import Settings, SettingsError
 from shared.users.tables import UserRow
 
 
@@ -45,6 +48,34 @@ async def count_members(session: AsyncSession, organization_ids: list[int]) -> d
     statement = select(column, func.count()).where(column.in_(organization_ids)).group_by(column)
     found = {number: count for number, count in (await session.exec(statement)).all() if number is not None}
     return dict.fromkeys(organization_ids, 0) | found
+
+
+async def list_members(session: AsyncSession, organization_id: int) -> list[int]:
+    """Return the ids of the users of an organization."""
+    members = select(UserRow.id).where(UserRow.organization_id == organization_id)
+    return [one for one in (await session.exec(members)).all() if one is not None]
+
+
+async def count_shards(session: AsyncSession) -> dict[int, int]:
+    """Return how many organizations each shard has that has any."""
+    column = col(OrganizationRow.shard)
+    return dict((await session.exec(select(column, func.count()).group_by(column))).all())
+
+
+async def check_shards(session: AsyncSession, settings: Settings) -> None:
+    """Raise `SettingsError` if an organization is in a shard that the settings do not have."""
+    last, count = max(await count_shards(session), default=0), len(settings.redis_urls())
+    if last >= count:
+        raise SettingsError(f"SLUICE_SHARD_REDIS_URLS: an organization is in shard {last}, but there are {count}.")
+
+
+async def has_unfinished(session: AsyncSession, organization_id: int) -> bool:
+    """Return whether the organization has a job or a batch that is not over."""
+    for table in (JobRow, BatchRow):
+        unfinished = (table.organization_id == organization_id, col(table.finished_ms).is_(None))
+        if (await session.exec(select(table.id).where(*unfinished).limit(1))).first() is not None:
+            return True
+    return False
 
 
 async def save_organization(session: AsyncSession, row: OrganizationRow, taken: str) -> None:

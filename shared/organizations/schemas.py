@@ -8,6 +8,7 @@ from shared.money import Budget, CarbonBudget
 
 ContentPolicy = Literal["full", "metadata", "none"]
 LogDays = Annotated[int, Meta(ge=1, le=3650)]
+Shard = Annotated[int, Meta(ge=0, le=10_000)]
 OrganizationName = Annotated[str, Meta(min_length=1, max_length=255)]
 
 
@@ -19,6 +20,8 @@ class CreateOrganizationRequest(Struct, kw_only=True):
     carbon_budget: CarbonBudget | None = None
     content_policy: ContentPolicy = "full"
     """What the request log shows of its requests: bodies and headers, no bodies, or neither."""
+    shard: Shard | None = None
+    """Whose Redis is to have its jobs; absent: the one with the fewest organizations."""
     log_days: LogDays | None = None
     """How long its rows of the request log are kept, if not as long as the settings say; never longer."""
 
@@ -31,6 +34,8 @@ class UpdateOrganizationRequest(Struct, kw_only=True):
     carbon_budget: CarbonBudget | UnsetType | None = UNSET
     content_policy: ContentPolicy | None = None
     log_days: LogDays | UnsetType | None = UNSET
+    shard: Shard | None = None
+    """Only of an organization without unfinished jobs."""
 
 
 class Organization(Struct, kw_only=True):
@@ -43,6 +48,7 @@ class Organization(Struct, kw_only=True):
     carbon_budget: float | None
     content_policy: ContentPolicy
     log_days: int | None
+    shard: int
     created: int
     updated: int
     object: Literal["organization"] = "organization"

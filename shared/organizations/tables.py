@@ -21,5 +21,7 @@ class OrganizationRow(SQLModel, table=True):
     """What the request log shows of its requests: `full`, `metadata` (no bodies), `none` (no headers either)."""
     log_ttl_s: int | None = None
     """How long its rows of the request log are kept; null is as long as those of everybody."""
+    shard: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    """Whose Redis has its new jobs, its limits and budgets."""
     created_ms: int = bigint()
     updated_ms: int = bigint()

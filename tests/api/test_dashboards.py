@@ -11,7 +11,7 @@ import pytest_asyncio
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.api.test_metrics import metrics, of
+from tests.figures import metrics, of
 from tests.installation import Installation
 from tests.people import add_user, key_of
 from tests.receivers import Receiver

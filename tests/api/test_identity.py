@@ -35,7 +35,7 @@ async def test_an_organization_is_created_read_changed_listed_and_deleted(both: 
     path = f"{ORGANIZATIONS}/{created['id']}"
     assert created == {
         "object": "organization", "id": created["id"], "name": "acme", "users": 0, "budget": 12.5,
-        "carbon_budget": 0.25, "content_policy": "full", "log_days": None, "created": created["created"],
+        "carbon_budget": 0.25, "content_policy": "full", "log_days": None, "shard": 0, "created": created["created"],
         "updated": created["created"],
     }  # fmt: skip
     assert await read(both, path) == created

@@ -1,28 +1,10 @@
 """GET /metrics: figures of all processes."""
 
-from typing import Any
-
-from prometheus_client.parser import text_string_to_metric_families
-
 from shared.clock import now_ms
+from tests.figures import metrics, of
 from tests.installation import Installation
 from tests.people import add_user, key_of, person
 from tests.waiting import eventually
-
-
-async def metrics(installation: Installation, **options: Any) -> dict[tuple[str, frozenset[Any]], float]:
-    """Return name and labels → value."""
-    response = await installation.get("/metrics", **options)
-    assert response.status == 200, await response.text()
-    families = text_string_to_metric_families(await response.text())
-    return {(one.name, frozenset(one.labels.items())): one.value for family in families for one in family.samples}
-
-
-def of(found: dict[tuple[str, frozenset[Any]], float], name: str, **labels: str) -> float:
-    """Return the sum of the series that have these labels."""
-    return sum(
-        value for (series, has), value in found.items() if series == f"sluice_{name}" and labels.items() <= set(has)
-    )
 
 
 async def test_what_happened_is_counted_over_all_processes(sluice: Installation) -> None:
@@ -84,6 +66,7 @@ async def test_queues_and_providers_are_told_as_they_are_now(idle: Installation)
     assert of(found, "queue_oldest_seconds", lane="platform", band="due") == 0
     assert of(found, "queue_parked", lane="inference", band="background") == 0
     assert of(found, "provider_breaker_open", provider="1") == 0
+    assert of(found, "shard_up", shard="0") == 1
 
 
 async def test_decisions_about_limits_are_counted(sluice: Installation) -> None:

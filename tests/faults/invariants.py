@@ -8,6 +8,7 @@ from typing import Any
 
 from aiohttp import ClientSession
 from msgspec import Struct
+from redis import Redis
 
 from shared.clock import month_start_ms, now_ms
 from shared.jobs.schemas import CANCELLED, TERMINAL
@@ -157,7 +158,11 @@ def left_in_redis(processes: Processes) -> list[str]:
 
     Cron jobs come and go, hence their keys do not count: ids of jobs begin with the digits of the time.
     """
-    with processes.redis() as redis:
+    return [one for url in processes.redis_urls for one in _left_in(url)]
+
+
+def _left_in(url: str) -> list[str]:
+    with Redis.from_url(url) as redis:
         left = [f"queue: {job_id!r}" for job_id in redis.zrange("sluice:inference", 0, -1)]
         left += [f"tenant: {job_id!r}" for job_id in redis.hkeys("sluice:inference:tenants")]
         for pattern in ("arq:job:0*", "arq:in-progress:0*", "arq:retry:0*", "sluice:inference:running:*"):

@@ -44,6 +44,7 @@ class Processes:
         self.environ["PYTHONPATH"] = str(ROOT)
         self.database_url = str(settings.get("database_url", f"sqlite:///{folder}/sluice.db"))
         self.redis_url = str(settings.get("redis_url", f"unix://{folder}/redis.sock"))
+        self.redis_urls = [self.redis_url, *filter(None, str(settings.get("shard_redis_urls", "")).split(","))]
         self.output = folder.parent / f"{folder.name}.log"
         self._supervisor: subprocess.Popen[bytes] | None = None
         self._spawned: list[subprocess.Popen[bytes]] = []

@@ -32,10 +32,10 @@ _AT_ONCE: Final = 4
 
 
 async def advance_batches(ctx: dict[str, Any]) -> None:
-    """Look at all batches that have not ended; several processes may do so at the same time."""
+    """Look at all batches of the shard that have not ended; several processes may do so at the same time."""
     reconciler: Reconciler = ctx["reconciler"]
     async with reconciler.runtime.database.read() as session:
-        rows = await list_open_batches(session)
+        rows = await list_open_batches(session, reconciler.runtime.shard)
     slots = asyncio.Semaphore(_AT_ONCE)
     await asyncio.gather(*(_advance_alone(reconciler, row, slots) for row in rows))
 
@@ -96,7 +96,7 @@ async def _finish(reconciler: Reconciler, row: BatchRow) -> None:
         if await change_batch(session, row.id, _BEFORE[status], **values):
             session.add_all([file for file in (files.output, files.error) if file is not None])
             deliveries = await tell_end(session, row, status, now)
-    enqueue_deliveries(runtime.platform, deliveries)
+    enqueue_deliveries(runtime.deliveries, deliveries)
     log.info("batch_ended", batch_id=row.id, status=status, completed=counts.completed, failed=counts.unsuccessful)
 
 

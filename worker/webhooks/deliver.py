@@ -200,7 +200,7 @@ async def _record(runtime: Runtime, claimed: _Claimed, tries: list[Try]) -> None
     if results is None:
         log.warning("webhook_lease_was_lost", delivery_id=row.id)
         return
-    enqueue_deliveries(runtime.platform, deliveries_of(statements, results))
+    enqueue_deliveries(runtime.deliveries, deliveries_of(statements, results))
     if not last.is_delivered and results[-1].rows:
         await _act_on_failure(runtime, row, last, Failing(*results[-1].rows[0]))
 
@@ -242,7 +242,7 @@ async def _act_on_failure(runtime: Runtime, row: WebhookDeliveryRow, last: Try, 
         unit = disable_endpoint(row.endpoint_id, row.user_id, reason, now)
         if (results := await commit(runtime.writer, unit)) is not None:
             log.warning("webhook_endpoint_disabled", endpoint_id=row.endpoint_id, reason=reason)
-            enqueue_deliveries(runtime.platform, deliveries_of(unit, results))
+            enqueue_deliveries(runtime.deliveries, deliveries_of(unit, results))
     elif (pause_s := next_pause_s(found, now)) is not None:
         statement = open_breaker(row.endpoint_id, now, pause_s=pause_s, last_pause_s=found.pause_s)
         await commit(runtime.writer, (statement,))

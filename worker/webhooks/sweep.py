@@ -39,10 +39,10 @@ async def enqueue_due(runtime: Runtime, since_ms: int) -> None:
             rows = (await connection.execute(_DUE, span)).all()
         if not rows:
             return
-        missing = set(await runtime.platform.missing([row.id for row in rows]))
+        missing = set(await runtime.deliveries.missing([row.id for row in rows]))
         found = [Delivery(row.id, row.endpoint_id, row.user_id) for row in rows if row.id in missing]
         if found:
-            await runtime.platform.ensure([queue_entry(delivery) for delivery in found])
+            await runtime.deliveries.ensure([queue_entry(delivery) for delivery in found])
         if len(rows) < _PAGE:
             return
         since, after = rows[-1].due_ms, rows[-1].id
