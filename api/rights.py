@@ -5,7 +5,7 @@ from typing import Final, Literal
 from api.keys import Caller
 from shared.errors import PermissionDeniedError
 
-Right = Literal["key", "account", "admin", "provide_models", "read_metric"]
+Right = Literal["key", "account", "admin", "provide_models", "read_metric", "read_organization_usage"]
 """`key`: any valid key; `account`: also that of an expired account; the rest: this permission, or `admin`."""
 _PATHS: Final = (
     ("/v1/admin/", "admin"),
@@ -16,6 +16,7 @@ _PATHS: Final = (
     ("/v1/requests", "jobs"),
     ("/v1/request_logs", "jobs"),
     ("/v1/usage", "jobs"),
+    ("/v1/organization/usage", "jobs"),
     ("/v1/webhook", "jobs"),
     ("/v1/chat", "inference"),
     ("/v1/responses", "inference"),

@@ -2,15 +2,17 @@
 
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.databases import prepared_sqlite
 from tests.faults.processes import ROOT, free_port, living
 
 LONGEST_START_S = 20.0
@@ -72,6 +74,18 @@ def test_a_file_that_is_no_database_stops_the_start_and_stays_as_it_is(folder: P
     assert "The database cannot be used" in said
     assert "file is not a database" in said
     assert file.read_text() == text
+
+
+def test_a_schema_of_a_later_version_that_lacks_something_stops_the_start(folder: Path) -> None:
+    file = folder.parent / "later.db"
+    file.write_bytes(prepared_sqlite())
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9001'")
+        connection.execute("ALTER TABLE jobs DROP COLUMN tracestate")
+
+    said = failed_start(folder, database_url=f"sqlite:///{file}")
+
+    assert "a later version of Sluice (schema 9001), which this one cannot work with: jobs.tracestate is gone." in said
 
 
 def test_a_postgresql_without_that_database_stops_the_start(folder: Path, postgres_url: str) -> None:

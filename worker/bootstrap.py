@@ -58,7 +58,7 @@ class _ModelList(Struct):
 async def prepare(settings: Settings) -> None:
     """Migrate the database and insert what is missing.
 
-    Raises `UpstreamError`, `SettingsError`, and errors of the database.
+    Raises `UpstreamError`, `SettingsError`, `SchemaError`, and errors of the database.
     """
     url = settings.effective_database_url()
     if (path := sqlite_path(url)) is not None:

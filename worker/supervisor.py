@@ -26,6 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from shared.embedded_redis import RedisMissingError, answers, redis_command
 from shared.installation import admin_key, secret_box
 from shared.log import configure_logging
+from shared.migrations import SchemaError
 from shared.queue.connections import open_pool
 from shared.queue.job_queue import JobQueue
 from shared.queue.lanes import LANES, open_lane
@@ -277,7 +278,7 @@ def main() -> int:
         configure_logging(settings, "supervisor")
         with lock_data_folder(settings):
             asyncio.run(supervise(settings))
-    except (SettingsError, StartError, RedisMissingError, UpstreamError) as error:
+    except (SettingsError, StartError, RedisMissingError, UpstreamError, SchemaError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     except (SQLAlchemyError, OSError) as error:

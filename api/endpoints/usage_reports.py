@@ -1,4 +1,4 @@
-"""Usage reports: one's own, and for administrators those of everybody; as JSON or CSV."""
+"""Usage reports: one's own, that of one's organization, and for administrators those of everybody; as JSON or CSV."""
 
 import datetime as dt
 from typing import Any, Final
@@ -9,7 +9,7 @@ from api.call import Call
 from api.http import Reply, Routes
 from api.usage_report import make_report, to_csv
 from shared.clock import now_ms, to_datetime
-from shared.errors import InvalidFieldError
+from shared.errors import InvalidFieldError, NotFoundError
 from shared.usage.report_queries import DAY_MS
 from shared.usage.reports import MOST_DAYS, UsageReportPage, UsageReportQuery
 
@@ -24,6 +24,19 @@ async def get_usage_report(call: Call, query: UsageReportQuery) -> Reply[UsageRe
     `Accept: text/csv` gives the lines as CSV.
     """
     return await _report(call, query, {"user_id": call.caller.user_id, "organization_id": query.organization_id})
+
+
+@routes.get(
+    "/v1/organization/usage/report", right="read_organization_usage", raises=(NotFoundError,), other_media_types=(CSV,)
+)
+async def get_organization_usage_report(call: Call, query: UsageReportQuery) -> Reply[UsageReportPage]:
+    """Add up what was charged to the caller's organization, by its users, keys, models and providers.
+
+    What somebody used while he belonged to another organization is not part of it.  `organization_id` changes nothing.
+    """
+    if call.caller.organization_id is None:  # as a filter, it would mean all organizations
+        raise NotFoundError("You belong to no organization.")
+    return await _report(call, query, {"user_id": query.user_id, "organization_id": call.caller.organization_id})
 
 
 @routes.get("/v1/admin/usage/report", right="admin", other_media_types=(CSV,))

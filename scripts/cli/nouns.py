@@ -81,7 +81,7 @@ ROLES: Final = Noun(
         Member(
             "permissions",
             "texts",
-            "admin, read_metric, provide_models, create_public_collection; none for none",
+            "admin, read_metric, provide_models, read_organization_usage, create_public_collection; none for none",
             none=(),
         ),
     ),

@@ -7,7 +7,9 @@ from msgspec import Meta, Struct
 from shared.errors import InvalidFieldError
 from shared.lists import RowId, one_of
 
-Permission = Literal["admin", "create_public_collection", "read_metric", "provide_models"]
+Permission = Literal[
+    "admin", "create_public_collection", "read_metric", "provide_models", "read_organization_usage"
+]  # fmt: skip
 PERMISSIONS: Final[tuple[str, ...]] = get_args(Permission)
 LimitType = Literal["rpm", "rpd", "tpm", "tpd"]
 LIMIT_TYPES: Final[tuple[LimitType, ...]] = get_args(LimitType)

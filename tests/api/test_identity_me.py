@@ -9,6 +9,7 @@ import pytest
 
 from shared.clock import now_ms
 from shared.keys.tables import KeyRow
+from shared.roles.schemas import PERMISSIONS
 from shared.secrets import hash_key
 from shared.usage.tables import UsageRecordRow
 from tests.conftest import make_settings
@@ -64,7 +65,7 @@ async def test_the_master_has_an_account_without_a_row(both: Installation) -> No
     assert info == {
         "object": "userInfo", "id": 0, "email": "master", "name": "master", "organization": 0, "budget": None,
         "carbon_budget": None, "carbon_budget_remaining": None,
-        "permissions": ["admin", "create_public_collection", "read_metric", "provide_models"],
+        "permissions": list(PERMISSIONS),
         "limits": [
             {"router": number, "router_id": number, "type": kind, "value": None}
             for number, _ in enumerate(FIRST_MODELS, start=1)

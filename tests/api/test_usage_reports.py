@@ -12,10 +12,11 @@ from shared.ids import new_ulid
 from shared.usage.schemas import MICRO
 from shared.usage.tables import ChargeRow, UsageRecordRow
 from tests.installation import Installation
-from tests.people import ORGANIZATIONS, add_user, create, key_of
+from tests.people import ORGANIZATIONS, ROLES, USERS, add_user, create, key_of
 from worker.ledger.closes import close_month, encode, month_bounds
 
 REPORT, ALL, CLOSES = "/v1/usage/report", "/v1/admin/usage/report", "/v1/admin/usage/closes"
+OF_ORGANIZATION = "/v1/organization/usage/report"
 
 
 async def report(installation: Installation, path: str = ALL, **options: Any) -> Any:
@@ -151,6 +152,77 @@ async def test_an_organization_has_a_report_of_its_own(both: Installation) -> No
 
     assert found["total"]["attempts"] == len(records)
     assert {line["user_id"] for line in found["data"]} == {record.user_id for record in records}
+
+
+async def reader(installation: Installation, email: str, organization: int | None = None) -> dict[str, str]:
+    """Return the headers of a new user who may read the usage of his organization."""
+    role = await create(installation, ROLES, name=email, permissions=["read_organization_usage"])
+    user = await add_user(installation, email, role=role["id"], organization=organization)
+    return await key_of(installation, user["id"])
+
+
+async def test_who_may_reads_what_was_charged_to_his_organization(both: Installation) -> None:
+    await use(both)
+    (organization,) = {row.organization_id for row in await both.rows(ChargeRow)} - {None}
+    headers = await reader(both, "reader@example.com", organization)
+    records = await both.rows(UsageRecordRow, UsageRecordRow.organization_id == organization)
+    charges = await both.rows(ChargeRow, ChargeRow.organization_id == organization)
+
+    for group_by in ([], ["user"], ["organization"], ["key", "model"], ["provider"]):
+        found = await report(both, OF_ORGANIZATION, headers=headers, query=[("group_by", one) for one in group_by])
+        total = found["total"]
+        assert round(total["cost"] * MICRO) == sum(record.cost_micros for record in records)
+        assert round(total["kwh"] * 10**12) == sum(record.energy_nwh for record in records)
+        assert total["attempts"] == sum(line["attempts"] for line in found["data"]) == len(records)
+        if group_by != ["provider"]:
+            assert round(total["charge"] * MICRO) == sum(charge.amount_micros for charge in charges) > 0
+            assert total["requests"] == sum(line["requests"] for line in found["data"]) == len(charges)
+    as_csv = await both.client.get(OF_ORGANIZATION, headers=headers | {"Accept": "text/csv"})
+    rows = list(csv.DictReader(io.StringIO(await as_csv.text())))
+    assert sum(round(float(row["charge"]) * MICRO) for row in rows) == sum(charge.amount_micros for charge in charges)
+
+
+async def test_usage_stays_with_the_organization_that_paid(both: Installation) -> None:
+    one = await use(both)
+    (old,) = {row.organization_id for row in await both.rows(ChargeRow)} - {None}
+    new = (await create(both, ORGANIZATIONS, name="another"))["id"]
+    user = (await both.rows(ChargeRow, ChargeRow.organization_id == old))[0].user_id
+    assert (await both.patch(f"{USERS}/{user}", {"organization": new})).status == 204
+    readers = [await reader(both, f"{number}@example.com", number) for number in (old, new)]
+
+    before = [await report(both, OF_ORGANIZATION, headers=headers) for headers in readers]
+    assert (await both.chat(headers=one)).status == 200
+    after = [await report(both, OF_ORGANIZATION, headers=headers) for headers in readers]
+
+    assert [found["total"]["requests"] for found in before] == [3, 0]
+    assert [found["total"]["requests"] for found in after] == [3, 1]
+    asked_for_old = await report(both, OF_ORGANIZATION, headers=readers[1], query={"organization_id": str(old)})
+    assert asked_for_old["total"] == after[1]["total"]
+
+
+async def test_nobody_else_reads_the_usage_of_an_organization(sluice: Installation) -> None:
+    one = await use(sluice)
+    homeless = await reader(sluice, "homeless@example.com")
+
+    forbidden = await sluice.client.get(OF_ORGANIZATION, headers=one)
+
+    assert (forbidden.status, (await forbidden.json())["error"]["code"]) == (403, "permission_denied")
+    assert (await sluice.client.get(OF_ORGANIZATION)).status == 401
+    for headers in (homeless, sluice.headers):  # the master belongs to none, either
+        assert (await sluice.client.get(OF_ORGANIZATION, headers=headers)).status == 404
+
+
+async def test_a_key_for_inference_reads_no_usage(sluice: Installation) -> None:
+    organization = (await create(sluice, ORGANIZATIONS, name="o"))["id"]
+    role = await create(sluice, ROLES, name="readers", permissions=["read_organization_usage"])
+    user = await add_user(sluice, "reader@example.com", role=role["id"], organization=organization)
+
+    statuses = [
+        (await sluice.client.get(OF_ORGANIZATION, headers=await key_of(sluice, user["id"], scopes=[scope]))).status
+        for scope in ("inference", "jobs")
+    ]
+
+    assert statuses == [403, 200]
 
 
 async def test_restated_records_count_once_everywhere(both: Installation) -> None:

@@ -15,8 +15,8 @@ from playwright.async_api import Browser, async_playwright
 
 from tests.conftest import make_settings
 from tests.console.visits import Visit, open_visit
-from tests.installation import Installation, open_installation
-from tests.people import add_user, key_of
+from tests.installation import FIRST_MODELS, Installation, open_installation
+from tests.people import ROLES, add_user, create, key_of
 from tests.receivers import Receiver, serve_receiver
 from tests.servers import RedisServer
 from tests.webhooks import LOOPBACK
@@ -89,6 +89,14 @@ async def user(visit: Visit, sluice: Installation) -> Visit:
 async def admin(visit: Visit, sluice: Installation) -> Visit:
     """A visitor who has signed in with the key of a new administrator."""
     return await _signed_in(visit, sluice, role=_ADMIN_ROLE)
+
+
+@pytest_asyncio.fixture(loop_scope="package")
+async def reader(visit: Visit, sluice: Installation) -> Visit:
+    """A visitor who has signed in with the key of a new user who may read the usage of the organization."""
+    limits = [{"router": len(FIRST_MODELS) + 1, "type": "rpm"}]
+    role = await create(sluice, ROLES, name=visit.name, permissions=["read_organization_usage"], limits=limits)
+    return await _signed_in(visit, sluice, role=role["id"])
 
 
 async def _signed_in(visit: Visit, sluice: Installation, **members: int) -> Visit:

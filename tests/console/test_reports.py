@@ -113,6 +113,21 @@ def _carbon(line: dict[str, dict[str, float]]) -> float:
     return line["gco2eq"]["total"]
 
 
+async def test_readers_see_their_organization_by_user(reader: Visit) -> None:
+    await _chat(reader, tokens=5)
+    report = await reader.get("/v1/organization/usage/report", group_by="user", period="day")
+    await reader.open("usage")
+
+    await reader.page.get_by_label("Usage of").select_option("organization")
+    await reader.page.get_by_role("button", name="Filter").click()
+    await reader.page.get_by_label("Grouped by").select_option("user")
+    await reader.page.get_by_role("button", name="Filter").click()
+
+    await expect(reader.page.locator("tbody tr")).to_have_count(len(report["data"]))
+    await expect(reader.row(f"user {reader.user_id}")).to_be_visible()
+    await expect(reader.page.locator("tfoot")).to_contain_text(f"{report['total']['prompt_tokens']}")
+
+
 async def test_administrators_see_everybody_by_organization(admin: Visit) -> None:
     await _chat(admin, tokens=5)
     report = await admin.get("/v1/admin/usage/report", group_by="organization", period="day")

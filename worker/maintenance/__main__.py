@@ -9,6 +9,7 @@ from pathlib import Path
 from sqlalchemy.exc import SQLAlchemyError
 
 from shared.log import configure_logging
+from shared.migrations import SchemaError
 from shared.settings import SettingsError, load_settings
 from worker.bootstrap import UpstreamError, prepare
 from worker.maintenance.archive import ArchiveError
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.write(f"{asyncio.run(restore(settings, options.archive))}\n")
         else:
             sys.stdout.write(f"{asyncio.run(rotate_key(settings))} secrets are encrypted with the present key.\n")
-    except (SettingsError, UpstreamError, ArchiveError) as error:
+    except (SettingsError, UpstreamError, ArchiveError, SchemaError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     except (SQLAlchemyError, OSError) as error:

@@ -8,12 +8,11 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from alembic.script import ScriptDirectory
 from cryptography.exceptions import InvalidTag
 
 from shared.database import Database, sqlite_path
 from shared.installation import secret_box
-from shared.migrations import config, migrate
+from shared.migrations import config, migrate, revisions
 from shared.settings import Settings
 from worker.maintenance.archive import FILES, KEYS, POSTGRES, SQLITE, ArchiveError, Manifest, extract
 from worker.maintenance.backup import files_folder, revision_of
@@ -58,8 +57,7 @@ def _check(manifest: Manifest, database: str) -> None:
         raise ArchiveError(f"The backup has form {manifest.version}; this version of Sluice reads form 1.")
     if manifest.database != database:
         raise ArchiveError("The backup is of the other database engine: set SLUICE_DATABASE_URL accordingly.")
-    known = {script.revision for script in ScriptDirectory.from_config(config()).walk_revisions()}
-    if manifest.revision not in known:
+    if manifest.revision not in revisions(config()):
         raise ArchiveError(f"The backup is of a later version of Sluice (schema {manifest.revision}).")
 
 

@@ -7,7 +7,7 @@ import { resourcePage } from "../resource.js";
 
 export const title = "Roles and limits";
 
-const PERMISSIONS = [["admin", "Administration"], ["provide_models", "Provide models"], ["read_metric", "Read metrics"], ["create_public_collection", "Create public collections"]];
+const PERMISSIONS = [["admin", "Administration"], ["provide_models", "Provide models"], ["read_metric", "Read metrics"], ["read_organization_usage", "Read the usage of the organization"], ["create_public_collection", "Create public collections"]];
 const TYPES = ["rpm", "rpd", "tpm", "tpd"];
 
 async function lookups() {

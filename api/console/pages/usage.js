@@ -6,25 +6,28 @@ import { filterForm } from "../filters.js";
 import { amount, count, energy, grams, money, share } from "../format.js";
 import { download, get, getAll, withQuery } from "../http.js";
 import { attempt, emptyBox } from "../notice.js";
-import { isAdmin } from "../session.js";
+import { hasPermission, isAdmin, session } from "../session.js";
 import { table } from "../table.js";
 
 export const title = "Usage and carbon";
 
 const GROUPS = [["model", "Model"], ["provider", "Provider"], ["key", "Key"]];
-const FOR_ALL = [["organization", "Organization"], ["user", "User"]];
+const USER = ["user", "User"];
+const FOR_MANY = { "": [["organization", "Organization"], USER], organization: [USER], own: [] };
+const PATHS = { "": "/v1/admin/usage/report", organization: "/v1/organization/usage/report", own: "/v1/usage/report" };
 
 export async function render(main, { query, signal }) {
   const asked = { period: "day", group_by: "model", ...Object.fromEntries(query) };
-  const isForAll = isAdmin() && asked.of !== "own";
+  const of = kinds().find(([name]) => name === (asked.of ?? ""))?.[0] ?? "own";
+  const isForAll = of === "";
   delete asked.of;
   if (asked.group_by === "none") delete asked.group_by;
-  const path = withQuery(isForAll ? "/v1/admin/usage/report" : "/v1/usage/report", asked);
+  const path = withQuery(PATHS[of], asked);
   const problems = h("div");
   const csv = button("Export CSV", () => attempt(problems, () => download(path, "usage.csv", "text/csv")));
   main.append(h("h1", { tabindex: "-1" }, title),
     h("p", { class: "lead" }, "Added up from the ledger. Carbon is an estimate with a 90 % range; days are those of UTC."),
-    filterForm("usage", fields(isForAll), query, { actions: [csv] }), problems);
+    filterForm("usage", fields(of), query, { actions: [csv] }), problems);
   const [report, names] = await Promise.all([get(path, { signal }), isForAll ? namesOf(asked.group_by) : {}]);
   if (report.total.attempts === 0) {
     main.append(emptyBox("Nothing was used in this time. Choose another one, or send something.", link("To the playground", "#/playground")));
@@ -33,10 +36,17 @@ export async function render(main, { query, signal }) {
   main.append(tiles(report.total), charts(report.data, asked, names), h("h2", {}, "Figures"), figures(report, asked, names));
 }
 
-function fields(isForAll) {
-  const groups = [...GROUPS, ...(isForAll ? FOR_ALL : []), ["none", "Nothing"]];
+// Return whose usage the visitor may see, the first choice first.
+function kinds() {
+  const found = [["own", "My own"]];
+  if (hasPermission("read_organization_usage") && session().user.organization) found.push(["organization", "My organization"]);
+  return isAdmin() ? [["", "Everybody"], ...found] : found;
+}
+
+function fields(of) {
+  const groups = [...GROUPS, ...FOR_MANY[of], ["none", "Nothing"]];
   return [
-    isAdmin() ? { name: "of", label: "Usage of", kind: "select", options: [["", "Everybody"], ["own", "My own"]] } : null,
+    kinds().length > 1 ? { name: "of", label: "Usage of", kind: "select", options: kinds() } : null,
     { name: "since", label: "From", kind: "date" },
     { name: "until", label: "Until", kind: "date" },
     { name: "period", label: "By", kind: "select", options: [["day", "Day"], ["month", "Month"]] },

@@ -8,6 +8,7 @@ from alembic import op
 
 revision = "0018"
 down_revision = "0017"
+contracts = ("collections: unique (slug, user_id) is gone",)  # no statement of 0017 names it as a conflict target
 
 
 def upgrade() -> None:
