@@ -116,11 +116,12 @@ def read_options() -> argparse.Namespace:
         add = command.add_argument
         add("--database", choices=(*DATABASES, "both"), default="both")
         add("--seconds", type=float, default=4.0, help="length of one measurement (4)")
-        add("--rounds", type=int, default=3, help="measurements of each load (3)")
         add("--figures", type=Path, default=FIGURES, help=_FILE_HELP)
         if do is measure:
+            add("--rounds", type=int, default=3, help="measurements of each load (3)")
             add("--jobs", type=int, default=10_000, help="that are queued, weighed and drained (10000)")
         else:
+            add("--rounds", type=int, default=5, help="measurements on one core, and on two (5)")
             add("--tolerance", type=float, default=25.0, help="percent (25)")
     return parser.parse_args()
 
