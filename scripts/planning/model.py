@@ -22,7 +22,7 @@ class Work:
     stream_share: float
     """Of the requests that are streamed, a chunk per token."""
     async_share: float
-    """Of the requests that are answered with 202 and polled or told by webhook; the rest waits for a whole answer."""
+    """Of the requests that nobody waits for, answered with 202.  What neither is, waits for a whole answer."""
     prompt_tokens: float
     tokens: float
     """Of an answer."""
@@ -146,11 +146,12 @@ def size_of(figures: Mapping[str, Any], work: Work, per_s: float) -> Size:
     redis_of_process = ceil(figures["connections"]["redis_open"] / 2)
     redis_gb = (per_s * REPLIES_KEPT_S * cost["redis_bytes"] + running * waiting_bytes(figures, work)) / 1e9
     shards = max(shards_for_cpu, _whole(redis_gb / work.redis_gb * free))
+    workers = max(workers, shards)  # each serves one shard
     return Size(
         per_s=per_s,
         cores=cores,
         api_processes=api,
-        worker_processes=max(workers, shards),
+        worker_processes=workers,
         running=round(running),
         workers_for_cpu=workers_for_cpu,
         shards_for_cpu=shards_for_cpu,

@@ -24,11 +24,12 @@ _OF_POSTGRESQL: Sequence[tuple[str, Callable[[Size], float]]] = (
     ("PostgreSQL: commits per s", lambda size: size.commits_per_s),
     ("PostgreSQL: log written, MB/s", lambda size: size.wal_mb_per_s),
     ("PostgreSQL: connections, at most", lambda size: size.database_connections),
-)
-_OF_DISK: Sequence[tuple[str, Callable[[Size], float]]] = (
     ("disk per day, GB", lambda size: size.disk_gb_per_day),
     ("disk once days are over, GB", lambda size: size.disk_gb),
     ("ledger, for ever, GB per day", lambda size: size.ledger_gb_per_day),
+)
+_OF_SQLITE: Sequence[tuple[str, Callable[[Size], float]]] = (
+    ("disk per day, ledger included, GB", lambda size: size.disk_gb_per_day),
 )
 
 
@@ -36,7 +37,7 @@ def plan_text(figures: Mapping[str, Any], database: str, work: Work, rates: Sequ
     """Return the whole plan."""
     measured = figures["databases"][database]
     sizes = [size_of(measured, work, rate) for rate in rates]
-    rows = [*_ROWS, *(_OF_POSTGRESQL if database == "postgresql" else ()), *_OF_DISK]
+    rows = [*_ROWS, *(_OF_POSTGRESQL if database == "postgresql" else _OF_SQLITE)]
     lines = [["requests per s", *(shown(rate) for rate in rates)]]
     lines += [[title, *(shown(value(size)) for size in sizes)] for title, value in rows]
     return "\n".join([*_table(lines), "", *_remarks(figures, database, work)])
@@ -83,6 +84,7 @@ def _remarks(figures: Mapping[str, Any], database: str, work: Work) -> list[str]
     cost = cost_of(measured["loads"], work)
     parts = ", ".join(f"{name} {cost[f'{name}_us']:,.0f}" for name in COMPONENTS if cost[f"{name}_us"])
     ends = [redis_ends_at(measured, work, share) for share in (work.utilization, 1.0)]
+    one_machine = "All of it has to be one machine, on which one process at a time writes: SQLite is a file."
     full = f"{work.utilization:.0%} of its core; the whole core: {ends[1]:,.0f}"
     return [
         f"A request costs, in us of CPU: {parts}.",
@@ -90,6 +92,7 @@ def _remarks(figures: Mapping[str, Any], database: str, work: Work) -> list[str]
         f"One Redis ends at {ends[0]:,.0f} requests/s ({full}).",
         f"A job that waits takes {waiting_bytes(measured, work):,.0f} bytes of Redis, a million of them"
         f" {waiting_bytes(measured, work) / 1000:,.1f} GB.",
+        *([one_machine] if database == "sqlite" else []),
         f"Measured {figures['date'][:10]} on {figures['machine']}: {figures['command']}",
     ]
 
