@@ -67,6 +67,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
 
         url = settings.effective_database_url()
         database = closing(Database(url))
+        logs = closing(Database(settings.log_database_url)) if settings.log_database_url else database
         writer = closing(open_impatient_writer(url, patience_s=settings.accept_patience_s))
         pools = [open_pool(one) for one in settings.redis_urls()]
         for pool in pools:
@@ -82,8 +83,9 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
             part.start()
         shards: list[State] = []
         parts = {
-            "settings": settings, "database": database, "writer": writer, "shards": shards, "directory": directory,
-            "files": open_file_store(settings), "uploads": open_file_store(settings, UPLOADS), "versions": versions,
+            "settings": settings, "database": database, "logs": logs, "writer": writer, "shards": shards,
+            "directory": directory, "versions": versions,
+            "files": open_file_store(settings), "uploads": open_file_store(settings, UPLOADS),
             "deliveries": closing(JobQueue(open_lane(pools[0], PLATFORM))), "cluster": ClusterWatch(),
             "has_new_batch": asyncio.Event(), "has_held_job": asyncio.Event(), "leaving": asyncio.Event(),
             "keys": KeyRing(database, directory, admin_key(settings), last_used), "last_used": last_used,

@@ -8,6 +8,7 @@ from msgspec import json
 from msgspec.structs import replace
 
 from api.call import Call
+from api.log_reads import reading_logs
 from shared.request_logs.listing import LOG_PREFIX, ListRequestLogsQuery, RequestLog
 from shared.request_logs.listing_queries import list_request_logs
 from shared.tasks import end_tasks
@@ -26,7 +27,7 @@ async def export(
     query = replace(query, limit=_PAGE)
 
     async def read(last: str | None) -> list[RequestLog]:
-        async with call.state.database.read() as session:
+        async with reading_logs(call) as session:
             return await list_request_logs(session, user_id, query, last, _PAGE)
 
     loop = asyncio.get_running_loop()

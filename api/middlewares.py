@@ -7,13 +7,14 @@ from typing import Final
 import structlog
 from aiohttp import hdrs, web
 from msgspec import Raw, json
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from api.call import CALL, Call
 from api.http import JSON, common_headers
 from api.idempotency import IdempotencyKeyReusedError
 from api.state import STATE
+from shared.database import is_away
 from shared.dialects import OPENAI, VULTR, mount_of
 from shared.errors import (
     ApiError,
@@ -77,12 +78,10 @@ def _body(error: ApiError, dialect: str) -> bytes:
 
 
 def _of_database(caught: Exception, request: web.Request) -> ApiError:
-    """Return 503 if the database, not the statement, is at fault; SQLSTATE 08, 53, 57 of PostgreSQL."""
-    if isinstance(caught, DBAPIError) and not isinstance(caught, InterfaceError | OperationalError):
-        state = str(getattr(caught.orig, "sqlstate", None) or "")
-        if not caught.connection_invalidated and not state.startswith(("08", "53", "57")):
-            log.exception("unhandled_error", path=request.path, request_id=_call(request).request_id)
-            return ApiError("An unexpected error occurred")
+    """Return 503 if the database, not the statement, is at fault."""
+    if not is_away(caught):
+        log.exception("unhandled_error", path=request.path, request_id=_call(request).request_id)
+        return ApiError("An unexpected error occurred")
     log.warning("database_away", error=repr(caught), path=request.path, request_id=_call(request).request_id)
     return StorageUnavailableError()
 

@@ -42,6 +42,8 @@ class State(Struct, frozen=True, kw_only=True):
 
     settings: Settings
     database: Database
+    logs: Database
+    """Request logs and usage reports are read from it; the database itself, or a replica that may lag."""
     files: FileStore
     """Of jobs."""
     uploads: FileStore

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -51,6 +52,18 @@ def create_engine(url: str) -> AsyncEngine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def sqlstate_of(error: Exception) -> str:
+    """Return PostgreSQL's code of an error, such as `40001`; empty if it has none."""
+    return str(getattr(getattr(error, "orig", None), "sqlstate", None) or "")
+
+
+def is_away(error: Exception) -> bool:
+    """Return whether the database, not the statement, is at fault; SQLSTATE 08, 53, 57 of PostgreSQL."""
+    if not isinstance(error, DBAPIError) or isinstance(error, InterfaceError | OperationalError):
+        return True
+    return error.connection_invalidated or sqlstate_of(error).startswith(("08", "53", "57"))
 
 
 class Database:

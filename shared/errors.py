@@ -2,7 +2,7 @@
 
 Those of accounts and passwords are in `shared.account_errors`, of budgets in `shared.admission.errors`, of new
 providers in `shared.providers.errors`, of files in `shared.files.errors`, of forms in `api.forms`, of bodies in
-`api.bodies`, of responses in `shared.responses.errors`.
+`api.bodies`, of responses in `shared.responses.errors`, of reading logs in `shared.request_logs.errors`.
 
 ApiError                            500  internal_error
 ├── BadRequestError                 400  a well-formed request that cannot be served

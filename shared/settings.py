@@ -38,6 +38,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Comma-separated keys that secrets may still be encrypted with, until `scripts/sluice rotate-key` has run."""
     database_url: str | None = None
     """`postgresql://...` or `sqlite:///path`; unset: `data_dir/sluice.db`."""
+    log_database_url: str | None = None
+    """A replica of the database, `postgresql://...`, that request logs and usage reports are read from; may lag."""
     redis_url: str | None = None
     """`redis://`, `rediss://` or `unix://`; unset: a private Redis in `data_dir`."""
     shard_redis_urls: str = ""
@@ -244,6 +246,7 @@ def _listed(text: str) -> list[str]:
     return [one.strip() for one in text.split(",") if one.strip()]
 
 
+_SQLITE = "sqlite:///"
 _MAX_SOCKET_BYTES = 107
 """Of a path on Linux."""
 
@@ -278,6 +281,7 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
 def _check_urls(settings: Settings) -> None:
     schemes = {
         "SLUICE_DATABASE_URL": (settings.database_url, ("sqlite:///", "postgresql://", "postgres://")),
+        "SLUICE_LOG_DATABASE_URL": (settings.log_database_url, ("postgresql://", "postgres://")),
         "SLUICE_REDIS_URL": (settings.redis_url, ("redis://", "rediss://", "unix://")),
         "SLUICE_UPSTREAM_URL": (settings.upstream_url, ("http://", "https://")),
         "SLUICE_SEARXNG_URL": (settings.searxng_url, ("http://", "https://")),
@@ -296,5 +300,7 @@ def _check_urls(settings: Settings) -> None:
             _ = urlsplit(url).port
         except ValueError as error:
             raise SettingsError(f"{name}: {error}.") from None
+    if settings.log_database_url is not None and (settings.database_url or _SQLITE).startswith(_SQLITE):
+        raise SettingsError("SLUICE_LOG_DATABASE_URL: only PostgreSQL has replicas, see SLUICE_DATABASE_URL.")
     if settings.redis_url is None and len(str(settings.redis_socket).encode()) > _MAX_SOCKET_BYTES:
         raise SettingsError(f"SLUICE_DATA_DIR: {settings.data_path} is too long for the socket of Redis in it.")

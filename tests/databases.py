@@ -25,7 +25,7 @@ def prepared_sqlite() -> bytes:
 def prepared_postgres(server_url: str, name: str) -> Iterator[str]:
     """Yield the URL of a database that `prepare` has made; it is dropped afterwards."""
     _execute(server_url, f'CREATE DATABASE "{name}" TEMPLATE "{_postgres_template(server_url)}"')
-    yield _url_of(server_url, name)
+    yield url_of(server_url, name)
     _execute(server_url, f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
@@ -41,7 +41,7 @@ def _postgres_template(server_url: str) -> str:
 def new_postgres_database(server_url: str, name: str) -> str:
     """Create an empty database and return its URL."""
     _execute(server_url, f'CREATE DATABASE "{name}"')
-    return _url_of(server_url, name)
+    return url_of(server_url, name)
 
 
 def wait_for_no_disk(server_url: str) -> None:
@@ -60,6 +60,7 @@ def _execute(server_url: str, *statements: str) -> None:
     asyncio.run(execute())
 
 
-def _url_of(server_url: str, name: str) -> str:
+def url_of(server_url: str, name: str) -> str:
+    """Return the URL of a database on a server."""
     head, _, query = server_url.partition("?")
     return f"{head.rpartition('/')[0]}/{name}" + (f"?{query}" if query else "")

@@ -53,7 +53,7 @@ done
 cat run.log >&2
 exit 1
 """
-_INSTALLS: Final = '"$root/scripts/install"\n'
+_INSTALLS: Final = re.compile(r'^"\$root/scripts/install".*\n', re.MULTILINE)
 _VENV: Final = "$root/.venv/bin/python"
 
 
@@ -116,9 +116,7 @@ class Session:
     def _make_folder(self) -> None:
         scripts = self._folder / "scripts"
         scripts.mkdir()
-        cli = (ROOT / "scripts" / "sluice").read_text().replace(_INSTALLS, "").replace(_VENV, sys.executable)
-        cli = cli.replace('$(cd "$(dirname "$0")/.." && pwd)', str(ROOT))
-        for name, text in (("run", _RUN), ("sluice", cli)):
+        for name, text in (("run", _RUN), ("sluice", _program("sluice")), ("capacity", _program("capacity"))):
             (scripts / name).write_text(text)
             (scripts / name).chmod(0o755)
         (self._folder / "deploy").symlink_to(ROOT / "deploy")
@@ -191,6 +189,12 @@ class Session:
                 with suppress(BrokenPipeError):
                     pipe.close()  # type: ignore[union-attr]  # both are pipes
         self._processes.clear()
+
+
+def _program(name: str) -> str:
+    """Return a script of this repository that installs nothing."""
+    text = _INSTALLS.sub("", (ROOT / "scripts" / name).read_text())
+    return text.replace(_VENV, sys.executable).replace('$(cd "$(dirname "$0")/.." && pwd)', str(ROOT))
 
 
 def _end(pid: int) -> None:

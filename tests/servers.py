@@ -1,5 +1,8 @@
 """Real servers for the tests: redis-server on a unix socket, and PostgreSQL."""
 
+import os
+import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -79,11 +82,36 @@ class PostgresServer:
         self._server: Any = pgserver.get_server(folder / "data")
         self.url: str = self._server.get_uri()
 
+    def open_standby(self, folder: Path) -> "PostgresServer":
+        """Return a new server that follows this one and can be read."""
+        data, owner = folder / "data", self._server.system_user
+        data.mkdir(mode=0o700)
+        if owner is not None:
+            shutil.chown(data, owner)
+        command = [self._server.bin_path / "pg_basebackup", "--write-recovery-conf", "--checkpoint=fast"]
+        subprocess.run([*command, "--pgdata", data, "--dbname", self.url], user=owner, check=True)
+        for copied in (".handle_pids.json", ".s.PGSQL.5432.lock"):  # who uses the other one
+            (data / copied).unlink(missing_ok=True)
+        return PostgresServer(folder)
+
+    def pause(self) -> None:
+        """Stop all its processes as a machine that hangs does; `go_on` continues."""
+        for process in self._family():
+            os.kill(process.pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Continue after `pause`."""
+        for process in self._family():
+            os.kill(process.pid, signal.SIGCONT)
+
+    def _family(self) -> list[psutil.Process]:
+        first = psutil.Process(self._server.get_pid())
+        return [first, *first.children(recursive=True)]
+
     def kill(self) -> None:
         """End its first process as a crash does; the others notice and leave."""
-        first = psutil.Process(self._server.get_pid())
-        family = [first, *first.children(recursive=True)]
-        first.kill()
+        family = self._family()
+        family[0].kill()
         _, left = psutil.wait_procs(family, timeout=10)
         assert all(process.status() == psutil.STATUS_ZOMBIE for process in left), left
         (self._server.pgdata / "postmaster.pid").unlink(missing_ok=True)  # its number may be another process by now

@@ -7,9 +7,11 @@ from msgspec import UNSET, DecodeError, Raw, json
 from api.call import Call
 from api.http import ByteStream, Routes
 from api.log_export import FORMATS, export
+from api.log_reads import reading_logs
 from shared.errors import InvalidCursorError, NotFoundError
 from shared.ids import parse_id
 from shared.lists import cursor_page
+from shared.request_logs.errors import LogsUnavailableError
 from shared.request_logs.listing import (
     LOG_PREFIX,
     GetRequestLogQuery,
@@ -17,13 +19,13 @@ from shared.request_logs.listing import (
     RequestLog,
     RequestLogPage,
 )
-from shared.request_logs.listing_queries import find_request_log, list_request_logs
+from shared.request_logs.listing_queries import find_request_log, get_content_policy, list_request_logs
 from shared.request_logs.redaction import FULL, NOTHING, redact_body
 
 routes = Routes("Requests")
 
 
-@routes.get("/v1/request_logs", raises=(InvalidCursorError,), other_media_types=tuple(FORMATS))
+@routes.get("/v1/request_logs", raises=(InvalidCursorError, LogsUnavailableError), other_media_types=tuple(FORMATS))
 async def list_logs(call: Call, query: ListRequestLogsQuery) -> RequestLogPage | ByteStream:
     """List attempts and refused requests, running ones too, newest first: one's own, or for administrators all.
 
@@ -37,22 +39,25 @@ async def list_logs(call: Call, query: ListRequestLogsQuery) -> RequestLogPage |
     for media_type, encode in FORMATS.items():
         if media_type in wanted:
             return ByteStream(pieces=export(call, user_id, query, after, encode), content_type=media_type)
-    async with call.state.database.read() as session:
+    async with reading_logs(call) as session:
         rows = await list_request_logs(session, user_id, query, after, query.limit + 1)
     data = rows[: query.limit]
     return cursor_page(data, has_more=len(rows) > query.limit)
 
 
-@routes.get("/v1/request_logs/{log_id}", raises=(NotFoundError,))
+@routes.get("/v1/request_logs/{log_id}", raises=(NotFoundError, LogsUnavailableError))
 async def get_log(call: Call, log_id: str, query: GetRequestLogQuery) -> RequestLog:
     """Get one row; with `include=request,response` the bodies, too, as long as they are kept and may be shown."""
     user_id = None if call.caller.is_admin else call.caller.user_id
     ulid = parse_id(log_id, LOG_PREFIX)
-    async with call.state.database.read() as session:
+    async with reading_logs(call) as session:
         found = None if ulid is None else await find_request_log(session, user_id, ulid)
     if found is None:
         raise NotFoundError(f"No row `{log_id[:100]}` of the request log.", param="log_id")
-    log, policy = found.log, found.content_policy if found.is_stored else NOTHING
+    log, policy = found.log, NOTHING
+    if found.is_stored:
+        async with call.state.database.read() as session:  # not a replica: what may be shown is decided now
+            policy = await get_content_policy(session, log.organization_id)
     wanted = {name for one in query.include for name in one.split(",")}
     names = call.state.settings.secret_members
     log.request_headers = None if policy == NOTHING or not found.headers else json.decode(found.headers)

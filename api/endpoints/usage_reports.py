@@ -7,9 +7,11 @@ from msgspec import json
 
 from api.call import Call
 from api.http import Reply, Routes
+from api.log_reads import reading_logs
 from api.usage_report import make_report, to_csv
 from shared.clock import now_ms, to_datetime
 from shared.errors import InvalidFieldError, NotFoundError
+from shared.request_logs.errors import LogsUnavailableError
 from shared.usage.report_queries import DAY_MS
 from shared.usage.reports import MOST_DAYS, UsageReportPage, UsageReportQuery
 
@@ -17,7 +19,7 @@ routes = Routes("Usage")
 CSV: Final = "text/csv"
 
 
-@routes.get("/v1/usage/report", other_media_types=(CSV,))
+@routes.get("/v1/usage/report", raises=(LogsUnavailableError,), other_media_types=(CSV,))
 async def get_usage_report(call: Call, query: UsageReportQuery) -> Reply[UsageReportPage]:
     """Add up one's own usage by day, month or in total, and by key, model or provider.
 
@@ -27,7 +29,10 @@ async def get_usage_report(call: Call, query: UsageReportQuery) -> Reply[UsageRe
 
 
 @routes.get(
-    "/v1/organization/usage/report", right="read_organization_usage", raises=(NotFoundError,), other_media_types=(CSV,)
+    "/v1/organization/usage/report",
+    right="read_organization_usage",
+    raises=(NotFoundError, LogsUnavailableError),
+    other_media_types=(CSV,),
 )
 async def get_organization_usage_report(call: Call, query: UsageReportQuery) -> Reply[UsageReportPage]:
     """Add up what was charged to the caller's organization, by its users, keys, models and providers.
@@ -39,7 +44,7 @@ async def get_organization_usage_report(call: Call, query: UsageReportQuery) -> 
     return await _report(call, query, {"user_id": query.user_id, "organization_id": call.caller.organization_id})
 
 
-@routes.get("/v1/admin/usage/report", right="admin", other_media_types=(CSV,))
+@routes.get("/v1/admin/usage/report", right="admin", raises=(LogsUnavailableError,), other_media_types=(CSV,))
 async def get_all_usage_report(call: Call, query: UsageReportQuery) -> Reply[UsageReportPage]:
     """Add up the usage of everybody, or of one user, organization or key, by whatever is asked for."""
     return await _report(call, query, {"user_id": query.user_id, "organization_id": query.organization_id})
@@ -53,7 +58,7 @@ async def _report(call: Call, query: UsageReportQuery, filters: dict[str, Any]) 
         raise InvalidFieldError(["query", "until"], f"Expected a day from `since` on, and at most {MOST_DAYS} days")
     from_ms, until_ms = _start_ms(since), _start_ms(until) + DAY_MS
     filters |= {"router_name": query.model, "key_id": query.key_id, "provider_id": query.provider_id}
-    async with call.state.database.read() as session:
+    async with reading_logs(call) as session:
         lines, total = await make_report(session, query, from_ms, until_ms, filters)
     if CSV in call.request.headers.get("Accept", ""):
         return Reply(body=to_csv(lines), content_type=CSV)

@@ -47,9 +47,9 @@ def run_accept(database: str, setup: Setup) -> list[Row]:
     return [beside, alone | {"worker": "none", "done_per_s": None}]
 
 
-def run_drain(database: str, setup: Setup, jobs: int) -> list[Row]:
+def run_drain(database: str, setup: Setup, jobs: int, **settings: object) -> list[Row]:
     """Let so many jobs wait, then start a worker; the rate is that from the first finished job to the last."""
-    with open_without_worker(database, setup.postgres) as installation:
+    with open_without_worker(database, setup.postgres, **settings) as installation:
         uvloop.run(submit(installation, jobs))
         if (stored := installation.ledger.count().jobs) != jobs:
             raise BenchError(f"{jobs} jobs were accepted, {stored} are in the database")

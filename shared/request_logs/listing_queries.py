@@ -74,8 +74,6 @@ class StoredLog(Struct, frozen=True, kw_only=True):
     """One row with what is kept of its request and answer."""
 
     log: RequestLog
-    content_policy: str
-    """Of its organization, now."""
     is_stored: bool
     """Whether the caller did not ask that nothing be kept."""
     headers: str | None
@@ -91,16 +89,20 @@ async def find_request_log(session: AsyncSession, user_id: int | None, log_id: s
     (shown,) = await _read(session, [col(RequestLogRow.id) == log_id], col(RequestLogRow.id), 1)
     job = None if log.job_id is None else await session.get(JobRow, log.job_id)
     result = None if job is None else await session.get(JobResultRow, job.id)
-    organization = None if log.organization_id is None else await session.get(OrganizationRow, log.organization_id)
     answer = result.body if result is not None and log.status == "succeeded" else None
     return StoredLog(
         log=shown,
-        content_policy=FULL if organization is None else organization.content_policy,
         is_stored=job is None or job.store is not False,
         headers=log.request_headers if job is None else job.request_headers,
         request=log.request_body if job is None else job.request,
         response=answer if answer is not None else log.error.encode() if log.error else None,
     )
+
+
+async def get_content_policy(session: AsyncSession, organization_id: int | None) -> str:
+    """Return what an organization shows of bodies and headers, now."""
+    organization = None if organization_id is None else await session.get(OrganizationRow, organization_id)
+    return FULL if organization is None else organization.content_policy
 
 
 def _conditions(session: AsyncSession, user_id: int | None, query: ListRequestLogsQuery) -> list[Any]:

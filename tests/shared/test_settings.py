@@ -28,6 +28,8 @@ def test_values_are_converted_to_their_types() -> None:
         ("SLUICE_LOG_FORMAT", "xml"),
         ("SLUICE_ADMIN_KEY", "short"),
         ("SLUICE_DATABASE_URL", "mysql://h/d"),
+        ("SLUICE_LOG_DATABASE_URL", "sqlite:///replica.db"),
+        ("SLUICE_LOG_DATABASE_URL", "postgresql://replica/sluice"),  # of SQLite
         ("SLUICE_REDIS_URL", "localhost:6379"),
         ("SLUICE_UPSTREAM_URL", "localhost:11434"),
     ],
