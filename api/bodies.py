@@ -12,6 +12,7 @@ from msgspec import json
 
 from api.state import STATE
 from shared.errors import ApiError, BodyTooLargeError, InvalidJsonError
+from shared.unreadable import UNREADABLE
 
 T = TypeVar("T")
 _MAX_DEPTH: Final = 256
@@ -77,6 +78,6 @@ def is_json(body: bytes) -> bool:
         json.decode(body)
     except (msgspec.ValidationError, RecursionError):
         return True
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return False
     return True

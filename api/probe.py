@@ -2,13 +2,13 @@
 
 from typing import Any, Final
 
-import msgspec
 import structlog
 from aiohttp import ClientError, ClientSession, ClientTimeout
 from msgspec import Struct, json
 
 from shared.bodies import read_at_most
 from shared.providers.errors import ProviderNotReachableError
+from shared.unreadable import UNREADABLE
 
 log = structlog.get_logger()
 _TIMEOUT: Final = ClientTimeout(total=10)
@@ -66,7 +66,7 @@ async def probe(http: ClientSession, target: Target) -> Found:
     try:
         length = await _context_length(http, target)
         size = await _vector_size(http, target) if target.router_type == EMBEDDINGS else None
-    except (ClientError, TimeoutError, OSError, ValueError, msgspec.DecodeError) as error:
+    except (*UNREADABLE, ClientError, TimeoutError, OSError, ValueError) as error:
         log.warning("provider_not_reachable", url=target.url, model_name=target.model_name, error=repr(error))
         raise ProviderNotReachableError(target.model_name) from error
     return Found(max_context_length=length, vector_size=size)

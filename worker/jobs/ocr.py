@@ -2,7 +2,6 @@
 
 from typing import Any, Final
 
-import msgspec
 from msgspec import Raw, Struct, json
 from msgspec.structs import replace
 
@@ -11,6 +10,7 @@ from shared.jobs.schemas import alias_of
 from shared.ocr.documents import STORED, size_of, with_url
 from shared.ocr.schemas import OcrRequest
 from shared.tokens import count_tokens
+from shared.unreadable import UNREADABLE
 from shared.usage.schemas import Usage
 from worker.context import JobContext, Produced, TokenCount
 from worker.jobs.files import open_file
@@ -48,7 +48,7 @@ async def run_ocr(ctx: JobContext) -> Produced:
         found = json.decode(reply.body, type=_Pages)
         answer = MEMBERS.decode(reply.body)
         pages = [_page(number, page) for number, page in enumerate(found.pages)]
-    except (msgspec.DecodeError, TypeError, RecursionError) as error:
+    except (*UNREADABLE, TypeError) as error:
         raise ProviderError(f"The provider sent a malformed answer: {error}", reason="malformed") from error
     info = {"pages_processed": len(pages), "doc_size_bytes": size} | (found.usage_info or {})
     return Produced(

@@ -4,10 +4,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Protocol
 
-import msgspec
 from msgspec import Raw, json
 
 from shared.clock import now_ms
+from shared.unreadable import UNREADABLE
 from shared.usage.schemas import Usage
 from worker.context import JobContext, Produced, TokenCount
 from worker.jobs.upstream import EMPTY_LIST, MEMBERS, NULL, USAGE, identity_of, sum_tokens, to_token_count
@@ -44,7 +44,7 @@ class StreamedAnswer(ABC):
             has_choices = self.add(members.get("choices", EMPTY_LIST))
             if "usage" in members:
                 self.usage = to_token_count(USAGE.decode(members["usage"])) or self.usage
-        except (msgspec.DecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             raise ProviderError(f"The provider sent a malformed chunk: {error}", reason="malformed") from error
         if not has_choices:
             return None

@@ -11,7 +11,6 @@ What the provider is asked for depends on what it can:
 
 from typing import Any, Final
 
-import msgspec
 from msgspec import Raw, Struct, json
 from msgspec.structs import replace
 
@@ -20,6 +19,7 @@ from shared.audio.schemas import TEXT_FORMATS, TranscriptFormat
 from shared.files.uploads import UploadedFile
 from shared.jobs.schemas import alias_of
 from shared.tokens import count_tokens
+from shared.unreadable import UNREADABLE
 from shared.usage.schemas import Usage
 from worker.context import JobContext, Produced, TokenCount
 from worker.jobs.files import open_file
@@ -118,7 +118,7 @@ def _decode_text(reply: ProviderReply) -> str:
 def _decode(reply: ProviderReply) -> tuple[_Transcript, dict[str, Raw]]:
     try:
         return json.decode(reply.body, type=_Transcript), _MEMBERS.decode(reply.body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise ProviderError(f"The provider sent a malformed answer: {error}", reason="malformed") from error
 
 

@@ -7,7 +7,6 @@ the caller unchanged.
 from collections.abc import Sequence
 from typing import Any, Final
 
-import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, json
 
 from shared.chat.parameter_sets import ALL
@@ -16,6 +15,7 @@ from shared.directory import Provider
 from shared.jobs.schemas import alias_of
 from shared.request_logs.redaction import clean
 from shared.tokens import count_message_tokens, count_tokens
+from shared.unreadable import UNREADABLE
 from worker.context import JobContext, TokenCount
 from worker.providers.base import Operation, ProviderCall, ProviderError, ProviderFile, ProviderReply
 from worker.response_cache import CacheLook, cache_key, find_reply
@@ -23,7 +23,7 @@ from worker.response_cache import CacheLook, cache_key, find_reply
 NULL: Final = Raw(b"null")
 EMPTY_LIST: Final = Raw(b"[]")
 MEMBERS: Final = json.Decoder(dict[str, Raw])
-MALFORMED: Final = (msgspec.DecodeError, KeyError, RecursionError)
+MALFORMED: Final = (*UNREADABLE, KeyError)
 """What reading a document raises that does not have the form it should have."""
 _BYTES_PER_TOKEN: Final = 4
 _OF_THE_JOB: Final = ("metadata", "store", "user")
@@ -200,7 +200,7 @@ def count_chat_prompt(request: bytes) -> int:
         prompt = count_message_tokens(counted.messages)
         if counted.tools:
             prompt += count_tokens(json.encode(counted.tools).decode())
-    except (msgspec.DecodeError, RecursionError):  # a number or a depth that Python cannot hold, but a provider may
+    except UNREADABLE:  # a number or a depth that Python cannot hold, but a provider may
         prompt = len(request) // _BYTES_PER_TOKEN
     return prompt
 
