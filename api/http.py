@@ -46,7 +46,6 @@ from shared.errors import (
 )
 from shared.ids import new_id
 from shared.jobs.schemas import public_id
-from shared.unreadable import UNREADABLE
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -288,7 +287,7 @@ async def _bind(call: Call, endpoint: Endpoint, decoder: "json.Decoder[Any] | No
         if decoder is not None and origin == ["body"] and not is_json(call.body):
             raise InvalidJsonError from error
         raise to_unprocessable(error, origin) from error
-    except UNREADABLE as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidJsonError from error
     return arguments
 

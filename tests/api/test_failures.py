@@ -160,6 +160,7 @@ MALFORMED: list[Behaviour] = [
     sends(b'{"choices": null}'),
     sends(b""),
     sends(b"\xff"),
+    sends(b'{"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 1, "prompt_tokens_details": []}}'),
     sends(b'{"choices": [{"index": 0, "message": {"content": "\xff"}}]}'),
 ]
 
@@ -183,7 +184,7 @@ BROKEN: list[Behaviour] = [
     streams(FIRST, cut=True),
     streams(FIRST, {"error": {"message": "boom"}}),
     sends(b"data: " + json.dumps(FIRST).encode() + b"\n\ndata: {broken\n\n", "text/event-stream"),
-    sends(b"data: " + json.dumps(FIRST).encode() + b"\n\ndata: {\"\xff\": 1}\n\n", "text/event-stream"),
+    sends(b"data: " + json.dumps(FIRST).encode() + b'\n\ndata: {"\xff": 1}\n\n', "text/event-stream"),
 ]
 
 

@@ -29,14 +29,13 @@ from worker.jobs.upstream import (
     MALFORMED,
     MEMBERS,
     NULL,
-    USAGE,
     call_provider,
     count_chat_prompt,
     identity_of,
     malformed,
+    reported_usage,
     request_id_of,
     sum_tokens,
-    to_token_count,
 )
 from worker.providers.base import JUDGE_INVALID, ProviderError
 
@@ -125,9 +124,9 @@ class _Judge:
         try:
             members = MEMBERS.decode(reply.body)
             text = _CHOICES.decode(members["choices"])[0].message.content or ""
-            usage = to_token_count(USAGE.decode(members.get("usage", NULL)))
+            reported = reported_usage(members)
         except (*MALFORMED, IndexError) as error:
             raise malformed(error) from error
         counted = TokenCount(prompt=count_chat_prompt(body), completion=count_tokens(text), is_estimated=True)
-        self._counts.append(usage or counted)
+        self._counts.append(reported or counted)
         return text

@@ -23,15 +23,14 @@ from worker.jobs.upstream import (
     MALFORMED,
     MEMBERS,
     NULL,
-    USAGE,
     call_of,
     call_provider,
     count_chat_prompt,
     identity_of,
     malformed,
+    reported_usage,
     request_id_of,
     sum_tokens,
-    to_token_count,
 )
 from worker.providers.base import ProviderError
 
@@ -84,10 +83,10 @@ async def _ask(ctx: JobContext, body: bytes) -> _Answer:
     try:
         members = MEMBERS.decode(reply.body)
         choices = _CHOICES.decode(members["choices"])
-        usage = USAGE.decode(members.get("usage", NULL))
+        reported = reported_usage(members)
     except MALFORMED as error:
         raise malformed(error) from error
-    tokens = to_token_count(usage) or _estimate(ctx.request, [choice.message for choice in choices])
+    tokens = reported or _estimate(ctx.request, [choice.message for choice in choices])
     return _Answer(members, len(choices), tokens, request_id_of(reply))
 
 

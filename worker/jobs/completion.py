@@ -17,13 +17,12 @@ from worker.jobs.upstream import (
     MALFORMED,
     MEMBERS,
     NULL,
-    USAGE,
     call_of,
     call_provider,
     identity_of,
     malformed,
+    reported_usage,
     request_id_of,
-    to_token_count,
     to_upstream,
 )
 
@@ -47,10 +46,10 @@ async def run_completion(ctx: JobContext) -> Produced:
     try:
         members = MEMBERS.decode(reply.body)
         choices = _CHOICES.decode(members["choices"])
-        usage = USAGE.decode(members.get("usage", NULL))
+        reported = reported_usage(members)
     except MALFORMED as error:
         raise malformed(error) from error
-    tokens = to_token_count(usage) or _estimate(ctx.request, (choice.text for choice in choices))
+    tokens = reported or _estimate(ctx.request, (choice.text for choice in choices))
     return Produced(
         tokens=tokens,
         render=lambda usage: _render(ctx, members, usage),

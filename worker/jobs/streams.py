@@ -10,7 +10,7 @@ from shared.clock import now_ms
 from shared.unreadable import UNREADABLE
 from shared.usage.schemas import Usage
 from worker.context import JobContext, Produced, TokenCount
-from worker.jobs.upstream import EMPTY_LIST, MEMBERS, NULL, USAGE, identity_of, sum_tokens, to_token_count
+from worker.jobs.upstream import EMPTY_LIST, MEMBERS, NULL, identity_of, reported_usage, sum_tokens
 from worker.providers.base import ProviderCall, ProviderError
 
 _KEPT = ("service_tier", "system_fingerprint")
@@ -43,7 +43,7 @@ class StreamedAnswer(ABC):
                 raise ProviderError(f"The provider broke off: {data[:500]!r}", reason="broken_stream")
             has_choices = self.add(members.get("choices", EMPTY_LIST))
             if "usage" in members:
-                self.usage = to_token_count(USAGE.decode(members["usage"])) or self.usage
+                self.usage = reported_usage(members) or self.usage
         except UNREADABLE as error:
             raise ProviderError(f"The provider sent a malformed chunk: {error}", reason="malformed") from error
         if not has_choices:

@@ -4,7 +4,7 @@ Documents are rewritten member by member without being decoded as a whole: what 
 the caller unchanged.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from msgspec import UNSET, Raw, Struct, UnsetType, json
@@ -54,7 +54,7 @@ class UpstreamUsage(Struct):
     completion_tokens_details: Raw = NULL
 
 
-USAGE: Final = json.Decoder(UpstreamUsage | None)
+_USAGE: Final = json.Decoder(UpstreamUsage | None)
 _DETAILS: Final = json.Decoder(_Details | None)
 
 
@@ -152,8 +152,9 @@ def identity_of(ctx: JobContext) -> dict[str, Any]:
     }
 
 
-def to_token_count(usage: UpstreamUsage | None) -> TokenCount | None:
-    """Return the provider's numbers; None if it reported none."""
+def reported_usage(members: Mapping[str, Raw]) -> TokenCount | None:
+    """Return the numbers in an answer's `usage`; None if the provider reported none.  Raises `UNREADABLE`."""
+    usage = _USAGE.decode(members.get("usage", NULL))
     if usage is None or usage.prompt_tokens is None or usage.completion_tokens is None:
         return None
     return TokenCount(
