@@ -160,6 +160,7 @@ MALFORMED: list[Behaviour] = [
     sends(b'{"choices": null}'),
     sends(b""),
     sends(b"\xff"),
+    sends(b'{"choices": [{"index": 0, "message": {"content": "Hi", "unread": "\xff"}}]}'),
     sends(b'{"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 1, "prompt_tokens_details": []}}'),
     sends(b'{"choices": [{"index": 0, "message": {"content": "\xff"}}]}'),
 ]

@@ -27,12 +27,12 @@ from worker.jobs.dialects import shape_completion
 from worker.jobs.upstream import (
     EMPTY_LIST,
     MALFORMED,
-    MEMBERS,
     NULL,
     call_provider,
     count_chat_prompt,
     identity_of,
     malformed,
+    members_of,
     reported_usage,
     request_id_of,
     sum_tokens,
@@ -122,7 +122,7 @@ class _Judge:
         reply = await call_provider(self._ctx, "chat", body)
         self.request_id = request_id_of(reply)
         try:
-            members = MEMBERS.decode(reply.body)
+            members = members_of(reply.body)
             text = _CHOICES.decode(members["choices"])[0].message.content or ""
             reported = reported_usage(members)
         except (*MALFORMED, IndexError) as error:

@@ -21,13 +21,13 @@ from worker.jobs.streams import StreamedChoices, run_stream
 from worker.jobs.upstream import (
     EMPTY_LIST,
     MALFORMED,
-    MEMBERS,
     NULL,
     call_of,
     call_provider,
     count_chat_prompt,
     identity_of,
     malformed,
+    members_of,
     reported_usage,
     request_id_of,
     sum_tokens,
@@ -81,7 +81,7 @@ async def _answers(ctx: JobContext, body: bytes) -> list[_Answer]:
 async def _ask(ctx: JobContext, body: bytes) -> _Answer:
     reply = await call_provider(ctx, "chat", body)
     try:
-        members = MEMBERS.decode(reply.body)
+        members = members_of(reply.body)
         choices = _CHOICES.decode(members["choices"])
         reported = reported_usage(members)
     except MALFORMED as error:

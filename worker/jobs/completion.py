@@ -15,12 +15,12 @@ from worker.jobs.streams import StreamedChoices, run_stream
 from worker.jobs.token_ids import with_texts
 from worker.jobs.upstream import (
     MALFORMED,
-    MEMBERS,
     NULL,
     call_of,
     call_provider,
     identity_of,
     malformed,
+    members_of,
     reported_usage,
     request_id_of,
     to_upstream,
@@ -44,7 +44,7 @@ async def run_completion(ctx: JobContext) -> Produced:
         return await run_stream(ctx, call_of(ctx, "completion", body), _StreamedCompletion(), _render)
     reply = await call_provider(ctx, "completion", body)
     try:
-        members = MEMBERS.decode(reply.body)
+        members = members_of(reply.body)
         choices = _CHOICES.decode(members["choices"])
         reported = reported_usage(members)
     except MALFORMED as error:

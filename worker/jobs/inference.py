@@ -18,11 +18,11 @@ from worker.jobs.dialects import complete_chat
 from worker.jobs.streams import StreamedAnswer, relay
 from worker.jobs.upstream import (
     MALFORMED,
-    MEMBERS,
     call_of,
     call_provider,
     count_chat_prompt,
     malformed,
+    members_of,
     reported_usage,
     request_id_of,
 )
@@ -45,7 +45,7 @@ async def run_inference(ctx: JobContext) -> Produced:
         return await _stream(ctx, body)
     reply = await call_provider(ctx, "chat", body)
     try:
-        members = MEMBERS.decode(reply.body)
+        members = members_of(reply.body)
         message = _CHOICES.decode(members["choices"])[0].message
         reported = reported_usage(members)
     except (*MALFORMED, IndexError) as error:

@@ -26,11 +26,11 @@ from worker.jobs.native_response import NativeAnswer, read_native, to_native
 from worker.jobs.streams import StreamedAnswer, relay
 from worker.jobs.upstream import (
     MALFORMED,
-    MEMBERS,
     call_of,
     call_provider,
     count_chat_prompt,
     malformed,
+    members_of,
     reported_usage,
     request_id_of,
 )
@@ -90,7 +90,7 @@ async def _call_chat(ctx: JobContext, request: StoredRequest, events: ResponseEv
     reply = await call_provider(ctx, "chat", body)
     items = AnswerItems(events)
     try:
-        members = MEMBERS.decode(reply.body)
+        members = members_of(reply.body)
         choice = _CHOICES.decode(members["choices"])[0]
         reported = reported_usage(members)
         items.add(ChunkChoice(delta=_numbered(choice.message), logprobs=choice.logprobs))

@@ -10,7 +10,7 @@ from shared.clock import now_ms
 from shared.unreadable import UNREADABLE
 from shared.usage.schemas import Usage
 from worker.context import JobContext, Produced, TokenCount
-from worker.jobs.upstream import EMPTY_LIST, MEMBERS, NULL, identity_of, reported_usage, sum_tokens
+from worker.jobs.upstream import EMPTY_LIST, NULL, identity_of, members_of, reported_usage, sum_tokens
 from worker.providers.base import ProviderCall, ProviderError
 
 _KEPT = ("service_tier", "system_fingerprint")
@@ -38,7 +38,7 @@ class StreamedAnswer(ABC):
     def take(self, data: bytes) -> dict[str, Any] | None:
         """Add one chunk; returns its members, None if it is not for the caller.  Raises `ProviderError`."""
         try:
-            members = MEMBERS.decode(data)
+            members = members_of(data)
             if "error" in members:
                 raise ProviderError(f"The provider broke off: {data[:500]!r}", reason="broken_stream")
             has_choices = self.add(members.get("choices", EMPTY_LIST))

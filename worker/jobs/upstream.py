@@ -94,6 +94,16 @@ def request_id_of(reply: ProviderReply) -> str | None:
     return reply.request_id and clean(reply.request_id)
 
 
+def members_of(answer: bytes) -> dict[str, Raw]:
+    """Return the members of a provider's answer or chunk; raises `UNREADABLE`, also for texts that nobody reads here.
+
+    They are passed on, so they have to be UTF-8.
+    """
+    if not answer.isascii():
+        answer.decode()
+    return MEMBERS.decode(answer)
+
+
 def malformed(error: Exception) -> ProviderError:
     """Return the failure of a provider whose answer cannot be read."""
     return ProviderError(f"The provider sent a malformed answer: {error}", reason="malformed")
