@@ -172,7 +172,7 @@ class _Streamed:
         self.finish_reason = choice.finish_reason or self.finish_reason
         if isinstance(choice.logprobs, dict):
             for name, entries in choice.logprobs.items():
-                self.logprobs.setdefault(name, []).extend(entries or ())
+                self.logprobs.setdefault(name, []).extend(entries if isinstance(entries, list) else ())
         return has_output
 
     def message(self) -> dict[str, Any]:

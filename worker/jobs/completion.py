@@ -106,7 +106,7 @@ class _StreamedCompletion(StreamedChoices):
             known.finish_reason = choice.finish_reason or known.finish_reason
             if isinstance(choice.logprobs, dict):
                 for name, entries in choice.logprobs.items():
-                    known.logprobs.setdefault(name, []).extend(entries or ())
+                    known.logprobs.setdefault(name, []).extend(entries if isinstance(entries, list) else ())
             self.has_output = self.has_output or bool(choice.text)
             self.is_finished = self.is_finished or choice.finish_reason is not None
         return bool(found)
