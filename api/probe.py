@@ -1,10 +1,10 @@
 """Look at a provider before it is added: does it answer, does it serve the model, how large are its answers."""
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import structlog
 from aiohttp import ClientError, ClientSession, ClientTimeout
-from msgspec import Struct, json
+from msgspec import Meta, Struct, json
 
 from shared.bodies import read_at_most
 from shared.providers.errors import ProviderNotReachableError
@@ -14,6 +14,8 @@ log = structlog.get_logger()
 _TIMEOUT: Final = ClientTimeout(total=10)
 _MAX_BYTES: Final = 16 * 1024 * 1024
 EMBEDDINGS: Final = "text-embeddings-inference"
+_Length = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
+"""A longer one fits no column."""
 
 
 class Found(Struct, frozen=True, kw_only=True):
@@ -28,8 +30,8 @@ class _Listed(Struct):
 
     id: str
     aliases: list[str] = []
-    max_context_length: int | None = None
-    max_model_len: int | None = None
+    max_context_length: _Length | None = None
+    max_model_len: _Length | None = None
 
 
 class _Models(Struct):
@@ -38,7 +40,7 @@ class _Models(Struct):
 
 class _TeiInfo(Struct):
     model_id: str
-    max_input_length: int | None = None
+    max_input_length: _Length | None = None
 
 
 class _Embedding(Struct):
@@ -46,7 +48,7 @@ class _Embedding(Struct):
 
 
 class _Embeddings(Struct):
-    data: list[_Embedding]
+    data: Annotated[list[_Embedding], Meta(min_length=1)]
 
 
 class Target(Struct, frozen=True, kw_only=True):
