@@ -47,14 +47,20 @@ class _Content:
             yield piece
 
 
-class _Transport:
-    """Has of `ClientSession` what adapters use."""
+class Transport:
+    """Has of `ClientSession` what those who ask a server use."""
 
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
 
+    def post(self, url: str, **options: Any) -> Any:
+        return self.request("POST", url, **options)
+
+    def get(self, url: str, **options: Any) -> Any:
+        return self.request("GET", url, **options)
+
     @asynccontextmanager
-    async def post(self, _url: str, **_options: Any) -> AsyncIterator[Any]:
+    async def request(self, _method: str, _url: str, **_options: Any) -> AsyncIterator[Any]:
         answer = self._answer
         headers = CIMultiDict(answer.headers)
 
@@ -122,7 +128,7 @@ async def run(  # all that makes a difference to what is read
         providers=(provider,),
     )  # fmt: skip
     runtime = SimpleNamespace(
-        settings=Settings(), files=_Files(), adapters=build_adapters(cast("ClientSession", _Transport(answer)))
+        settings=Settings(), files=_Files(), adapters=build_adapters(cast("ClientSession", Transport(answer)))
     )
     body, reply = json.encode(request), _Reply()
     ctx = JobContext(
