@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct, ValidationError, json
 
-from api.bodies import is_deep, is_huge
+from api.bodies import is_deep, is_huge, is_text
 from api.call import Draft
 from api.http import Endpoint
 from api.keys import Caller
@@ -123,6 +123,8 @@ class LineChecker:
     def _decode(self, raw: bytes) -> BatchLine:
         if len(raw) > self._state.settings.max_body_bytes or is_huge(raw) or is_deep(raw):
             raise LineError("invalid_json_line", "The line is too long or too deeply nested.")
+        if not is_text(raw):
+            raise LineError("invalid_json_line", "The line is not a JSON object.")
         try:
             return _LINE.decode(raw)
         except ValidationError as error:
