@@ -2,17 +2,22 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from http.client import HTTPConnection
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 import pytest
+import pytest_asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.conftest import make_settings
 from tests.fuzz.profile import FUZZED, share_of
 from tests.fuzz.strategies import SCALARS, broken, encode, faulty_json
-from tests.installation import ADMIN_KEY, Installation
+from tests.installation import ADMIN_KEY, Installation, open_installation
+from tests.servers import RedisServer
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisDeprecationWarning"),  # routing is random
@@ -121,6 +126,13 @@ def headers(draw: st.DrawFn) -> dict[str, bytes]:
     return found
 
 
+@pytest_asyncio.fixture
+async def hurried(tmp_path: Path, redis_server: RedisServer) -> AsyncIterator[Installation]:
+    """A running installation that waits for no body: one whose encoding is damaged has no end."""
+    async with open_installation(make_settings(tmp_path, redis_server, body_timeout_s=0.5)) as installation:
+        yield installation
+
+
 class Caller:
     """Sends bytes as they are, one request after the other."""
 
@@ -143,7 +155,7 @@ class Caller:
         return answer
 
 
-async def test_bodies(sluice: Installation) -> None:
+async def test_bodies(hurried: Installation) -> None:
     @FUZZED
     @given(st.data())
     def call(data: st.DataObject) -> None:
@@ -151,7 +163,7 @@ async def test_bodies(sluice: Installation) -> None:
         body = data.draw(faulty_json(*BODIES[path]))
         caller.send("POST", path, body, data.draw(headers()))
 
-    caller = Caller(sluice.url)
+    caller = Caller(hurried.url)
     await asyncio.to_thread(call)
 
 
@@ -180,7 +192,7 @@ LENGTHS: Final = (
 )
 
 
-async def test_forms(sluice: Installation) -> None:
+async def test_forms(hurried: Installation) -> None:
     @FUZZED
     @given(st.sampled_from(sorted(FORMS)), st.data())
     def call(path: str, data: st.DataObject) -> None:
@@ -189,11 +201,11 @@ async def test_forms(sluice: Installation) -> None:
         sent = whole[:place] + data.draw(st.sampled_from([b"", b"", *LENGTHS])) + whole[place:]
         caller.send("POST", path, sent, {"Content-Type": b"multipart/form-data; boundary=b"})
 
-    caller = Caller(sluice.url)
+    caller = Caller(hurried.url)
     await asyncio.to_thread(call)
 
 
-async def test_lines_of_batches(sluice: Installation) -> None:
+async def test_lines_of_batches(hurried: Installation) -> None:
     @share_of(0.5)
     @given(
         st.lists(faulty_json(LINE, LINE | {"custom_id": "b"}), max_size=3),
@@ -205,7 +217,7 @@ async def test_lines_of_batches(sluice: Installation) -> None:
         caller.send("POST", "/v1/batches", encode(asked), {})
 
     boundary = {"Content-Type": b"multipart/form-data; boundary=b"}
-    caller = Caller(sluice.url)
+    caller = Caller(hurried.url)
     await asyncio.to_thread(call)
 
 
@@ -266,8 +278,8 @@ QUERIES: Final = st.dictionaries(
 )
 
 
-async def test_queries(sluice: Installation) -> None:
-    job = (await (await sluice.chat()).json())["id"]
+async def test_queries(hurried: Installation) -> None:
+    job = (await (await hurried.chat()).json())["id"]
     known = [job, job.replace("chatcmpl-", "job_"), "1", "..", "x" * 300, "2026-11"]
 
     @FUZZED
@@ -279,5 +291,5 @@ async def test_queries(sluice: Installation) -> None:
         text = "&".join([*pairs, quote(odd)] if odd else pairs)
         caller.send("GET", path.format(id=quote(name, safe="") or "-") + ("?" + text if text else ""), None, given_)
 
-    caller = Caller(sluice.url)
+    caller = Caller(hurried.url)
     await asyncio.to_thread(call)
