@@ -77,7 +77,7 @@ def test_bodies_for_the_log(body: bytes, length: int) -> None:
 
     if shown not in (b"", b"***") and shown != body[:length]:
         members: Any = json.decode(shown)
-        assert "password" not in members or members["password"] == "***"
+        assert not isinstance(members, dict) or members.get("password", "***") == "***"
 
 
 TOKENS: Final = Vocabulary("own", (b"a", b" b", None, b"\xc3", b"\xa9"))
