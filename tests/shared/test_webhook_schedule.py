@@ -11,7 +11,8 @@ from shared.webhooks.schedule import parse_retry_after
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [
-        (None, None), ("", None), ("soon", None), ("-5", 0.0), ("120", 120.0), ("1.5", 1.5), ("nan", None), ("1e999", None),
+        (None, None), ("", None), ("soon", None), ("-5", 0.0), ("120", 120.0), ("1.5", 1.5),
+        ("nan", None), ("1e999", None),
         ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0), ("Wed, 21 Oct 99999999999999999999 07:28:00 GMT", None),
         ("Wed, 21 Oct 2026 07:28:00 +99999999999999", None),
     ],
