@@ -149,7 +149,7 @@ class Caller:
             answer = response.read()
         finally:
             self._connection.close()
-        assert response.status in (*range(200, 500), 503, 504), (response.status, answer[:200])
+        assert response.status in (*range(200, 500), 503, 504), (method, path, body, given, answer[:200])
         if response.status >= 400 and response.getheader("Content-Type") == "application/json":
             assert json.loads(answer)["error"]["code"] not in (None, "internal_error")
         return answer
