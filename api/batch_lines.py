@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
 import msgspec
-from msgspec import DecodeError, Struct, ValidationError, json
+from msgspec import Struct, ValidationError, json
 
-from api.bodies import is_deep, is_huge
+from api.bodies import is_deep, is_huge, is_text
 from api.call import Draft
 from api.http import Endpoint
 from api.keys import Caller
@@ -18,6 +18,7 @@ from shared.directory import Router
 from shared.errors import ApiError, ModelNotAllowedError, ModelNotFoundError, to_unprocessable
 from shared.ids import new_id
 from shared.jobs.schemas import EMBEDDING
+from shared.unreadable import UNREADABLE
 
 _BOM: Final = b"\xef\xbb\xbf"
 _REQUIRED: Final = ("custom_id", "method", "url", "body")
@@ -122,11 +123,13 @@ class LineChecker:
     def _decode(self, raw: bytes) -> BatchLine:
         if len(raw) > self._state.settings.max_body_bytes or is_huge(raw) or is_deep(raw):
             raise LineError("invalid_json_line", "The line is too long or too deeply nested.")
+        if not is_text(raw):
+            raise LineError("invalid_json_line", "The line is not a JSON object.")
         try:
             return _LINE.decode(raw)
         except ValidationError as error:
             raise _envelope_error(raw, error) from error
-        except (DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             raise LineError("invalid_json_line", "The line is not a JSON object.") from error
 
     def _check_envelope(self, line: BatchLine, number: int) -> None:
@@ -150,7 +153,7 @@ class LineChecker:
             raise _invalid(to_unprocessable(error, ["body"])) from error
         except RecursionError as error:
             raise LineError("invalid_json_line", "The line is too deeply nested.") from error
-        except (DecodeError, UnicodeDecodeError) as error:  # bytes that are no UTF-8 inside a text of the body
+        except UNREADABLE as error:  # bytes that are no UTF-8 inside a text of the body
             raise LineError("invalid_json_line", "The line is not a JSON object.") from error
         draft = new_draft(self._state, self._caller, bytes(body), dialect)
         submission = await prepare(draft, self._endpoint, request)
@@ -196,7 +199,7 @@ def _envelope_error(raw: bytes, error: ValidationError) -> LineError:
     """Return what is wrong with a line that is no `BatchLine`."""
     try:
         members = json.decode(raw)
-    except (DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         members = None
     if not isinstance(members, Mapping):
         return LineError("invalid_json_line", "The line is not a JSON object.")

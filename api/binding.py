@@ -7,7 +7,7 @@ from aiohttp import web
 from msgspec import json
 from msgspec.structs import fields
 
-from api.bodies import is_deep, is_huge, is_json, read_body
+from api.bodies import is_deep, is_huge, is_json, is_text, read_body
 from api.call import Call
 from api.forms import read_form
 from shared.dialects import NEC
@@ -55,7 +55,7 @@ async def _read(call: Call) -> bytes:
     if call.dialect == NEC and call.request.content_type in _FORMS:
         raise UnsupportedMediaTypeError
     body = await read_body(call.request)
-    if is_huge(body):
+    if is_huge(body) or not is_text(body):
         raise InvalidJsonError
     return body
 

@@ -12,6 +12,7 @@ from msgspec import json
 
 from api.state import STATE
 from shared.errors import ApiError, BodyTooLargeError, InvalidJsonError
+from shared.unreadable import UNREADABLE
 
 T = TypeVar("T")
 _MAX_DEPTH: Final = 256
@@ -49,6 +50,15 @@ async def in_time(request: web.Request, arriving: Awaitable[T]) -> T:
         raise BodyTimeoutError from error
 
 
+def is_text(body: bytes) -> bool:
+    """Return whether the body is UTF-8 as a whole; a decoder does not look at members that nobody asks for."""
+    try:
+        _ = body.isascii() or body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def is_huge(body: bytes) -> bool:
     """Return whether the document has more lists and objects than anybody needs; they cost far more than their text."""
     return len(body) > _MAX_CONTAINERS and body.count(b"[") + body.count(b"{") > _MAX_CONTAINERS
@@ -77,6 +87,6 @@ def is_json(body: bytes) -> bool:
         json.decode(body)
     except (msgspec.ValidationError, RecursionError):
         return True
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return False
     return True

@@ -24,6 +24,7 @@ from shared.files.errors import MAX_FILE_BYTES, FileTooLargeError
 from shared.files.store import FileStoreError
 from shared.files.uploads import HEAD_BYTES, UploadedFile, UploadForm
 from shared.ids import new_ulid
+from shared.unreadable import UNREADABLE
 
 FORM: Final = "multipart/form-data"
 _MEDIA_TYPE: Final = re.compile(r"[a-z0-9.+-]+/[a-z0-9.+-]+")
@@ -84,7 +85,7 @@ def _gather_metadata(members: dict[str, Any]) -> None:
     elif isinstance(members.get("metadata"), str):
         try:
             members["metadata"] = json.decode(members["metadata"])
-        except (msgspec.DecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             raise UnprocessableEntityError(["body", "metadata"], "Expected an object of texts") from error
 
 

@@ -16,7 +16,7 @@ import re
 from contextlib import suppress
 from typing import ClassVar, Final
 
-from msgspec import DecodeError, Struct, json
+from msgspec import Struct, json
 
 from api.call import Call
 from api.prefer import Prefer
@@ -29,6 +29,7 @@ from shared.idempotency.tables import IdempotencyKeyRow
 from shared.jobs.queries import LIGHT
 from shared.jobs.tables import JobRow
 from shared.settings import DAY_S
+from shared.unreadable import UNREADABLE
 
 HEADER: Final = "Idempotency-Key"
 REPLAYED: Final = "Idempotency-Replayed"
@@ -104,7 +105,7 @@ def key_of(call: Call, endpoint: str, prefer: Prefer) -> NewIdempotencyKey | Non
 
 def fingerprint_of(body: bytes, dialect: str = OPENAI) -> str:
     """Return the SHA-256 of the canonical form of a JSON body and its dialect: sorted keys, no white space."""
-    with suppress(DecodeError, RecursionError):  # numbers that Python cannot hold: the bytes as they came
+    with suppress(*UNREADABLE):  # numbers that Python cannot hold: the bytes as they came
         body = json.encode(json.decode(body), order="sorted")
     return hashlib.sha256(body if dialect == OPENAI else body + dialect.encode()).hexdigest()
 

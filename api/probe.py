@@ -1,19 +1,21 @@
 """Look at a provider before it is added: does it answer, does it serve the model, how large are its answers."""
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-import msgspec
 import structlog
 from aiohttp import ClientError, ClientSession, ClientTimeout
-from msgspec import Struct, json
+from msgspec import Meta, Struct, json
 
 from shared.bodies import read_at_most
 from shared.providers.errors import ProviderNotReachableError
+from shared.unreadable import UNREADABLE
 
 log = structlog.get_logger()
 _TIMEOUT: Final = ClientTimeout(total=10)
 _MAX_BYTES: Final = 16 * 1024 * 1024
 EMBEDDINGS: Final = "text-embeddings-inference"
+_Length = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
+"""A longer one fits no column."""
 
 
 class Found(Struct, frozen=True, kw_only=True):
@@ -28,8 +30,8 @@ class _Listed(Struct):
 
     id: str
     aliases: list[str] = []
-    max_context_length: int | None = None
-    max_model_len: int | None = None
+    max_context_length: _Length | None = None
+    max_model_len: _Length | None = None
 
 
 class _Models(Struct):
@@ -38,7 +40,7 @@ class _Models(Struct):
 
 class _TeiInfo(Struct):
     model_id: str
-    max_input_length: int | None = None
+    max_input_length: _Length | None = None
 
 
 class _Embedding(Struct):
@@ -46,7 +48,7 @@ class _Embedding(Struct):
 
 
 class _Embeddings(Struct):
-    data: list[_Embedding]
+    data: Annotated[list[_Embedding], Meta(min_length=1)]
 
 
 class Target(Struct, frozen=True, kw_only=True):
@@ -66,7 +68,7 @@ async def probe(http: ClientSession, target: Target) -> Found:
     try:
         length = await _context_length(http, target)
         size = await _vector_size(http, target) if target.router_type == EMBEDDINGS else None
-    except (ClientError, TimeoutError, OSError, ValueError, msgspec.DecodeError) as error:
+    except (*UNREADABLE, ClientError, TimeoutError, OSError, ValueError) as error:
         log.warning("provider_not_reachable", url=target.url, model_name=target.model_name, error=repr(error))
         raise ProviderNotReachableError(target.model_name) from error
     return Found(max_context_length=length, vector_size=size)

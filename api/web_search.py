@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-import msgspec
 import structlog
 from aiohttp import ClientError, ClientSession, ClientTimeout
 from msgspec import Struct, json
@@ -11,6 +10,7 @@ from msgspec import Struct, json
 from shared.bodies import read_at_most
 from shared.errors import ApiError, BadRequestError
 from shared.settings import Settings
+from shared.unreadable import UNREADABLE
 
 log = structlog.get_logger()
 _PATIENCE_S: Final = 5.0
@@ -78,7 +78,7 @@ class SearXNG:
                     log.warning("web_search_failed", status=response.status)
                     raise WebSearchFailedError
             found = json.decode(body, type=_Results).results
-        except (ClientError, OSError, TimeoutError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (*UNREADABLE, ClientError, OSError, TimeoutError) as error:
             log.warning("web_search_failed", error=repr(error))
             raise WebSearchFailedError from error
         return describe(found[:_MOST_RESULTS])

@@ -105,6 +105,8 @@ class ApiError(Exception):
     """Sent with every error of the class."""
 
     def __init__(self, message: str, *, param: str | None = None, headers: dict[str, str] | None = None) -> None:
+        if not message.isascii():  # a header may be any bytes, and a message may repeat it
+            message = message.encode(errors="replace").decode()
         super().__init__(message)
         self.message = message
         self.param = param

@@ -265,7 +265,7 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         try:
             field = {known[key]: value}
             values[known[key]] = getattr(msgspec.convert(field, Settings, strict=False), known[key])
-        except msgspec.ValidationError as error:
+        except (msgspec.ValidationError, UnicodeEncodeError) as error:  # a variable may be any bytes
             raise SettingsError(f"{key}: {str(error).partition(' - at')[0]}.") from error
     settings = Settings(**values)  # type: ignore[arg-type]  # each value was converted to the type of its field
     _check_urls(settings)

@@ -31,6 +31,8 @@ _DIGESTS: Final = {
 """SHA-256 of the files."""
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _KEPT: Final = 8
+_ID_DIGITS: Final = 8
+"""No vocabulary has ten million tokens."""
 _LONGEST: Final = 32
 """Bytes of the longest token that texts are cut with."""
 
@@ -127,12 +129,19 @@ def _read(name: str, folder: Path) -> Vocabulary:
         text = _published(name) if name in _DIGESTS else None
         text = text or (folder / f"{name}.tiktoken").read_bytes()
         pairs = [line.split() for line in text.splitlines() if line]
-        tokens = {int(number): b64decode(token, validate=True) for token, number in pairs}
+        tokens = {_to_id(number): b64decode(token, validate=True) for token, number in pairs}
     except FileNotFoundError as error:
         raise VocabularyError(f"There is no vocabulary `{name}`") from error
     except (OSError, ValueError) as error:
         raise VocabularyError(f"The vocabulary `{name}` cannot be read: {error}") from error
     return Vocabulary(name, tuple(map(tokens.get, range(max(tokens, default=-1) + 1))))
+
+
+def _to_id(number: bytes) -> int:
+    """Return the id of a token; raises `ValueError` for one that no vocabulary has, since all ids take memory."""
+    if not (number.isdigit() and len(number) < _ID_DIGITS):
+        raise ValueError(f"{number[:20]!r} is not the id of a token")
+    return int(number)
 
 
 def _published(name: str) -> bytes | None:

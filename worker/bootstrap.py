@@ -7,7 +7,7 @@ from typing import Final
 
 import structlog
 from aiohttp import ClientError, ClientSession, ClientTimeout
-from msgspec import DecodeError, Struct, json
+from msgspec import Struct, json
 from sqlalchemy import text
 from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -25,6 +25,7 @@ from shared.roles.tables import LimitRow, RoleRow
 from shared.routers.tables import RouterNameRow, RouterRow
 from shared.secrets import mask
 from shared.settings import Settings
+from shared.unreadable import UNREADABLE
 from shared.users.tables import UserRow
 
 log = structlog.get_logger()
@@ -99,7 +100,7 @@ async def list_upstream_models(settings: Settings) -> list[_ListedModel]:
             return json.decode(body, type=_ModelList).data
     except (ClientError, TimeoutError, OSError) as error:
         raise UpstreamError(f"SLUICE_UPSTREAM_URL: {url} cannot be reached: {error!r}") from error
-    except DecodeError as error:
+    except UNREADABLE as error:
         raise UpstreamError(f"SLUICE_UPSTREAM_URL: {url} did not answer with a list of models.") from error
 
 

@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-import msgspec
 from msgspec import Raw, json
 
 from shared.chat.parameter_sets import ALL, PARAMETER_SETS
@@ -32,6 +31,7 @@ from shared.jobs.schemas import (
     OCR,
     RERANK,
 )
+from shared.unreadable import UNREADABLE
 from worker.context import Runtime
 from worker.jobs.upstream import MALFORMED, MEMBERS, OF_SLUICE
 from worker.providers.base import Operation
@@ -166,5 +166,5 @@ def _is_binding(operation: Operation, name: str, value: Raw) -> bool:
         return False
     try:
         return bool(json.decode(value) != _BINDING[name])
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         return True

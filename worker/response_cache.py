@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import structlog
-from msgspec import DecodeError, Struct, json, msgpack
+from msgspec import Struct, json, msgpack
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from shared.unreadable import UNREADABLE
 from shared.usage.schemas import NANO_PER_UNIT, CacheUse, Impacts
 
 log = structlog.get_logger()
@@ -42,7 +43,7 @@ def cache_key(router_id: int, operation: str, body: bytes) -> str | None:
     """Return the key of a request; None if its answer is not meant to repeat."""
     try:
         request: dict[str, Any] = json.decode(body)
-    except (DecodeError, RecursionError):
+    except UNREADABLE:
         return None
     has_seed = request.get("seed") not in (None, -1)
     if operation not in _ALWAYS and request.get("temperature") != 0 and not has_seed:
@@ -57,7 +58,7 @@ async def find_reply(redis: Redis, key: str) -> CachedReply | None:
     try:
         found = await redis.get(key)
         return None if found is None else msgpack.decode(found, type=CachedReply)
-    except (RedisError, OSError, DecodeError) as error:
+    except (*UNREADABLE, RedisError, OSError) as error:
         log.warning("cache_not_read", error=repr(error))
         return None
 

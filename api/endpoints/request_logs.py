@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from msgspec import UNSET, DecodeError, Raw, json
+from msgspec import UNSET, Raw, json
 
 from api.call import Call
 from api.http import ByteStream, Routes
@@ -21,6 +21,7 @@ from shared.request_logs.listing import (
 )
 from shared.request_logs.listing_queries import find_request_log, get_content_policy, list_request_logs
 from shared.request_logs.redaction import FULL, NOTHING, redact_body
+from shared.unreadable import UNREADABLE
 
 routes = Routes("Requests")
 
@@ -73,6 +74,6 @@ def _shown(body: bytes | None, policy: str, names: frozenset[str]) -> Any:
     body = redact_body(body, names)
     try:
         json.decode(body)
-    except (DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return body.decode(errors="replace")
     return Raw(body)

@@ -9,7 +9,7 @@ import from_litellm
 import from_opengatellm
 import yaml
 from client import Client
-from plans import ConfigError, Importer, Read
+from plans import ConfigError, Importer, Read, members_of
 
 _READERS: Final[dict[str, Read]] = {"model_list": from_litellm.read, "models": from_opengatellm.read}
 """The list of models in a file, by which its kind is known → what reads it."""
@@ -32,7 +32,7 @@ def add_commands(commands: Any) -> None:
 
 async def import_config(client: Client, options: argparse.Namespace) -> int:
     """Carry over what can be, and say of every part what became of it; returns 0 if nothing failed."""
-    document = _load(options.file)
+    document = load(options.file)
     reader = next((read for name, read in _READERS.items() if name in document), None)
     if reader is None:
         raise ConfigError(f"{options.file}: there is neither `model_list` (LiteLLM) nor `models` (OpenGateLLM).")
@@ -41,13 +41,14 @@ async def import_config(client: Client, options: argparse.Namespace) -> int:
     return 1 if await importer.run(plan) else 0
 
 
-def _load(file: Path) -> dict[str, Any]:
+def load(file: Path) -> dict[str, Any]:
+    """Return what a file holds; raises `ConfigError`."""
     try:
         document = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(str(error)) from error
-    except yaml.YAMLError as error:
+        raise ConfigError(f"{file}: {error}") from error
+    except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:  # odd dates, deep lists
         raise ConfigError(f"{file}: {error}") from error
     if not isinstance(document, dict):
         raise ConfigError(f"{file}: it is no configuration.")
-    return document
+    return members_of(document, str(file))

@@ -8,7 +8,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
-from plans import Plan, Provider, Router, members_of, number
+from msgspec import Struct
+from plans import Plan, Provider, Router, check_form, members_of, number
 
 _ENVIRON: Final = "os.environ/"
 _TYPES: Final = {
@@ -64,8 +65,45 @@ _HANDLED: Final = {
 _SECTIONS_READ: Final = {"model_list", "credential_list", "environment_variables", "general_settings", *_HANDLED}
 
 
+class _Params(Struct):
+    litellm_credential_name: str | None = None
+
+
+class _Info(Struct):
+    mode: str | None = None
+
+
+class _Deployment(Struct):
+    model_name: str | int | float = ""
+    litellm_params: _Params | None = None
+    model_info: _Info | None = None
+
+
+class _Credential(Struct):
+    credential_name: str
+    credential_values: dict[str, Any]
+
+
+class _Target(Struct):
+    model: str
+
+
+class _Routing(Struct):
+    routing_strategy: str = ""
+    model_group_alias: dict[str, str | _Target] | None = None
+    fallbacks: list[dict[str, list[str]]] | None = None
+
+
+class _File(Struct):
+    model_list: list[_Deployment] | None = None
+    credential_list: list[_Credential] | None = None
+    router_settings: _Routing | None = None
+    litellm_settings: _Routing | None = None
+
+
 def read(document: dict[str, Any], environ: Mapping[str, str]) -> Plan:
     """Return what the file asks for; raises `ConfigError`."""
+    check_form(document, _File)
     plan = Plan()
     variables = {name: str(value) for name, value in _section(document, "environment_variables").items()}
     reader = _Reader(plan, document, {**variables, **environ})
@@ -207,7 +245,7 @@ class _Reader:
             values = [params.get(name) for params in self._weights[router.name]]
             if all(values):
                 weights = [float(number(value, f"{router.where}.{name}")) for value in values]
-                scale = min(1.0, _MOST_WEIGHT / max(weights))
+                scale = min(1.0, _MOST_WEIGHT / max(*weights, 1.0))
                 router.body["load_balancing_strategy"] = "weighted"
                 for provider, weight in zip(router.providers, weights, strict=True):
                     provider.body["weight"] = weight * scale

@@ -7,7 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from plans import Plan, Provider, Router, members_of, number
+from msgspec import Struct
+from plans import Plan, Provider, Router, check_form, members_of, number
 
 _VARIABLE: Final = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 _OF_ROUTERS: Final = ("name", "type", "aliases", "load_balancing_strategy")
@@ -28,8 +29,18 @@ _AS_SETTING: Final = {
 }
 
 
+class _Model(Struct):
+    name: str
+    providers: list[dict[str, Any]] | None = None
+
+
+class _File(Struct):
+    models: list[_Model] | None = None
+
+
 def read(document: dict[str, Any], environ: Mapping[str, str]) -> Plan:
     """Return what the file asks for; raises `ConfigError`."""
+    check_form(document, _File)
     plan = Plan()
     for place, one in enumerate(document.get("models") or []):
         _read_model(plan, f"models[{place}]", members_of(one, f"models[{place}]"), environ)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 from client import Client, ClientError
 
 
@@ -52,9 +53,20 @@ class Plan:
 def number(value: Any, where: str) -> Decimal:
     """Return a number of a file as it is written there; raises `ConfigError`."""
     try:
-        return Decimal(str(value))
+        found = Decimal(str(value))
     except ArithmeticError:
-        raise ConfigError(f"{where}: {value!r} is no number.") from None
+        found = Decimal("nan")
+    if not found.is_finite():
+        raise ConfigError(f"{where}: {value!r} is no number.")
+    return found
+
+
+def check_form(document: dict[str, Any], form: Any) -> None:
+    """Raise `ConfigError` unless the parts of a file that decide how it is read have this form."""
+    try:
+        msgspec.convert(document, form, str_keys=True)
+    except msgspec.ValidationError as error:
+        raise ConfigError(str(error).replace("`$.", "`")) from None
 
 
 def members_of(value: Any, where: str) -> dict[str, Any]:

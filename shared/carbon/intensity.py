@@ -79,7 +79,7 @@ async def read_intensities(path: str) -> Intensities:
 def _read(path: Path) -> dict[tuple[str, int], float]:
     found: dict[tuple[str, int], float] = {}
     with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
+        for row in csv.DictReader(file, restval=""):
             start = datetime.fromisoformat(row["start_utc"].strip())
             start = start.replace(tzinfo=UTC) if start.tzinfo is None else start
             value = float(row["g_per_kwh"])

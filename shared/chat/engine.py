@@ -5,12 +5,12 @@ Source: Inflection Inference API 1.0.0, `ChatCompletionRequest`; vLLM documentat
 
 from typing import Annotated, Any, Final
 
-import msgspec
 from msgspec import Meta, Struct, json
 from msgspec.structs import astuple
 
 from shared.errors import InvalidFieldError
 from shared.jobs.schemas import JobMembers
+from shared.unreadable import UNREADABLE
 
 NaturalInt = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Text = Annotated[str, Meta(min_length=1)]
@@ -130,7 +130,7 @@ def _check_guided(body: Any) -> None:
     if isinstance(body.guided_json, str):
         try:
             json.decode(body.guided_json, type=dict[str, Any])
-        except (msgspec.DecodeError, RecursionError):
+        except UNREADABLE:
             raise _invalid("guided_json", "`guided_json` must be a JSON object") from None
 
 

@@ -5,9 +5,9 @@ The member is ours: providers do not get it.
 
 from typing import Any, Final
 
-import msgspec
 from msgspec import Raw, Struct, json
 
+from shared.unreadable import UNREADABLE
 from shared.usage.schemas import Usage
 
 MEMBER: Final = "sluice_retrieval"
@@ -34,7 +34,7 @@ def retrieved_of(request: bytes) -> Retrieved | None:
         return None
     try:
         return json.decode(_MEMBERS.decode(request)[MEMBER], type=Retrieved)
-    except (msgspec.DecodeError, KeyError):  # a caller's own member of this name
+    except (*UNREADABLE, KeyError):  # a caller's own member of this name
         return None
 
 

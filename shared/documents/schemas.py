@@ -6,7 +6,6 @@ Source: the OpenGateLLM contract, sections 3.6, 4.12 and 5.8.
 import re
 from typing import Annotated, Any, Final, Literal
 
-import msgspec
 from msgspec import Meta, Struct, json
 
 from shared.chunks.schemas import NewChunk, checked_metadata
@@ -15,6 +14,7 @@ from shared.files.uploads import UploadedFile
 from shared.lists import ListQuery
 from shared.parsing.types import FileType
 from shared.splitting.splitter import Splitting
+from shared.unreadable import UNREADABLE
 
 Size = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Separators = Annotated[list[Annotated[str, Meta(max_length=1000)]], Meta(max_length=100)]
@@ -78,7 +78,7 @@ class CreateDocumentForm(Struct, kw_only=True):
             return None
         try:
             metadata = json.decode(self.metadata, type=dict[str, Any])
-        except (msgspec.DecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             raise InvalidFieldError(["body", "metadata"], "metadata must be a JSON object") from error
         return checked_metadata(metadata, ["body", "metadata"])
 

@@ -32,7 +32,9 @@ class ParseForm(Struct, kw_only=True):
             first, last = int(found[1]), int(found[2] or found[1])
             if last < first or last - first >= _MOST_PAGES:
                 raise bad_range("Expected pages like `0,5-10,20`")
-            wanted |= set(range(first, last + 1))
+            wanted.update(range(first, last + 1))
+            if len(wanted) > _MOST_PAGES:
+                raise bad_range(f"Expected at most {_MOST_PAGES} pages")
         return sorted(wanted)
 
 

@@ -3,7 +3,9 @@
 from collections.abc import Iterable
 from typing import Any, Final
 
-from msgspec import DecodeError, json
+from msgspec import json
+
+from shared.unreadable import UNREADABLE
 
 FULL: Final = "full"
 NOTHING: Final = "none"
@@ -39,7 +41,7 @@ def redact_body(body: bytes, names: frozenset[str]) -> bytes:
         return body
     try:
         return json.encode(_redacted(json.decode(body), names))
-    except (DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return b"***"
 
 

@@ -2,7 +2,6 @@
 
 from typing import Any, Final
 
-import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, json
 
 from shared.errors import StoredError
@@ -18,6 +17,7 @@ from shared.responses.schemas import (
     ResponseUsage,
     Tool,
 )
+from shared.unreadable import UNREADABLE
 from shared.usage.schemas import Usage
 
 _ABOUT_THE_REQUEST: Final = range(400, 429)
@@ -100,7 +100,7 @@ def to_response_usage(usage: Usage) -> ResponseUsage:
 def _details(raw: Raw | UnsetType) -> _Details:
     try:
         return (None if raw is UNSET else json.decode(raw, type=_Details | None)) or _Details()
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         return _Details()
 
 

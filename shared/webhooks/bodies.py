@@ -2,13 +2,14 @@
 
 from typing import Any, Final
 
-from msgspec import DecodeError, Raw, json
+from msgspec import Raw, json
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from shared.clock import now_ms, to_iso
 from shared.database import Database
 from shared.ids import new_ulid
 from shared.jobs.queries import get_result
+from shared.unreadable import UNREADABLE
 from shared.webhooks.events import BATCH_ENDS, DELIVERY_EXHAUSTED, ENDPOINT_DISABLED, RESPONSE_ENDS
 from shared.webhooks.tables import WebhookDeliveryRow
 
@@ -42,7 +43,7 @@ async def _result(session: AsyncSession, job_id: str) -> dict[str, Any]:
     if found.content_type.startswith("application/json"):
         try:
             json.decode(found.body)
-        except (DecodeError, RecursionError):
+        except UNREADABLE:
             return {"result_omitted": True}
         return {"result": Raw(found.body)}
     try:

@@ -1,6 +1,7 @@
 """When a failed delivery is tried again, and when an endpoint is left alone."""
 
 import datetime as dt
+import math
 import random
 from email.utils import parsedate_to_datetime
 from typing import Final
@@ -35,12 +36,13 @@ def parse_retry_after(text: str | None) -> float | None:
     if text is None:
         return None
     try:
-        return max(float(text), 0.0)
+        seconds = float(text)
+        return max(seconds, 0.0) if math.isfinite(seconds) else None
     except ValueError:
         pass
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=dt.UTC)
     return max((moment - dt.datetime.now(dt.UTC)).total_seconds(), 0.0)

@@ -29,7 +29,7 @@ async def test_a_body_that_is_not_json_is_refused(both: Installation) -> None:
         chat(rest=',"other":"\\ud800"'), chat(rest=',"\\ud800":1'), chat(rest=',"temperature":NaN'),
         chat(rest=',"other":Infinity'), chat(rest=',"other":-Infinity'), chat(rest=',"other":' + nested(DEEP)),
         chat(rest=',"other":' + '{"a":' * DEEP + "1" + "}" * DEEP), chat(rest=',"tools":[{"a":' + nested(DEEP) + "}]"),
-        chat('[{"type":"text","text":"Hi","other":' + nested(DEEP) + "}]"),
+        chat('[{"type":"text","text":"Hi","other":' + nested(DEEP) + "}]"), chat(rest=',"\xff":1').encode("latin1"),
     ]  # fmt: skip
 
     for body in bodies:

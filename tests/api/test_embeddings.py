@@ -345,6 +345,8 @@ MALFORMED = [
     b'{"data": [{"index": 0, "embedding": null}]}',
     b'{"data": [{"index": 0, "embedding": "?"}]}',
     b'{"data": [{"index": 0, "embedding": "AAA="}]}',
+    b'{"data": [{"index": 0, "embedding": [0.5, null]}]}',
+    b'{"data": [{"index": 0, "embedding": [[0.5]]}]}',
 ]
 
 

@@ -159,6 +159,10 @@ MALFORMED: list[Behaviour] = [
     sends(b"[]"),
     sends(b'{"choices": null}'),
     sends(b""),
+    sends(b"\xff"),
+    sends(b'{"choices": [{"index": 0, "message": {"content": "Hi", "unread": "\xff"}}]}'),
+    sends(b'{"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 1, "prompt_tokens_details": []}}'),
+    sends(b'{"choices": [{"index": 0, "message": {"content": "\xff"}}]}'),
 ]
 
 
@@ -181,6 +185,7 @@ BROKEN: list[Behaviour] = [
     streams(FIRST, cut=True),
     streams(FIRST, {"error": {"message": "boom"}}),
     sends(b"data: " + json.dumps(FIRST).encode() + b"\n\ndata: {broken\n\n", "text/event-stream"),
+    sends(b"data: " + json.dumps(FIRST).encode() + b'\n\ndata: {"\xff": 1}\n\n', "text/event-stream"),
 ]
 
 

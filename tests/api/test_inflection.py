@@ -13,7 +13,7 @@ from tests.events import read_events
 from tests.inflection import description, hold_against
 from tests.installation import Installation, open_installation
 from tests.people import key_of, read
-from tests.providers import ScriptedProvider, fails, says, usage
+from tests.providers import ScriptedProvider, fails, says, sends, streams, usage
 from tests.servers import RedisServer
 
 CHAT, MOUNTED = "/v1/chat/completions", "/inflection/v1/chat/completions"
@@ -111,6 +111,24 @@ async def test_missing_probabilities_have_the_number_of_the_description(
 
     [token] = answer["choices"][0]["logprobs"]["content"]
     assert (token["logprob"], token["top_logprobs"][0]["logprob"]) == (-9999.0, -9999.0)
+
+
+@pytest.mark.parametrize("odd", [{"content": 5}, {"content": [5]}, {"content": [{"top_logprobs": {"a": 1}}]}, [5]])
+@pytest.mark.parametrize("path", [CHAT, MOUNTED])
+async def test_probabilities_in_a_form_of_their_own_do_no_harm(
+    sluice: Installation, provider: ScriptedProvider, path: str, odd: Any
+) -> None:
+    await sluice.add_model("public", provider.url)
+    delta = {"index": 0, "delta": {"content": "a"}, "finish_reason": "stop", "logprobs": odd}
+    choice = {"index": 0, "message": {"role": "assistant", "content": "a"}, "logprobs": odd}
+    provider.script = [sends(json.dumps({"choices": [choice]}).encode()), streams({"choices": [delta]})]
+    asked = {"model": "public", "messages": USER}
+
+    whole = await (await sluice.post(path, asked)).json()
+    streamed = await read_events(await sluice.post(path, asked | {"stream": True}))
+
+    assert whole["choices"][0]["message"]["content"] == "a"
+    assert json.loads(streamed[0].data)["choices"][0]["delta"]["content"] == "a"
 
 
 async def test_every_parameter_of_engines_reaches_the_provider(

@@ -9,7 +9,7 @@ import pytest
 from shared.jobs.tables import JobEventRow, JobRow
 from shared.usage.tables import ChargeRow, UsageRecordRow
 from tests.events import Event, parse_events, read_events
-from tests.installation import Installation, open_installation, run_workers, serve
+from tests.installation import ADMIN_KEY, Installation, open_installation, run_workers, serve
 from tests.providers import ScriptedProvider, fails, hangs, says
 from tests.waiting import eventually
 
@@ -332,3 +332,18 @@ async def test_a_provider_that_hangs_is_left_for_another(
         job = await finished(both, answer.headers["x-job-id"])
         assert job["status"] == "completed"
     assert len(await both.rows(ChargeRow)) == 4
+
+
+async def test_a_cursor_that_is_no_text_is_refused(sluice: Installation) -> None:
+    job = (await (await sluice.chat()).json())["id"]
+    reader, writer = await asyncio.open_connection(*sluice.url.removeprefix("http://").split(":"))
+    head = (
+        f"GET /v1/jobs/{job}/events HTTP/1.1\r\nHost: a\r\nConnection: close\r\nAuthorization: Bearer {ADMIN_KEY}\r\n"
+    )
+
+    writer.write(head.encode() + b"Last-Event-ID: \x801-0\r\n\r\n")
+    answer = await reader.read()
+    writer.close()
+
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b'"code":"invalid_cursor"' in answer

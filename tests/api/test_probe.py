@@ -48,6 +48,25 @@ async def test_a_model_that_is_not_there_exactly_once_is_refused(
     assert (await read(both, ROUTERS))["data"][0]["providers"] == 1
 
 
+async def test_a_context_longer_than_any_is_refused(both: Installation, listed: ScriptedProvider) -> None:
+    listed.models = [{"id": "model-a", "max_context_length": 2**40}]
+
+    assert (await add(both, listed.url)).status == 424
+
+
+@pytest.mark.parametrize("answer", [{"data": []}, {"data": [{"embedding": None}]}, []])
+async def test_an_embedding_provider_without_vectors_is_refused(
+    sluice: Installation, listed: ScriptedProvider, answer: Any
+) -> None:
+    async def embed(_request: web.Request) -> web.Response:
+        return web.json_response(answer)
+
+    router = await create(sluice, ROUTERS, name="vectors", type="text-embeddings-inference")
+    listed.routes["/v1/embeddings"] = embed
+
+    assert (await add(sluice, listed.url, router["id"])).status == 424
+
+
 async def test_a_provider_that_does_not_answer_is_refused_unless_nobody_looks(sluice: Installation) -> None:
     nowhere = "http://127.0.0.1:9/"
 

@@ -171,7 +171,11 @@ async def test_what_the_api_refuses_is_told_and_the_rest_is_made(sluice: Install
 @pytest.mark.parametrize(
     ("text", "message"),
     [("a: [", "while parsing"), ("- a", "it is no configuration"), ("a: 1", "neither `model_list`"),
-     ("model_list: [1]", "model_list[0]: expected members, found int")],
+     ("model_list: [1]", "Expected `object`, got `int` - at `model_list[0]`"), ("a: 2026-99-99", "month must be in"),
+     ("model_list: [{model_info: {mode: [chat]}}]", "got `array` - at `model_list[0].model_info.mode`"),
+     ("{model_list: [], router_settings: {fallbacks: [{a: b}]}}", "at `router_settings.fallbacks[0]"),
+     ("models: [{type: text-generation}]", "missing required field `name` - at `models[0]`"),
+     ("models: [{name: a, cost_prompt_tokens: .nan}]", "models[0].cost_prompt_tokens: nan is no number")],
 )  # fmt: skip
 async def test_a_file_that_is_no_configuration_is_an_error(
     sluice: Installation, tmp_path: Path, text: str, message: str

@@ -32,6 +32,7 @@ def test_values_are_converted_to_their_types() -> None:
         ("SLUICE_LOG_DATABASE_URL", "postgresql://replica/sluice"),  # of SQLite
         ("SLUICE_REDIS_URL", "localhost:6379"),
         ("SLUICE_UPSTREAM_URL", "localhost:11434"),
+        ("SLUICE_LOG_FORMAT", "\udcff"),
     ],
 )
 def test_a_bad_variable_is_refused_by_name(name: str, value: str) -> None:

@@ -27,16 +27,15 @@ from worker.jobs.dialects import shape_completion
 from worker.jobs.upstream import (
     EMPTY_LIST,
     MALFORMED,
-    MEMBERS,
     NULL,
-    USAGE,
     call_provider,
     count_chat_prompt,
     identity_of,
     malformed,
+    members_of,
+    reported_usage,
     request_id_of,
     sum_tokens,
-    to_token_count,
 )
 from worker.providers.base import JUDGE_INVALID, ProviderError
 
@@ -123,11 +122,11 @@ class _Judge:
         reply = await call_provider(self._ctx, "chat", body)
         self.request_id = request_id_of(reply)
         try:
-            members = MEMBERS.decode(reply.body)
+            members = members_of(reply.body)
             text = _CHOICES.decode(members["choices"])[0].message.content or ""
-            usage = to_token_count(USAGE.decode(members.get("usage", NULL)))
+            reported = reported_usage(members)
         except (*MALFORMED, IndexError) as error:
             raise malformed(error) from error
         counted = TokenCount(prompt=count_chat_prompt(body), completion=count_tokens(text), is_estimated=True)
-        self._counts.append(usage or counted)
+        self._counts.append(reported or counted)
         return text

@@ -21,17 +21,16 @@ from worker.jobs.streams import StreamedChoices, run_stream
 from worker.jobs.upstream import (
     EMPTY_LIST,
     MALFORMED,
-    MEMBERS,
     NULL,
-    USAGE,
     call_of,
     call_provider,
     count_chat_prompt,
     identity_of,
     malformed,
+    members_of,
+    reported_usage,
     request_id_of,
     sum_tokens,
-    to_token_count,
 )
 from worker.providers.base import ProviderError
 
@@ -82,12 +81,12 @@ async def _answers(ctx: JobContext, body: bytes) -> list[_Answer]:
 async def _ask(ctx: JobContext, body: bytes) -> _Answer:
     reply = await call_provider(ctx, "chat", body)
     try:
-        members = MEMBERS.decode(reply.body)
+        members = members_of(reply.body)
         choices = _CHOICES.decode(members["choices"])
-        usage = USAGE.decode(members.get("usage", NULL))
+        reported = reported_usage(members)
     except MALFORMED as error:
         raise malformed(error) from error
-    tokens = to_token_count(usage) or _estimate(ctx.request, [choice.message for choice in choices])
+    tokens = reported or _estimate(ctx.request, [choice.message for choice in choices])
     return _Answer(members, len(choices), tokens, request_id_of(reply))
 
 
@@ -173,7 +172,7 @@ class _Streamed:
         self.finish_reason = choice.finish_reason or self.finish_reason
         if isinstance(choice.logprobs, dict):
             for name, entries in choice.logprobs.items():
-                self.logprobs.setdefault(name, []).extend(entries or ())
+                self.logprobs.setdefault(name, []).extend(entries if isinstance(entries, list) else ())
         return has_output
 
     def message(self) -> dict[str, Any]:

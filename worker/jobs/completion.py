@@ -15,15 +15,14 @@ from worker.jobs.streams import StreamedChoices, run_stream
 from worker.jobs.token_ids import with_texts
 from worker.jobs.upstream import (
     MALFORMED,
-    MEMBERS,
     NULL,
-    USAGE,
     call_of,
     call_provider,
     identity_of,
     malformed,
+    members_of,
+    reported_usage,
     request_id_of,
-    to_token_count,
     to_upstream,
 )
 
@@ -45,12 +44,12 @@ async def run_completion(ctx: JobContext) -> Produced:
         return await run_stream(ctx, call_of(ctx, "completion", body), _StreamedCompletion(), _render)
     reply = await call_provider(ctx, "completion", body)
     try:
-        members = MEMBERS.decode(reply.body)
+        members = members_of(reply.body)
         choices = _CHOICES.decode(members["choices"])
-        usage = USAGE.decode(members.get("usage", NULL))
+        reported = reported_usage(members)
     except MALFORMED as error:
         raise malformed(error) from error
-    tokens = to_token_count(usage) or _estimate(ctx.request, (choice.text for choice in choices))
+    tokens = reported or _estimate(ctx.request, (choice.text for choice in choices))
     return Produced(
         tokens=tokens,
         render=lambda usage: _render(ctx, members, usage),
@@ -107,7 +106,7 @@ class _StreamedCompletion(StreamedChoices):
             known.finish_reason = choice.finish_reason or known.finish_reason
             if isinstance(choice.logprobs, dict):
                 for name, entries in choice.logprobs.items():
-                    known.logprobs.setdefault(name, []).extend(entries or ())
+                    known.logprobs.setdefault(name, []).extend(entries if isinstance(entries, list) else ())
             self.has_output = self.has_output or bool(choice.text)
             self.is_finished = self.is_finished or choice.finish_reason is not None
         return bool(found)

@@ -114,10 +114,15 @@ def _choices(members: Members) -> list[dict[str, Any]]:
 def _fill(logprobs: Any) -> None:
     """Give tokens without a probability the one that Inflection's clients expect."""
     found = logprobs.get("content") if isinstance(logprobs, dict) else None
-    for token in found or ():
-        for one in (token, *(token.get("top_logprobs") or ())):
+    for token in _objects(found):
+        for one in (token, *_objects(token.get("top_logprobs"))):
             if one.get("logprob") is None:
                 one["logprob"] = _NO_LOGPROB
+
+
+def _objects(found: Any) -> list[dict[str, Any]]:
+    """Return the objects of a list; whatever else a provider sends there is not looked at."""
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
 def _choice(choice: Mapping[str, Any]) -> dict[str, Any]:

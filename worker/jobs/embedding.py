@@ -37,6 +37,8 @@ from worker.jobs.upstream import (
 from worker.providers.base import ProviderError
 
 _FLOAT_BYTES: Final = 4
+_OF_NUMBERS: Final = b"+-.0123456789eE, \t\r\n"
+"""What a list of numbers is made of, beside its brackets."""
 _OF_ENGINES: Final = (
     "truncate_prompt_tokens", "add_special_tokens", "chat_template", "chat_template_kwargs", "mm_processor_kwargs",
 )  # fmt: skip
@@ -173,7 +175,7 @@ def _to_wanted(vector: Raw, asked: _Asked) -> Raw | str:
         size = len(packed) // _FLOAT_BYTES
         if not all(map(isfinite, values)):
             raise ValueError("an embedding has numbers that JSON does not have")
-    elif written.startswith(b"[") and written[1:-1].strip():
+    elif written.translate(None, _OF_NUMBERS) == b"[]" and written[1:-1].strip():
         size = written.count(b",") + 1
     else:
         raise ValueError("an embedding is a list of numbers, or base64")

@@ -18,15 +18,13 @@ from worker.jobs.dialects import complete_chat
 from worker.jobs.streams import StreamedAnswer, relay
 from worker.jobs.upstream import (
     MALFORMED,
-    MEMBERS,
-    NULL,
-    USAGE,
     call_of,
     call_provider,
     count_chat_prompt,
     malformed,
+    members_of,
+    reported_usage,
     request_id_of,
-    to_token_count,
 )
 
 _REQUEST: Final = json.Decoder(InferenceRequest, strict=False)
@@ -47,14 +45,14 @@ async def run_inference(ctx: JobContext) -> Produced:
         return await _stream(ctx, body)
     reply = await call_provider(ctx, "chat", body)
     try:
-        members = MEMBERS.decode(reply.body)
+        members = members_of(reply.body)
         message = _CHOICES.decode(members["choices"])[0].message
-        usage = USAGE.decode(members.get("usage", NULL))
+        reported = reported_usage(members)
     except (*MALFORMED, IndexError) as error:
         raise malformed(error) from error
     answered = json.encode(to_reply(message, ctx.message.created_ms / 1000))
     return Produced(
-        tokens=to_token_count(usage) or _estimate(body, [message.content, message.reasoning_content]),
+        tokens=reported or _estimate(body, [message.content, message.reasoning_content]),
         render=lambda _usage: answered,
         provider_request_id=request_id_of(reply),
     )

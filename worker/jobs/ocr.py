@@ -2,7 +2,6 @@
 
 from typing import Any, Final
 
-import msgspec
 from msgspec import Raw, Struct, json
 from msgspec.structs import replace
 
@@ -11,11 +10,12 @@ from shared.jobs.schemas import alias_of
 from shared.ocr.documents import STORED, size_of, with_url
 from shared.ocr.schemas import OcrRequest
 from shared.tokens import count_tokens
+from shared.unreadable import UNREADABLE
 from shared.usage.schemas import Usage
 from worker.context import JobContext, Produced, TokenCount
 from worker.jobs.files import open_file
 from worker.jobs.reported import reported_tokens
-from worker.jobs.upstream import MEMBERS, NULL, call_of, request_id_of, to_members
+from worker.jobs.upstream import NULL, call_of, members_of, request_id_of, to_members
 from worker.providers.base import ProviderError
 
 _PAGE: Final[dict[str, Any]] = {"markdown": None, "dimensions": None, "images": []}
@@ -45,10 +45,10 @@ async def run_ocr(ctx: JobContext) -> Produced:
     call = call_of(ctx, "ocr", json.encode(to_members(body, ctx.provider.model_name, "ocr")), file)
     reply = await ctx.runtime.adapters[ctx.provider.type].complete(call)
     try:
+        answer = members_of(reply.body)
         found = json.decode(reply.body, type=_Pages)
-        answer = MEMBERS.decode(reply.body)
         pages = [_page(number, page) for number, page in enumerate(found.pages)]
-    except (msgspec.DecodeError, TypeError, RecursionError) as error:
+    except (*UNREADABLE, TypeError) as error:
         raise ProviderError(f"The provider sent a malformed answer: {error}", reason="malformed") from error
     info = {"pages_processed": len(pages), "doc_size_bytes": size} | (found.usage_info or {})
     return Produced(

@@ -2,9 +2,9 @@
 
 from typing import Final
 
-import msgspec
 from msgspec import UNSET, Raw, Struct, json
 
+from shared.unreadable import UNREADABLE
 from worker.context import TokenCount
 from worker.jobs.upstream import NULL, bounded
 
@@ -27,7 +27,7 @@ def reported_tokens(usage: Raw) -> TokenCount | None:
     """Return the provider's numbers; None if it reports no tokens."""
     try:
         found = _USAGE.decode(usage)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         return None
     if found is None:
         return None

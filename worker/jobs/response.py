@@ -26,15 +26,13 @@ from worker.jobs.native_response import NativeAnswer, read_native, to_native
 from worker.jobs.streams import StreamedAnswer, relay
 from worker.jobs.upstream import (
     MALFORMED,
-    MEMBERS,
-    NULL,
-    USAGE,
     call_of,
     call_provider,
     count_chat_prompt,
     malformed,
+    members_of,
+    reported_usage,
     request_id_of,
-    to_token_count,
 )
 from worker.providers.base import ProviderError
 
@@ -92,15 +90,15 @@ async def _call_chat(ctx: JobContext, request: StoredRequest, events: ResponseEv
     reply = await call_provider(ctx, "chat", body)
     items = AnswerItems(events)
     try:
-        members = MEMBERS.decode(reply.body)
+        members = members_of(reply.body)
         choice = _CHOICES.decode(members["choices"])[0]
-        usage = USAGE.decode(members.get("usage", NULL))
+        reported = reported_usage(members)
         items.add(ChunkChoice(delta=_numbered(choice.message), logprobs=choice.logprobs))
     except (*MALFORMED, IndexError) as error:
         raise malformed(error) from error
     reason = items.finish(choice.finish_reason)
     _keep(ctx, events)
-    tokens = to_token_count(usage) or _estimate(body, items.texts())
+    tokens = reported or _estimate(body, items.texts())
     return _produced(ctx, request, items.output, reason, tokens, request_id_of(reply))
 
 

@@ -4,13 +4,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Protocol
 
-import msgspec
 from msgspec import Raw, json
 
 from shared.clock import now_ms
+from shared.unreadable import UNREADABLE
 from shared.usage.schemas import Usage
 from worker.context import JobContext, Produced, TokenCount
-from worker.jobs.upstream import EMPTY_LIST, MEMBERS, NULL, USAGE, identity_of, sum_tokens, to_token_count
+from worker.jobs.upstream import EMPTY_LIST, NULL, identity_of, members_of, reported_usage, sum_tokens
 from worker.providers.base import ProviderCall, ProviderError
 
 _KEPT = ("service_tier", "system_fingerprint")
@@ -38,13 +38,13 @@ class StreamedAnswer(ABC):
     def take(self, data: bytes) -> dict[str, Any] | None:
         """Add one chunk; returns its members, None if it is not for the caller.  Raises `ProviderError`."""
         try:
-            members = MEMBERS.decode(data)
+            members = members_of(data)
             if "error" in members:
                 raise ProviderError(f"The provider broke off: {data[:500]!r}", reason="broken_stream")
             has_choices = self.add(members.get("choices", EMPTY_LIST))
             if "usage" in members:
-                self.usage = to_token_count(USAGE.decode(members["usage"])) or self.usage
-        except (msgspec.DecodeError, RecursionError) as error:
+                self.usage = reported_usage(members) or self.usage
+        except UNREADABLE as error:
             raise ProviderError(f"The provider sent a malformed chunk: {error}", reason="malformed") from error
         if not has_choices:
             return None

@@ -11,7 +11,6 @@ What the provider is asked for depends on what it can:
 
 from typing import Any, Final
 
-import msgspec
 from msgspec import Raw, Struct, json
 from msgspec.structs import replace
 
@@ -20,19 +19,19 @@ from shared.audio.schemas import TEXT_FORMATS, TranscriptFormat
 from shared.files.uploads import UploadedFile
 from shared.jobs.schemas import alias_of
 from shared.tokens import count_tokens
+from shared.unreadable import UNREADABLE
 from shared.usage.schemas import Usage
 from worker.context import JobContext, Produced, TokenCount
 from worker.jobs.files import open_file
 from worker.jobs.reported import reported_tokens
 from worker.jobs.subtitles import text_of, to_srt, to_vtt
-from worker.jobs.upstream import NULL, call_of, request_id_of, to_members
+from worker.jobs.upstream import NULL, call_of, members_of, request_id_of, to_members
 from worker.providers.base import ProviderError, ProviderReply
 
 _TEXT: Final = "text/plain; charset=utf-8"
 _JSON_ONLY: Final = frozenset({"albert", "mistral"})
 _NOT_PASSED_ON: Final = ("file", "stream")
 """A transcript is answered as a whole, whatever the caller says."""
-_MEMBERS: Final = json.Decoder(dict[str, Raw])
 
 
 class _Request(Struct):
@@ -117,8 +116,8 @@ def _decode_text(reply: ProviderReply) -> str:
 
 def _decode(reply: ProviderReply) -> tuple[_Transcript, dict[str, Raw]]:
     try:
-        return json.decode(reply.body, type=_Transcript), _MEMBERS.decode(reply.body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return json.decode(reply.body, type=_Transcript), members_of(reply.body)
+    except UNREADABLE as error:
         raise ProviderError(f"The provider sent a malformed answer: {error}", reason="malformed") from error
 
 

@@ -4,10 +4,9 @@ Documents are rewritten member by member without being decoded as a whole: what 
 the caller unchanged.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, json
 
 from shared.chat.parameter_sets import ALL
@@ -16,6 +15,7 @@ from shared.directory import Provider
 from shared.jobs.schemas import alias_of
 from shared.request_logs.redaction import clean
 from shared.tokens import count_message_tokens, count_tokens
+from shared.unreadable import UNREADABLE
 from worker.context import JobContext, TokenCount
 from worker.providers.base import Operation, ProviderCall, ProviderError, ProviderFile, ProviderReply
 from worker.response_cache import CacheLook, cache_key, find_reply
@@ -23,7 +23,7 @@ from worker.response_cache import CacheLook, cache_key, find_reply
 NULL: Final = Raw(b"null")
 EMPTY_LIST: Final = Raw(b"[]")
 MEMBERS: Final = json.Decoder(dict[str, Raw])
-MALFORMED: Final = (msgspec.DecodeError, KeyError, RecursionError)
+MALFORMED: Final = (*UNREADABLE, KeyError)
 """What reading a document raises that does not have the form it should have."""
 _BYTES_PER_TOKEN: Final = 4
 _OF_THE_JOB: Final = ("metadata", "store", "user")
@@ -54,7 +54,7 @@ class UpstreamUsage(Struct):
     completion_tokens_details: Raw = NULL
 
 
-USAGE: Final = json.Decoder(UpstreamUsage | None)
+_USAGE: Final = json.Decoder(UpstreamUsage | None)
 _DETAILS: Final = json.Decoder(_Details | None)
 
 
@@ -92,6 +92,16 @@ def takes_all(provider: Provider) -> bool:
 def request_id_of(reply: ProviderReply) -> str | None:
     """Return the provider's own id of a call, fit for the request log."""
     return reply.request_id and clean(reply.request_id)
+
+
+def members_of(answer: bytes) -> dict[str, Raw]:
+    """Return the members of a provider's answer or chunk; raises `UNREADABLE`, also for texts that nobody reads here.
+
+    They are passed on, so they have to be UTF-8.
+    """
+    if not answer.isascii():
+        answer.decode()
+    return MEMBERS.decode(answer)
 
 
 def malformed(error: Exception) -> ProviderError:
@@ -152,8 +162,9 @@ def identity_of(ctx: JobContext) -> dict[str, Any]:
     }
 
 
-def to_token_count(usage: UpstreamUsage | None) -> TokenCount | None:
-    """Return the provider's numbers; None if it reported none."""
+def reported_usage(members: Mapping[str, Raw]) -> TokenCount | None:
+    """Return the numbers in an answer's `usage`; None if the provider reported none.  Raises `UNREADABLE`."""
+    usage = _USAGE.decode(members.get("usage", NULL))
     if usage is None or usage.prompt_tokens is None or usage.completion_tokens is None:
         return None
     return TokenCount(
@@ -200,7 +211,7 @@ def count_chat_prompt(request: bytes) -> int:
         prompt = count_message_tokens(counted.messages)
         if counted.tools:
             prompt += count_tokens(json.encode(counted.tools).decode())
-    except (msgspec.DecodeError, RecursionError):  # a number or a depth that Python cannot hold, but a provider may
+    except UNREADABLE:  # a number or a depth that Python cannot hold, but a provider may
         prompt = len(request) // _BYTES_PER_TOKEN
     return prompt
 

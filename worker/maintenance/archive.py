@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Final
 
-import msgspec
 from msgspec import Struct, json
+
+from shared.unreadable import UNREADABLE
 
 MANIFEST: Final = "manifest.json"
 SUMS: Final = "SHA256SUMS"
@@ -111,7 +112,7 @@ def extract(path: Path, folder: Path) -> Manifest:
             tar.extractall(folder, filter="data")
         manifest = json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
         sums = (folder / SUMS).read_text().splitlines()
-    except (tarfile.TarError, OSError, msgspec.DecodeError) as error:
+    except (*UNREADABLE, tarfile.TarError, OSError) as error:
         raise ArchiveError(f"{path} is not a whole backup: {error}.") from error
     for line in sums:
         wanted, _, name = line.partition("  ")

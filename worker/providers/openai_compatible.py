@@ -10,7 +10,6 @@ from email.utils import parsedate_to_datetime
 from io import BytesIO
 from typing import Any, Final
 
-import msgspec
 from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, FormData
 from aiohttp.payload import AsyncIterablePayload, Payload
 from msgspec import json
@@ -18,6 +17,7 @@ from msgspec import json
 from shared.bodies import read_at_most
 from shared.clock import now_ms
 from shared.directory import Provider
+from shared.unreadable import UNREADABLE
 from worker.providers.base import (
     ANY_PARAMETERS,
     MAX_INPUTS,
@@ -177,7 +177,7 @@ def _describe(body: bytes) -> tuple[str | None, str | None, str | None]:
     """Return message, code and param of an error body, whichever of the usual forms it has."""
     try:
         document: Any = json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return body.decode(errors="replace").strip()[:1000] or None, None, None
     if isinstance(document, dict):
         error = document.get("error", document)

@@ -6,11 +6,11 @@ Source: the API reference of text-embeddings-inference, `/rerank`.
 from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
-import msgspec
 from aiohttp import ClientSession
 from msgspec import Raw, Struct, json
 from msgspec.structs import replace
 
+from shared.unreadable import UNREADABLE
 from worker.providers.base import Operation, ProviderCall, ProviderError, ProviderReply
 from worker.providers.openai_compatible import OpenAICompatible
 
@@ -60,6 +60,6 @@ def _to_body(body: bytes) -> bytes:
 def _from_body(body: bytes) -> bytes:
     try:
         scores = json.decode(body, type=list[_Score])
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise ProviderError(f"The provider sent a malformed answer: {error}", reason="malformed") from error
     return json.encode({"results": [{"index": one.index, "relevance_score": one.score} for one in scores]})

@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from msgspec import DecodeError, Struct, json
+from msgspec import Struct, json
 from msgspec.structs import replace
 from yarl import URL
 
+from shared.unreadable import UNREADABLE
 from worker.providers.base import Adapter, Operation, ProviderCall, ProviderError, ProviderReply
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def _note(span: "Span", body: bytes) -> None:
     """Say what the provider says of its answer; what cannot be read is left to the kind."""
     if not span.is_recording():
         return
-    with suppress(DecodeError, RecursionError, UnicodeDecodeError):
+    with suppress(*UNREADABLE):
         told = _TOLD.decode(body)
         for one in (told, told.response):
             if one is not None:

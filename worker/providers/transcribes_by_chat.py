@@ -7,10 +7,10 @@ import base64
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
-import msgspec
 from msgspec import Raw, Struct, json
 from msgspec.structs import replace
 
+from shared.unreadable import UNREADABLE
 from worker.providers.base import Adapter, Operation, ProviderCall, ProviderError, ProviderReply
 
 _MEMBERS: Final = frozenset({"file", "prompt", "language", "temperature", "response_format"})
@@ -80,7 +80,7 @@ def _from_chat(reply: ProviderReply) -> ProviderReply:
     try:
         found = json.decode(reply.body, type=_Completion)
         content = found.choices[0].message.content
-    except (msgspec.DecodeError, IndexError, RecursionError) as error:
+    except (*UNREADABLE, IndexError) as error:
         raise ProviderError(f"The provider sent a malformed answer: {error}", reason="malformed") from error
     text = content if isinstance(content, str) else "".join(part.text for part in content or ())
     return ProviderReply(json.encode({"text": text.strip(), "usage": found.usage}), reply.request_id)

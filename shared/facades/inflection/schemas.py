@@ -3,12 +3,12 @@
 import datetime as dt
 from typing import Annotated, Any, Final, Literal
 
-import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, json
 
 from shared.chat.engine import Text
 from shared.chat.schemas import ChatCompletionRequest, TokenLimit
 from shared.errors import InvalidFieldError, UnprocessableEntityError
+from shared.unreadable import UNREADABLE
 from shared.usage.schemas import Usage
 
 Category = Literal[
@@ -93,7 +93,7 @@ class InferenceRequest(Struct, kw_only=True):
         for index, text in enumerate(self.schemas or ()):
             try:
                 json.decode(text, type=dict[str, Any])
-            except (msgspec.DecodeError, RecursionError):
+            except UNREADABLE:
                 raise InvalidFieldError(["body", "schemas", index], "Expected a JSON Schema document") from None
 
     @property

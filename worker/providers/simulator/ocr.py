@@ -4,10 +4,10 @@ import asyncio
 import hashlib
 from typing import Any
 
-import msgspec
 from msgspec import Struct, json
 
 from shared.ocr.schemas import OcrDocument
+from shared.unreadable import UNREADABLE
 from worker.providers.base import ProviderCall, ProviderError, ProviderReply
 from worker.providers.simulator.script import Script, begin
 from worker.providers.simulator.words import made_up_words
@@ -27,7 +27,7 @@ async def complete_ocr(call: ProviderCall) -> ProviderReply:
         body = body.replace(call.file.placeholder, await call.file.read())
     try:
         request = json.decode(body, type=_Request, strict=False)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise ProviderError(
             f"simulator: {error}", blame="request", reason="http_400", status=400, param="simulator"
         ) from error

@@ -5,9 +5,9 @@ import hashlib
 from collections.abc import AsyncIterator, Iterable
 from typing import Annotated, Any, Final, Literal, TypeVar
 
-import msgspec
 from msgspec import Meta, Struct, json
 
+from shared.unreadable import UNREADABLE
 from worker.providers.base import ProviderError, ProviderReply
 from worker.providers.simulator.words import made_up_words
 
@@ -59,7 +59,7 @@ def read_request(body: bytes, kind: type[T]) -> T:
     """Return the request; raises `ProviderError` if the script in it cannot be understood."""
     try:
         return json.decode(body, type=kind, strict=False)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise refusal(f"simulator: {error}", "simulator") from error
 
 

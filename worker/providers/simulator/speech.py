@@ -8,9 +8,9 @@ import struct
 import wave
 from typing import Final
 
-import msgspec
 from msgspec import Struct, json
 
+from shared.unreadable import UNREADABLE
 from worker.providers.base import ProviderCall, ProviderError, ProviderReply
 from worker.providers.simulator.script import Script, begin
 
@@ -37,7 +37,7 @@ async def complete_speech(call: ProviderCall) -> ProviderReply:
     """Return the sound; raises `ProviderError`."""
     try:
         request = json.decode(call.body, type=_Request, strict=False)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise ProviderError(
             f"simulator: {error}", blame="request", reason="http_400", status=400, param="simulator"
         ) from error

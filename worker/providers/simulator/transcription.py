@@ -4,9 +4,9 @@ import asyncio
 import hashlib
 from typing import Any, Final
 
-import msgspec
 from msgspec import Struct, json
 
+from shared.unreadable import UNREADABLE
 from worker.providers.base import ProviderCall, ProviderError, ProviderReply
 from worker.providers.simulator.script import Script, begin
 from worker.providers.simulator.words import made_up_words
@@ -29,7 +29,7 @@ async def complete_transcription(call: ProviderCall) -> ProviderReply:
     try:
         fields = json.decode(call.body, type=_Fields)
         script = json.decode(fields.simulator, type=Script, strict=False)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise ProviderError(
             f"simulator: {error}", blame="request", reason="http_400", status=400, param="simulator"
         ) from error
