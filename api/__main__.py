@@ -35,7 +35,6 @@ from shared.group_commit import open_impatient_writer
 from shared.installation import admin_key, secret_box
 from shared.log import configure_logging
 from shared.metrics import Metrics
-from shared.organizations.queries import check_shards
 from shared.parsing.pool import open_parsers
 from shared.process import tune_collector
 from shared.queue.connections import open_pool
@@ -43,6 +42,7 @@ from shared.queue.job_queue import JobQueue
 from shared.queue.lanes import INFERENCE, PLATFORM, open_lane
 from shared.retrieval.index import Index
 from shared.settings import Settings, SettingsError, load_settings
+from shared.shards import check_shards
 from shared.tracing import open_tracer
 from shared.webhooks.sending import open_webhook_session
 
@@ -76,8 +76,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         directory, metrics = closing(Directory(database)), closing(Metrics(first, "api"))
         last_used, versions = closing(LastUsed(database)), closing(Versions(database))
         await directory.start()
-        async with database.read() as session:
-            await check_shards(session, settings)
+        await check_shards(database, settings)
         writer.on_commit = metrics.note_commit
         for part in (last_used, metrics):
             part.start()

@@ -90,12 +90,12 @@ class Admissions:
         except (RedisError, OSError) as error:
             log.warning("not_given_back", job_id=job_id, error=repr(error))  # holds end with the next load
 
-    async def forget(self, account: str) -> None:
-        """Have an account read again, since an administrator changed it; without Redis that happens anyway."""
+    async def forget(self, accounts: Sequence[str]) -> None:
+        """Have accounts read again, since an administrator changed them; without Redis after ten minutes."""
         try:
-            await self.gate.forget([account])
+            await self.gate.forget(accounts)
         except (RedisError, OSError) as error:
-            log.warning("account_changes_later", account=account, error=repr(error))
+            log.warning("accounts_change_later", accounts=len(accounts), first=accounts[0], error=repr(error))
 
     async def close(self) -> None:
         """Wait until nothing is being loaded."""

@@ -30,7 +30,8 @@ async def find_own_job(call: Call, job_id: str, missing: NotFoundError | None = 
         row = await find_job(session, None if call.caller.is_admin else call.caller.user_id, job_id)
     if row is None:
         raise missing or NotFoundError(f"No job `{job_id}`.", param="job_id")
-    call.state = state_of(call.state, row.shard)
+    if row.status not in TERMINAL:
+        call.state = state_of(call.state, row.shard)
     call.headers["x-job-id"] = public_id(row.id)
     if row.removed_ms is not None:
         raise gone(row)

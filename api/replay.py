@@ -37,7 +37,8 @@ async def replay(
 
     """
     row = earlier.row
-    call.state = state_of(call.state, row.shard)
+    if row.status not in TERMINAL:
+        call.state = state_of(call.state, row.shard)
     call.headers |= {"x-job-id": public_id(row.id), REPLAYED: "true", "Vary": "Prefer"}
     if dropped := dropped_of(row):
         name_dropped(call, dropped)

@@ -17,7 +17,15 @@ from shared.batches.items import item_id, line_of
 from shared.batches.statements import insert_item
 from shared.clock import now_ms
 from shared.directory import Router
-from shared.errors import ApiError, AuthenticationError, RateLimitError, StoredError, WaitExceededError
+from shared.errors import (
+    ApiError,
+    AuthenticationError,
+    QueueUnavailableError,
+    RateLimitError,
+    StorageUnavailableError,
+    StoredError,
+    WaitExceededError,
+)
 from shared.jobs.entries import queue_entry
 from shared.jobs.messages import message_of
 from shared.jobs.queries import get_light, get_result
@@ -127,7 +135,7 @@ async def _send(scan: _Scan, page: ParsedPage, slots: asyncio.Semaphore) -> None
             try:
                 admission = await admit(draft, scan.reader, submission.estimate, job_id)
                 break
-            except (RateLimitError, QueueFullError) as error:
+            except (RateLimitError, QueueFullError, QueueUnavailableError, StorageUnavailableError) as error:
                 await _check_wanted(scan, error)
                 await asyncio.sleep(min(float(error.headers.get("retry-after", 1)), _LONGEST_WAIT_S))
             except ApiError as error:

@@ -74,11 +74,14 @@ class Scans:
         if room <= 0:
             return leased
         async with state.database.read() as session:
-            held = [one for one in await list_held_jobs(session) if one not in self._running]
-        for job_id in held:
-            lease = Lock(state.redis, f"sluice:scan:{job_id}", timeout=_LEASE_S, blocking=False)
-            if len(leased) < room and await lease.acquire():
-                leased.append((job_id, lease))
+            held = [one for one in await list_held_jobs(session) if one[0] not in self._running]
+        for job_id, shard in held:
+            if len(leased) == room or shard >= len(state.shards) or not state.shards[shard].inbox.is_connected:
+                continue
+            lease = Lock(state.shards[shard].redis, f"sluice:scan:{job_id}", timeout=_LEASE_S, blocking=False)
+            with suppress(RedisError, OSError):  # of this shard; the others go on
+                if await lease.acquire():
+                    leased.append((job_id, lease))
         return leased
 
     async def _take(self, state: State, job_id: str, lease: Lock) -> None:

@@ -56,12 +56,12 @@ async def open_shard(pool: BlockingConnectionPool, parts: dict[str, Any]) -> Asy
         yield state
 
 
-async def forget_account(state: State, account: str) -> None:
-    """Have an account read again, since an administrator changed it or its shard."""
-    await asyncio.gather(*(one.admissions.forget(account) for one in state.shards))
+async def forget_accounts(state: State, *accounts: str) -> None:
+    """Have accounts read again, since an administrator changed them or their shard."""
+    await asyncio.gather(*(one.admissions.forget(accounts) for one in state.shards))
 
 
 async def recount_account(state: State, account: str) -> None:
     """Add up the emissions of an account anew: its owner has a carbon budget again."""
     await recount_emissions(state.database, account)
-    await forget_account(state, account)
+    await forget_accounts(state, account)

@@ -269,6 +269,8 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
             raise SettingsError(f"{key}: {str(error).partition(' - at')[0]}.") from error
     settings = Settings(**values)  # type: ignore[arg-type]  # each value was converted to the type of its field
     _check_urls(settings)
+    if len(set(settings.redis_urls())) < len(settings.redis_urls()):
+        raise SettingsError("SLUICE_SHARD_REDIS_URLS: a shard has a Redis of its own, but one is named twice.")
     if (settings.shard or 0) >= len(settings.redis_urls()):
         raise SettingsError(f"SLUICE_SHARD: there are {len(settings.redis_urls())} shards.")
     try:

@@ -36,6 +36,7 @@ from shared.queue.lanes import INFERENCE, PLATFORM, open_lane
 from shared.queue.pace import Pace
 from shared.replies.writer import ReplyWriter
 from shared.settings import Settings, SettingsError, load_settings
+from shared.shards import check_shards
 from shared.tracing import open_tracer
 from shared.webhooks.queue import MOST_IN_FLIGHT
 from shared.webhooks.sending import open_webhook_session
@@ -152,6 +153,7 @@ async def serve(settings: Settings, token: str, shard: int) -> None:
         loop.add_signal_handler(signum, stopping.set)
     redis = open_lane(pool, INFERENCE)
     async with open_runtime(settings, redis, token, shard) as runtime:
+        await check_shards(runtime.database, settings)
         workers = build_workers(settings, runtime, redis, token)
         mains = [loop.create_task(worker.main()) for worker in workers]
         for worker, main in zip(workers, mains, strict=True):
@@ -159,7 +161,7 @@ async def serve(settings: Settings, token: str, shard: int) -> None:
         stop = loop.create_task(stopping.wait())
         life = loop.create_task(show_life(settings.alive_file))
         tune_collector()
-        log.info("worker_ready", token=token)
+        log.info("worker_ready", token=token, shard=shard)
         await asyncio.wait({stop, *mains}, return_when=asyncio.FIRST_COMPLETED)
         stop.cancel()
         await asyncio.gather(*(worker.drain() for worker in workers))
@@ -179,7 +181,12 @@ def main() -> int:
         return 1
     configure_logging(settings, "worker")
     token = sys.argv[1] if len(sys.argv) > 1 else new_token()
-    shard = int(sys.argv[2]) if len(sys.argv) > 2 else settings.shard or 0
+    shard = int(sys.argv[2]) if len(sys.argv) > 2 else settings.shard
+    if shard is None:
+        shard = 0
+        if len(settings.redis_urls()) > 1:
+            sys.stderr.write("SLUICE_SHARD: there are several shards; which one does this worker serve?\n")
+            return 1
     try:
         uvloop.run(serve(settings, token, shard))
     except (RedisError, SQLAlchemyError, SettingsError, OSError) as error:

@@ -17,7 +17,6 @@ from shared.database import Database, sqlite_path
 from shared.installation import secret_box
 from shared.migrations import migrate
 from shared.models.schemas import EMBEDDING_TYPES, ModelType
-from shared.organizations.queries import check_shards
 from shared.organizations.tables import OrganizationRow
 from shared.providers.tables import ProviderRow
 from shared.revision import raise_revision
@@ -25,6 +24,7 @@ from shared.roles.tables import LimitRow, RoleRow
 from shared.routers.tables import RouterNameRow, RouterRow
 from shared.secrets import mask
 from shared.settings import Settings
+from shared.shards import check_shards
 from shared.unreadable import UNREADABLE
 from shared.users.tables import UserRow
 
@@ -72,9 +72,9 @@ async def prepare(settings: Settings) -> None:
             if path is None:  # machines may start at once
                 await (await session.connection()).execute(_LOCK)
             await _insert_first_rows(session)
-            await check_shards(session, settings)
             if models:
                 await _register_upstream(session, settings, models)
+        await check_shards(database, settings)
     finally:
         await database.close()
 

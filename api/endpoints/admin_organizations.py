@@ -1,6 +1,7 @@
 """/v1/admin/organizations: tenants."""
 
-from typing import Any
+import asyncio
+from typing import Any, Final
 
 from msgspec import UNSET
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -8,7 +9,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from api.audit import audit
 from api.call import Call
 from api.http import Routes
-from api.shards import forget_account, recount_account
+from api.shards import forget_accounts, recount_account
 from api.trim import trimmed
 from shared.admission.records import carbon_account, money_account, organization_of, user_of
 from shared.clock import now_ms
@@ -31,6 +32,8 @@ from shared.organizations.tables import OrganizationRow
 from shared.settings import DAY_S
 
 routes = Routes("Admin: organizations")
+_KNOWN_S: Final = 2.0
+"""A change is known to all processes within a second; what they accepted before is stored within another."""
 
 
 @routes.post("/v1/admin/organizations", right="admin", status=201, raises=(ConflictError,))
@@ -85,7 +88,7 @@ async def update_organization(call: Call, organization: RowId, body: UpdateOrgan
         row = await lock_organization(session, organization)
         before = await _read(session, organization)
         is_moved = changes.get("shard", before.shard) != before.shard
-        if is_moved and await has_unfinished(session, organization):
+        if is_moved and await has_unfinished(session, organization_id=organization):
             raise ConflictError("An organization with unfinished jobs keeps its shard.")
         for name, value in changes.items():
             setattr(row, name, value)
@@ -95,21 +98,26 @@ async def update_organization(call: Call, organization: RowId, body: UpdateOrgan
         after = _to_organization(row, before.users)
         audit(session, call, "organization.update", "organization", organization, before, after)
     if is_moved:
-        await _forget_accounts(call, organization)
+        await _follow_move(call, organization)
     if "budget_micros" in changes:
-        await forget_account(call.state, money_account(organization_of(organization)))
+        await forget_accounts(call.state, money_account(organization_of(organization)))
     if before.carbon_budget is None and changes.get("carbon_budget_mg") is not None:
         await recount_account(call.state, carbon_account(organization_of(organization), now_ms()))
     await call.state.directory.refresh()
 
 
-async def _forget_accounts(call: Call, organization: int) -> None:
-    """Have the accounts of an organization and its users read anew by the shard it has moved to."""
+async def _follow_move(call: Call, organization: int) -> None:
+    """Have every account of an organization read anew, once all processes know where it is.
+
+    What one of them accepted meanwhile holds its share in the database by then, so it is counted.
+    """
+    await call.state.directory.refresh()
+    await asyncio.sleep(_KNOWN_S)
     async with call.state.database.read() as session:
         users = await list_members(session, organization)
-    for owner in (organization_of(organization), *map(user_of, users)):
-        await forget_account(call.state, money_account(owner))
-        await forget_account(call.state, carbon_account(owner, now_ms()))
+    owners = (organization_of(organization), *map(user_of, users))
+    accounts = [name for one in owners for name in (money_account(one), carbon_account(one, now_ms()))]
+    await forget_accounts(call.state, *accounts)
 
 
 def _check_shard(call: Call, shard: int | None) -> int:

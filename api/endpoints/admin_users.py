@@ -10,7 +10,7 @@ from api.audit import audit
 from api.call import Call
 from api.expiry import to_expires_ms
 from api.http import Routes
-from api.shards import forget_account, recount_account
+from api.shards import forget_accounts, recount_account
 from api.trim import trimmed
 from shared.account_errors import InvalidPasswordError, PasswordNotSetError, ReservedEmailError
 from shared.admission.records import carbon_account, money_account, user_of
@@ -18,7 +18,7 @@ from shared.clock import now_ms
 from shared.errors import ConflictError, NotFoundError, OverloadedError, QueueUnavailableError, RateLimitError
 from shared.lists import ListPage, RowId
 from shared.money import MG_PER_G, MICROS_PER_UNIT, to_integer
-from shared.organizations.queries import get_organization
+from shared.organizations.queries import get_organization, has_unfinished
 from shared.roles.queries import get_role
 from shared.users.queries import delete_user as remove_user
 from shared.users.queries import get_user as query_user
@@ -95,6 +95,9 @@ async def update_user(call: Call, user: RowId, body: UpdateUserRequest) -> None:
         row = await lock_user(session, user)
         await _check_references(session, changes.get("role_id"), changes.get("organization_id"))
         before = to_user(row)
+        is_moved = changes.get("organization_id", row.organization_id) != row.organization_id
+        if is_moved:
+            await _check_move(session, row, changes["organization_id"])
         for name, value in changes.items():
             setattr(row, name, value)
         if "budget_micros" in changes:
@@ -103,11 +106,22 @@ async def update_user(call: Call, user: RowId, body: UpdateUserRequest) -> None:
         if password_hash is not None:
             await store_password(session, call, row, password_hash)
         audit(session, call, "user.update", "user", user, before, to_user(row))
+    if is_moved:
+        accounts = money_account(user_of(user)), carbon_account(user_of(user), now_ms())
+        await forget_accounts(call.state, *accounts)
     if "budget_micros" in changes:
-        await forget_account(call.state, money_account(user_of(user)))
+        await forget_accounts(call.state, money_account(user_of(user)))
     if before.carbon_budget is None and changes.get("carbon_budget_mg") is not None:
         await recount_account(call.state, carbon_account(user_of(user), now_ms()))
     await call.state.directory.refresh()
+
+
+async def _check_move(session: AsyncSession, row: UserRow, organization_id: int | None) -> None:
+    """Raise `ConflictError` if the user would leave unfinished jobs in another shard, where his accounts are held."""
+    places = [row.organization_id, organization_id]
+    shards = {0 if one is None else (await get_organization(session, one)).shard for one in places}
+    if len(shards) > 1 and await has_unfinished(session, user_id=row.id):
+        raise ConflictError("A user with unfinished jobs cannot join an organization of another shard.")
 
 
 def _changes(body: UpdateUserRequest) -> dict[str, Any]:

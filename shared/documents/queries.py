@@ -109,10 +109,10 @@ async def take_numbers(session: AsyncSession, document_id: int, count: int) -> i
     return None if found is None else int(found) - count
 
 
-async def list_held_jobs(session: AsyncSession) -> Sequence[str]:
-    """Return the jobs, the oldest first, that are held back until the scanned pages of their files were read."""
+async def list_held_jobs(session: AsyncSession) -> Sequence[tuple[str, int]]:
+    """Return id and shard of the jobs, the oldest first, that are held back until scanned pages were read."""
     statement = (
-        select(JobRow.id)
+        select(JobRow.id, JobRow.shard)
         .join(DocumentRow, col(DocumentRow.job_id) == JobRow.id)
         .where(DocumentRow.status == PROCESSING, col(JobRow.held), col(JobRow.finished_ms).is_(None))
         .order_by(JobRow.id)

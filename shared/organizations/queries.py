@@ -13,7 +13,6 @@ from shared.lists_sql import list_rows
 from shared.organizations.tables import OrganizationRow
 from shared.revision import raise_revision
 from shared.saving import save_unique
-from shared.settings import Settings, SettingsError
 from shared.users.tables import UserRow
 
 
@@ -62,18 +61,14 @@ async def count_shards(session: AsyncSession) -> dict[int, int]:
     return dict((await session.exec(select(column, func.count()).group_by(column))).all())
 
 
-async def check_shards(session: AsyncSession, settings: Settings) -> None:
-    """Raise `SettingsError` if an organization is in a shard that the settings do not have."""
-    last, count = max(await count_shards(session), default=0), len(settings.redis_urls())
-    if last >= count:
-        raise SettingsError(f"SLUICE_SHARD_REDIS_URLS: an organization is in shard {last}, but there are {count}.")
-
-
-async def has_unfinished(session: AsyncSession, organization_id: int) -> bool:
-    """Return whether the organization has a job or a batch that is not over."""
+async def has_unfinished(
+    session: AsyncSession, *, organization_id: int | None = None, user_id: int | None = None
+) -> bool:
+    """Return whether the organization, or the user, has a job or a batch that is not over."""
     for table in (JobRow, BatchRow):
-        unfinished = (table.organization_id == organization_id, col(table.finished_ms).is_(None))
-        if (await session.exec(select(table.id).where(*unfinished).limit(1))).first() is not None:
+        owner = table.user_id == user_id if organization_id is None else table.organization_id == organization_id
+        unfinished = select(table.id).where(owner, col(table.finished_ms).is_(None)).limit(1)
+        if (await session.exec(unfinished)).first() is not None:
             return True
     return False
 

@@ -1,6 +1,8 @@
 """Organizations in different Redis servers: whose jobs are where, and what one of them feels of the other."""
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,13 +13,13 @@ import pytest_asyncio
 from shared.admission.records import money_account, organization_of
 from shared.jobs.tables import JobRow
 from shared.organizations.tables import OrganizationRow
-from shared.settings import Settings, SettingsError
+from shared.settings import Settings, SettingsError, load_settings
 from tests.batches import chat_line, send_batch, to_jsonl
 from tests.conftest import make_settings
 from tests.figures import metrics, of
 from tests.installation import Installation, open_installation, run_workers
-from tests.payers import PRICES, spent
-from tests.people import ORGANIZATIONS, add_user, changed, create, key_of, read
+from tests.payers import PRICES, buy, left, payer, spent
+from tests.people import ORGANIZATIONS, USERS, add_user, changed, create, key_of, read
 from tests.receivers import Receiver
 from tests.servers import RedisServer
 from tests.waiting import eventually
@@ -175,13 +177,13 @@ async def test_the_budget_of_an_organization_is_exact_wherever_it_moves(sharded:
     organization, me = await tenant(sharded, "second", shard=1, budget=0.01)  # 10,000 tokens
     path = f"{ORGANIZATIONS}/{organization}"
 
-    async def buy(count: int) -> list[int]:
+    async def buy_some(count: int) -> list[int]:
         calls = (
             sharded.chat(model="paid", max_tokens=400, simulator={"tokens": 400}, headers=me) for _ in range(count)
         )
         return [answer.status for answer in await asyncio.gather(*calls)]
 
-    bought = await buy(3)
+    bought = await buy_some(3)
     assert bought == [200] * 3
     running = sharded.chat(model="paid", max_tokens=5, simulator={"tokens": 5, "delay_ms": 500}, headers=me)
     task = asyncio.ensure_future(running)
@@ -190,7 +192,7 @@ async def test_the_budget_of_an_organization_is_exact_wherever_it_moves(sharded:
     assert (await task).status == 200
     await changed(sharded, path, {"shard": 0})
     await eventually(lambda: _is_in(sharded, me, 0))
-    bought += await buy(40)
+    bought += await buy_some(40)
     await changed(sharded, path, {"shard": 1})
 
     assert set(bought) == {200, 400}
@@ -215,6 +217,69 @@ async def _is_in(installation: Installation, me: dict[str, str], shard: int) -> 
     return bool(row.shard == shard)
 
 
+async def test_a_user_with_unfinished_jobs_stays_where_they_are(waiting: Installation) -> None:
+    first, second = [await create(waiting, ORGANIZATIONS, name=f"o{shard}", shard=shard) for shard in (0, 1)]
+    user = await add_user(waiting, organization=second["id"])
+    me = await key_of(waiting, user["id"])
+    job = (await (await waiting.chat(headers=me | {"Prefer": "respond-async"})).json())["id"]
+
+    moving = {"organization": first["id"]}
+    assert (await waiting.patch(f"{USERS}/{user['id']}", moving)).status == 409
+    assert (await waiting.post(f"/v1/jobs/{job}/cancel")).status == 200
+    await changed(waiting, f"{USERS}/{user['id']}", moving)
+
+
+async def test_the_budget_of_a_user_is_exact_in_each_shard_he_comes_to(sharded: Installation) -> None:
+    organizations = [(await create(sharded, ORGANIZATIONS, name=f"o{shard}", shard=shard))["id"] for shard in (0, 1)]
+    user_id, me = await payer(sharded, 10_000, organization=organizations[0])
+    statuses = set()
+    for turn in range(4):
+        shard = turn % 2
+        await changed(sharded, f"{USERS}/{user_id}", {"organization": organizations[shard]})
+        await eventually(lambda shard=shard: _is_in(sharded, me, shard))  # type: ignore[misc]
+        answers = await asyncio.gather(*(buy(sharded, me, 400) for _ in range(10)))
+        statuses |= {answer.status for answer in answers}
+
+    assert statuses == {200, 400}
+    rest = await left(sharded, user_id)
+    assert rest is not None
+    assert rest + await spent(sharded) == 10_000
+
+
+async def test_what_was_answered_is_there_when_its_shard_has_gone(
+    tmp_path: Path, redis_server: RedisServer, own_redis: RedisServer, prepared_url: str
+) -> None:
+    settings = settings_of(tmp_path, redis_server, own_redis, prepared_url)
+    async with open_installation(settings) as sluice, run_workers(settings, 1):
+        organization, me = await tenant(sluice, "second", shard=1)
+        answer = await sluice.chat("kept", stream=True, headers=me | {"Idempotency-Key": "k"})
+        job, text = answer.headers["x-job-id"], await answer.text()
+        await changed(sluice, f"{ORGANIZATIONS}/{organization}", {"shard": 0})
+
+    async with open_installation(make_settings(tmp_path, redis_server, database_url=prepared_url)) as sluice:
+        assert (await sluice.get(f"/v1/jobs/{job}/result", headers=me)).status == 200
+        again = await sluice.chat("kept", stream=True, headers=me | {"Idempotency-Key": "k"})
+        assert await again.text() == text
+        assert (await sluice.delete(f"/v1/jobs/{job}", headers=me)).status in {200, 204}
+
+
+async def test_a_worker_has_to_know_its_shard(
+    tmp_path: Path, redis_server: RedisServer, own_redis: RedisServer
+) -> None:
+    variables = {"SLUICE_REDIS_URL": redis_server.url, "SLUICE_SHARD_REDIS_URLS": own_redis.url}
+    environ = {"PATH": os.environ["PATH"], "SLUICE_DATA_DIR": str(tmp_path), **variables}
+    command = [sys.executable, "-m", "worker"]
+    process = await asyncio.create_subprocess_exec(*command, env=environ, stderr=asyncio.subprocess.PIPE)
+    _, said = await process.communicate()
+
+    assert (process.returncode, b"SLUICE_SHARD" in said) == (1, True)
+
+
+def test_a_redis_is_one_shard() -> None:
+    with pytest.raises(SettingsError, match="named twice"):
+        load_settings({"SLUICE_REDIS_URL": "redis://a", "SLUICE_SHARD_REDIS_URLS": "redis://b, redis://a"})
+
+
 async def test_figures_are_those_of_all_shards(sharded: Installation) -> None:
     for number, shard in enumerate((0, 1)):
         _, me = await tenant(sharded, f"t{number}", shard=shard)
@@ -237,7 +302,7 @@ async def test_a_shard_cannot_be_taken_away_from_its_organizations(
     async with open_installation(settings_of(tmp_path, redis_server, own_redis, prepared_url), workers=False) as one:
         await create(one, ORGANIZATIONS, name="second", shard=1)
 
-    with pytest.raises(SettingsError, match="in shard 1"):
+    with pytest.raises(SettingsError, match="shard 1 is in use"):
         async with open_installation(make_settings(tmp_path, redis_server, database_url=prepared_url)):
             pass
 
