@@ -22,7 +22,7 @@ async def test_jobs_of_a_killed_worker_run_elsewhere_at_once_under_the_superviso
     try:
         await processes.start()
         victim = processes.children("-m worker")[0]
-        await measure_takeover(processes, victim, token=command_of(victim).split()[-1], name="under the supervisor")
+        await measure_takeover(processes, victim, token=command_of(victim).split()[-2], name="under the supervisor")
     finally:
         await processes.close()
 
