@@ -179,7 +179,7 @@ async def _read_away(url: str, headers: dict[str, str]) -> int:
 
 def run_log_cost(database: str, setup: Setup) -> list[Row]:
     """Measure chat-64 for callers of each content policy, and with an installation that writes no rows, in turn."""
-    options = {"upstream_url": setup.upstream_url}
+    options = {"upstream_url": setup.upstream_url, "accept_patience_s": 5}
     with (
         open_installation(database, setup.postgres, **options) as whole,
         open_installation(database, setup.postgres, first_path=_WITHOUT_LOGS, **options) as without,

@@ -32,6 +32,9 @@ _NOTHING: Final = Result([], -1)
 _CONNECT_S: Final = 2.0
 _COMMAND_S: Final = 3.0
 """A server that is silent for longer is taken for lost."""
+_OPTIONS: Final = {"plan_cache_mode": "force_generic_plan"}
+"""Every statement finds its rows by key, so one plan serves all parameters.  Left to itself, the server plans each
+update of a table with partitions anew, which costs as much as the update."""
 _AWAY: Final = (
     OSError,
     TimeoutError,
@@ -88,7 +91,9 @@ class PostgresStore:
     async def _connect(self) -> "asyncpg.Connection[Any]":
         if self._connection is None or self._connection.is_closed():
             await self.close()
-            self._connection = await asyncpg.connect(self._dsn, timeout=_CONNECT_S, command_timeout=_COMMAND_S)
+            self._connection = await asyncpg.connect(
+                self._dsn, timeout=_CONNECT_S, command_timeout=_COMMAND_S, server_settings=_OPTIONS
+            )
         return self._connection
 
     async def _run_all(self, connection: "asyncpg.Connection[Any]", units: Sequence[Unit]) -> list[list[Result]]:

@@ -172,9 +172,10 @@ async def test_who_uses_the_log_is_not_kept_waiting_for_long(postgres: str) -> N
     await database.close()
 
 
-def ended(log_id: str) -> EndedAttempt:
+def ended(log_id: str, provider_request_id: str | None = None) -> EndedAttempt:
     return EndedAttempt(
-        log_id=log_id, status="succeeded", completed_ms=now_ms(), http_status=200, provider_request_id=None,
+        log_id=log_id, status="succeeded", completed_ms=now_ms(), http_status=200,
+        provider_request_id=provider_request_id,
         latency_ms=7, ttft_ms=None, prompt_tokens=1, completion_tokens=2, is_estimated=False, cost_micros=3,
         error=None, error_code=None, retry_reason=None,
     )  # fmt: skip
@@ -239,3 +240,41 @@ def job_row() -> JobRow:
         user_id=1, router_id=1, router_name="m", model="m", price_prompt="0", price_completion="0", created_ms=now,
         expires_ms=now + DAY_MS, timeout_s=600, result_ttl_s=600, max_attempts=5, request_id="req_x",
     )  # type: ignore[call-arg]  # fmt: skip
+
+
+async def test_the_end_of_most_attempts_stays_on_the_page_of_its_row_and_touches_no_index(postgres: str) -> None:
+    database, writer = Database(postgres), open_writer(postgres)
+    await migrate(database.engine)
+    await make_partitions(database, now_ms() + DAY_MS)
+    begun = {
+        "status": "in_progress", "request_id": f"req_{new_ulid()}", "user_agent": "OpenAI/Python 3.52.0",
+        "client_address": "203.0.113.7", "model": "my-language-model", "provider_model": "my-language-model",
+        "provider_type": "openai", "worker": "a-host:4711", "request_body": None,
+    }  # fmt: skip
+    rows = [log_row(now_ms() + days * DAY_MS, **begun) for days in (0, DAYS_AHEAD + 1) for _ in range(200)]
+    await add(database, *rows)
+
+    ends = [writer.execute_many([end_attempt(ended(row.id, "chatcmpl-" + "x" * 30))]) for row in rows]
+    await asyncio.gather(*ends)
+
+    await writer.execute("SELECT pg_stat_force_next_flush()")
+    sums = "SELECT sum(n_tup_upd), sum(n_tup_hot_upd) FROM pg_stat_user_tables WHERE relname LIKE 'request_logs%'"
+    ((updates, in_place),) = (await writer.execute(sums)).rows
+    assert updates == 400
+    assert in_place > 300, "some pages fill up before old rows can be taken away"
+    await writer.close()
+    await database.close()
+
+
+async def test_the_writer_plans_an_update_of_the_log_once(postgres: str) -> None:
+    database, writer = Database(postgres), open_writer(postgres)
+    await migrate(database.engine)
+    for _ in range(12):
+        await writer.execute_many([end_attempt(ended(new_ulid()))])
+
+    of_update = "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE position($1 IN statement) > 0"
+    plans = (await writer.execute(of_update, ["UPDATE request_logs"])).rows
+
+    await writer.close()
+    await database.close()
+    assert plans == [(12, 0)]
