@@ -42,7 +42,7 @@ from shared.queue.job_queue import JobQueue
 from shared.queue.lanes import INFERENCE, PLATFORM, open_lane
 from shared.retrieval.index import Index
 from shared.settings import Settings, SettingsError, load_settings
-from shared.shards import check_shards
+from shared.shards import check_shards, mark_shard
 from shared.tracing import open_tracer
 from shared.webhooks.sending import open_webhook_session
 
@@ -77,6 +77,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         last_used, versions = closing(LastUsed(database)), closing(Versions(database))
         await directory.start()
         await check_shards(database, settings)
+        await asyncio.gather(*(mark_shard(open_lane(pool, INFERENCE), shard) for shard, pool in enumerate(pools)))
         writer.on_commit = metrics.note_commit
         for part in (last_used, metrics):
             part.start()

@@ -10,7 +10,7 @@ one with `name` · label values · process, whose value is of no meaning after i
 import asyncio
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Final, Literal
 
 import structlog
@@ -72,6 +72,7 @@ METRICS: Final = (
     HTTP_REQUESTS, HTTP_SECONDS, ADMISSIONS, JOBS, JOB_SECONDS, ATTEMPTS, FIRST_TOKEN_SECONDS, TOKENS, COST, CHARGE,
     EMISSIONS, ENERGY, TAKEOVERS, COMMIT_UNITS, COMMIT_SECONDS, WEBHOOK_TRIES, PROVIDER_IN_FLIGHT,
 )  # fmt: skip
+_BY_NAME: Final = {metric.name: metric for metric in METRICS}
 _SUM: Final = "sum"
 _INFINITE: Final = "+Inf"
 
@@ -151,31 +152,39 @@ class Series(Struct, frozen=True):
     """One combination of labels; counters and gauges have their value in `sum`."""
 
     labels: tuple[str, ...]
+    """The shard that counted, then those of the metric."""
     buckets: list[tuple[str, float]]
     """Upper bound and the number of values up to it, cumulative."""
     sum: float
 
 
-async def read_metrics(shards: Sequence[Redis]) -> Iterator[tuple[Metric, list[Series]]]:
-    """Return everything that was counted so far, in all shards together."""
-    found: dict[str, dict[tuple[str, ...], dict[str, float]]] = {}
-    for redis in shards:
-        await _add_counters(redis, found)
+Found = dict[str, dict[tuple[str, ...], dict[str, float]]]
+"""Name → labels → upper bound, or `sum` → value."""
+
+
+async def read_metrics(shards: Mapping[str, Redis]) -> Iterator[tuple[Metric, list[Series]]]:
+    """Return everything that was counted so far; one shard is not added to another, so none falls while one is away."""
+    found: Found = {metric.name: {} for metric in METRICS}
+    for shard, redis in shards.items():
+        await _add_counters(shard, redis, found)
         for (name, *rest), amount in await _read_gauges(redis):
-            found.setdefault(name, {}).setdefault(tuple(rest), {_SUM: 0.0})[_SUM] += amount
-    return ((metric, _series(metric, found.get(metric.name, {}))) for metric in METRICS)
+            values = found.setdefault(name, {}).setdefault((shard, *rest), {_SUM: 0.0})
+            values[_SUM] += amount
+    return ((metric, _series(metric, found[metric.name])) for metric in METRICS)
 
 
-async def _add_counters(redis: Redis, found: dict[str, dict[tuple[str, ...], dict[str, float]]]) -> None:
+async def _add_counters(shard: str, redis: Redis, found: Found) -> None:
+    for one in METRICS:
+        if not one.labels:  # the first step from nothing to 1 would be no increase
+            found[one.name][(shard,)] = {}
     stored: dict[bytes, bytes] = await redis.hgetall(_KEY)  # type: ignore[misc]  # redis-py types both of its clients
     for field, value in stored.items():
         name, *rest = field.decode(errors="replace").split(_SEPARATOR)
         metric = _BY_NAME.get(name)
         if metric is None or len(rest) != len(metric.labels) + bool(metric.buckets):
             continue  # of another version
-        labels = tuple(rest[: len(metric.labels)])
-        values, last = found.setdefault(name, {}).setdefault(labels, {}), rest[-1] if metric.buckets else _SUM
-        values[last] = values.get(last, 0.0) + float(value)
+        values = found[name].setdefault((shard, *rest[: len(metric.labels)]), {})
+        values[rest[-1] if metric.buckets else _SUM] = float(value)
 
 
 async def _read_gauges(redis: Redis) -> list[tuple[list[str], float]]:
@@ -202,6 +211,3 @@ def _series(metric: Metric, found: dict[tuple[str, ...], dict[str, float]]) -> l
             buckets.append((bound, total))
         series.append(Series(labels, buckets, values.get(_SUM, 0.0)))
     return series
-
-
-_BY_NAME: Final = {metric.name: metric for metric in METRICS}

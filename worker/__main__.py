@@ -36,7 +36,7 @@ from shared.queue.lanes import INFERENCE, PLATFORM, open_lane
 from shared.queue.pace import Pace
 from shared.replies.writer import ReplyWriter
 from shared.settings import Settings, SettingsError, load_settings
-from shared.shards import check_shards
+from shared.shards import check_shards, mark_shard
 from shared.tracing import open_tracer
 from shared.webhooks.queue import MOST_IN_FLIGHT
 from shared.webhooks.sending import open_webhook_session
@@ -154,6 +154,7 @@ async def serve(settings: Settings, token: str, shard: int) -> None:
     redis = open_lane(pool, INFERENCE)
     async with open_runtime(settings, redis, token, shard) as runtime:
         await check_shards(runtime.database, settings)
+        await mark_shard(redis, shard)
         workers = build_workers(settings, runtime, redis, token)
         mains = [loop.create_task(worker.main()) for worker in workers]
         for worker, main in zip(workers, mains, strict=True):

@@ -33,7 +33,7 @@ async def get_metrics(call: Call) -> Reply[str]:
     providers = [provider.id for router in routers for provider in router.providers]
     shards = reachable(state)
     try:
-        counted = list(await read_metrics([one.redis for one in shards]))
+        counted = list(await read_metrics({str(one.shard): one.redis for one in shards}))
         lanes = {
             (str(one.shard), lane): await queue.stats()
             for one in shards
@@ -59,17 +59,16 @@ class _Families(Collector):
 
 def _to_family(read: tuple[Metric, list[Series]]) -> Family:
     metric, series = read
+    labels = ("shard", *metric.labels)
     if metric.buckets:
-        histogram = HistogramMetricFamily(_PREFIX + metric.name, metric.text, labels=metric.labels)
+        histogram = HistogramMetricFamily(_PREFIX + metric.name, metric.text, labels=labels)
         for one in series:
             histogram.add_metric(one.labels, one.buckets, one.sum)
         return histogram
     family = GaugeMetricFamily if metric.is_gauge else CounterMetricFamily
-    single: CounterMetricFamily | GaugeMetricFamily = family(_PREFIX + metric.name, metric.text, labels=metric.labels)
+    single: CounterMetricFamily | GaugeMetricFamily = family(_PREFIX + metric.name, metric.text, labels=labels)
     for one in series:
         single.add_metric(one.labels, one.sum)
-    if not series and not metric.labels:  # the first step from nothing to 1 would be no increase
-        single.add_metric((), 0)
     return single
 
 

@@ -280,13 +280,26 @@ def test_a_redis_is_one_shard() -> None:
         load_settings({"SLUICE_REDIS_URL": "redis://a", "SLUICE_SHARD_REDIS_URLS": "redis://b, redis://a"})
 
 
+async def test_a_list_in_another_order_is_refused(
+    tmp_path: Path, redis_server: RedisServer, own_redis: RedisServer, prepared_url: str
+) -> None:
+    for first, second in ((redis_server, own_redis), (redis_server, own_redis)):
+        async with open_installation(settings_of(tmp_path, first, second, prepared_url), workers=False):
+            pass
+
+    with pytest.raises(SettingsError, match="shard 0 is shard 1"):
+        async with open_installation(settings_of(tmp_path, own_redis, redis_server, prepared_url), workers=False):
+            pass
+
+
 async def test_figures_are_those_of_all_shards(sharded: Installation) -> None:
     for number, shard in enumerate((0, 1)):
         _, me = await tenant(sharded, f"t{number}", shard=shard)
         await sharded.chat(headers=me)
 
     async def are_told() -> bool:
-        return sum(n for (name, _), n in (await metrics(sharded)).items() if name == "sluice_jobs_total") == 2
+        found = await metrics(sharded)
+        return [of(found, "jobs_total", shard=shard) for shard in ("0", "1")] == [1, 1]
 
     await eventually(are_told)
     found = await metrics(sharded)
