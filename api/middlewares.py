@@ -113,8 +113,8 @@ async def count_answers(request: web.Request, handler: Next) -> web.StreamRespon
     try:
         response = await handler(request)
         status = response.status
-        if request.app[STATE].leaving.is_set():
-            response.force_close()  # the caller's next request shall go to another process
+        if request.app[STATE].leaving.is_set() and not response.prepared:  # else the caller has been told otherwise
+            response.force_close()  # its next request shall go to another process
     finally:
         resource = request.match_info.route.resource
         route = "none" if resource is None else resource.canonical
