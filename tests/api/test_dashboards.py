@@ -131,7 +131,7 @@ async def test_alerts_ask_for_what_is_told(told_labels: Labels) -> None:
 
 
 async def test_what_scales_workers_asks_for_what_is_told(told_labels: Labels) -> None:
-    documents = yaml.safe_load_all((DEPLOY / "kubernetes" / "worker.yaml").read_text())
+    documents = yaml.safe_load_all((DEPLOY / "kubernetes" / "worker" / "worker.yaml").read_text())
     (scaled,) = [one for one in documents if one["kind"] == "ScaledObject"]
 
     for trigger in scaled["spec"]["triggers"]:

@@ -9,26 +9,9 @@ from shared.jobs.schemas import COMPLETED
 from shared.jobs.tables import JobRow
 from tests.faults.invariants import check_attempts, check_jobs, check_outcomes, left_in_redis, read_ledger, statuses_of
 from tests.faults.processes import Processes, rows
-from tests.people import ORGANIZATIONS, PASSWORD, TOKENS, USER_ROLE, USERS
+from tests.faults.tenants import add_tenants
 from tests.servers import RedisServer
 from tests.waiting import eventually
-
-Keys = dict[int, dict[str, str]]
-"""Shard to headers of a user whose organization is there."""
-
-
-async def add_tenants(processes: Processes) -> Keys:
-    keys: Keys = {}
-    async with ClientSession(processes.url, headers=processes.headers) as http:
-        for shard in (0, 1):
-            async with http.post(ORGANIZATIONS, json={"name": f"of {shard}", "shard": shard}) as made:
-                organization = (await made.json())["id"]
-            user = {"email": f"{shard}@example.com", "password": PASSWORD, "role": USER_ROLE}
-            async with http.post(USERS, json=user | {"organization": organization}) as made:
-                user_id = (await made.json())["id"]
-            async with http.post(TOKENS, json={"name": "k", "user": user_id}) as made:
-                keys[shard] = {"Authorization": f"Bearer {(await made.json())['key']}"}
-    return keys
 
 
 async def submit(http: ClientSession, headers: dict[str, str], count: int) -> list[tuple[int, str]]:

@@ -21,11 +21,11 @@ _SEEN_S: Final = 1.5
 class Topology(Processes):
     """Two api and three worker processes behind the proxy of deploy/Caddyfile."""
 
-    def __init__(self, folder: Path, database_url: str, redis_url: str) -> None:
+    def __init__(self, folder: Path, database_url: str, *redis_urls: str) -> None:
         super().__init__(
-            folder, database_url=database_url, redis_url=redis_url, encryption_key="the-key-of-the-topology",
+            folder, database_url=database_url, redis_url=redis_urls[0], encryption_key="the-key-of-the-topology",
             file_store_url=f"file://{folder}/files", lease_s=2, leave_s=2, drain_s=20,
-            accept_patience_s=5,
+            accept_patience_s=5, shard_redis_urls=",".join(redis_urls[1:]),
         )  # fmt: skip
         self.ports = [free_port(), free_port()]
         self._apis: dict[int, subprocess.Popen[bytes]] = {}
@@ -34,12 +34,12 @@ class Topology(Processes):
 
     @override
     async def start(self) -> None:
-        """Migrate, start everything, and return when the proxy serves."""
+        """Migrate, start everything, and return when the proxy has seen every api."""
         migrating = self._run("worker.maintenance", "migrate")
         assert await asyncio.to_thread(migrating.wait, 30) == 0, self.output.read_text()
         for port in self.ports:
             self._apis[port] = self._run("api", port=port)
-        self._workers = [self._run("worker") for _ in range(3)]
+        self._workers = [self._run_worker(place) for place in range(3)]
         with self.output.open("ab") as output:
             self._proxy = subprocess.Popen(
                 [*_PROXY, str(ROOT / "deploy" / "Caddyfile")],
@@ -52,6 +52,7 @@ class Topology(Processes):
         for port in self.ports:
             await eventually(lambda port=port: self._serves(port), within_s=30)
         await eventually(lambda: self._serves(self.port), within_s=30)
+        await asyncio.sleep(_SEEN_S)
 
     async def replace_api(self, port: int) -> None:
         """End one api as a rolling update does, start another, and wait until it has its share again."""
@@ -62,7 +63,7 @@ class Topology(Processes):
 
     async def replace_worker(self, place: int) -> None:
         """Start another worker, and end this one as a rolling update does."""
-        old, self._workers[place] = self._workers[place], self._run("worker")
+        old, self._workers[place] = self._workers[place], self._run_worker(place)
         await _end(old)
 
     @override
@@ -74,8 +75,11 @@ class Topology(Processes):
                 process.wait()
         self.check_output()
 
-    def _run(self, module: str, *arguments: str, port: int | None = None) -> "subprocess.Popen[bytes]":
-        environ = self.environ | ({} if port is None else {"SLUICE_PORT": str(port)})
+    def _run_worker(self, place: int) -> "subprocess.Popen[bytes]":
+        return self._run("worker", shard=place % len(self.redis_urls))
+
+    def _run(self, module: str, *arguments: str, **settings: int) -> "subprocess.Popen[bytes]":
+        environ = self.environ | {f"SLUICE_{name.upper()}": str(value) for name, value in settings.items()}
         with self.output.open("ab") as output:
             return subprocess.Popen(
                 [sys.executable, "-m", module, *arguments], env=environ, cwd=self.folder, stdout=output, stderr=output

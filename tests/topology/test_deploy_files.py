@@ -5,22 +5,22 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import kubernetes_validate
 import pytest
 import yaml
 from compose_spec import PyCompose
-from msgspec import structs
+from msgspec import Struct, convert, structs
 
 from shared.settings import Settings
 from tests.faults.processes import ROOT
 
 DEPLOY: Final = ROOT / "deploy"
 KUBERNETES: Final = "1.31"
-OTHERS: Final = {"ScaledObject", "Kustomization"}
-"""Kinds that are not Kubernetes' own."""
+TEMPLATES: Final = ("sluice-api@8080.service", "sluice-worker@1.service")
 SETTING: Final = re.compile(r"SLUICE_[A-Z0-9_]+")
 OF_COMPOSE: Final = {"SLUICE_ADDRESS", "SLUICE_API"}
 """Read by compose.yaml and Caddyfile, not by Sluice."""
@@ -50,22 +50,119 @@ def test_the_compose_file_is_valid_and_has_every_part_twice() -> None:
     assert {"api-1", "api-2", "worker-1", "worker-2", "proxy", "postgres", "valkey"} <= set(compose.service_names())
 
 
-@pytest.mark.parametrize("path", sorted((DEPLOY / "kubernetes").glob("*.yaml")), ids=lambda path: path.name)
+def test_every_process_of_the_compose_files_knows_both_shards_and_each_shard_has_workers() -> None:
+    first, more = (yaml.safe_load((DEPLOY / name).read_text()) for name in ("compose.yaml", "compose.shards.yaml"))
+    PyCompose.from_json(json.dumps(more)).validate()
+
+    processes = {name for name, one in first["services"].items() if one.get("image") == first["x-sluice"]["image"]}
+    shards = {name: one.get("environment", {}) for name, one in more["services"].items() if name != "valkey-1"}
+    assert processes < shards.keys()
+    assert {one["SLUICE_SHARD_REDIS_URLS"] for one in shards.values()} == {
+        first["x-sluice"]["environment"]["SLUICE_REDIS_URL"].replace("valkey", "valkey-1")
+    }
+    assert Counter(one.get("SLUICE_SHARD") for one in shards.values()) == {None: 3, "0": 2, "1": 2}
+    for one in more["services"].values():
+        if "extends" in one:
+            assert one["extends"]["file"] == "compose.yaml"
+            assert one["extends"]["service"] in first["services"]
+    assert more["services"]["migrate"]["depends_on"]["valkey-1"]["condition"] == "service_healthy"
+
+
+class ScaleTarget(Struct, forbid_unknown_fields=True):
+    """See https://keda.sh/docs/latest/reference/scaledobject-spec/."""
+
+    name: str
+
+
+class PrometheusQuery(Struct, forbid_unknown_fields=True, rename="camel"):
+    """See https://keda.sh/docs/latest/scalers/prometheus/; every value is text."""
+
+    server_address: str
+    query: str
+    threshold: str
+
+
+class Trigger(Struct, forbid_unknown_fields=True):
+    type: Literal["prometheus"]
+    metadata: PrometheusQuery
+
+
+class Scaling(Struct, forbid_unknown_fields=True, rename="camel"):
+    """What KEDA takes, as far as it is used."""
+
+    scale_target_ref: ScaleTarget
+    min_replica_count: int
+    max_replica_count: int
+    cooldown_period: int
+    triggers: list[Trigger]
+
+
+def check_manifest(document: dict[str, Any]) -> None:
+    """Raise an error if Kubernetes or KEDA would not take it."""
+    if document["kind"] == "ScaledObject":
+        assert document["apiVersion"] == "keda.sh/v1alpha1"
+        scaling = convert(document["spec"], Scaling)
+        assert 0 < scaling.min_replica_count < scaling.max_replica_count
+        assert scaling.scale_target_ref.name == document["metadata"]["name"]
+    else:
+        kubernetes_validate.validate(document, KUBERNETES, strict=True)
+
+
+MANIFESTS: Final = [path for path in (DEPLOY / "kubernetes").rglob("*.yaml") if path.name != "kustomization.yaml"]
+
+
+@pytest.mark.parametrize("path", sorted(MANIFESTS), ids=lambda path: path.name)
 def test_kubernetes_takes_the_manifests(path: Path) -> None:
     documents = list(yaml.safe_load_all(path.read_text()))
 
     for document in documents:
-        if document["kind"] not in OTHERS:
-            kubernetes_validate.validate(document, KUBERNETES, strict=True)
+        check_manifest(document)
     assert documents
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl with kustomize 5")
+@pytest.mark.parametrize("is_sharded", [False, True])
+def test_kustomize_makes_an_installation_whose_parts_fit_together(tmp_path: Path, *, is_sharded: bool) -> None:
+    folder = shutil.copytree(DEPLOY / "kubernetes", tmp_path / "kubernetes")
+    shutil.copy(folder / "secrets.example.env", folder / "secrets.env")
+    if is_sharded:
+        listing = folder / "kustomization.yaml"
+        listing.write_text(listing.read_text().replace("# - shard-1", "- shard-1"))
+    done = subprocess.run(
+        ["kubectl", "kustomize", folder], capture_output=True, text=True, check=False
+    )  # of the system
+    assert (done.returncode, done.stderr) == (0, "")
+
+    made = list(yaml.safe_load_all(done.stdout))
+
+    for document in made:
+        check_manifest(document)
+    names = {(one["kind"], one["metadata"]["name"]) for one in made}
+    assert len(names) == len(made)
+    shards = {}
+    for one in made:
+        assert one["kind"] == "Namespace" or one["metadata"]["namespace"] == "sluice"
+        if one["kind"] == "Deployment":
+            template, container = one["spec"]["template"], one["spec"]["template"]["spec"]["containers"][0]
+            assert one["spec"]["selector"]["matchLabels"] == template["metadata"]["labels"]
+            sources = [(kind, of["name"]) for source in container["envFrom"] for kind, of in source.items()]
+            kinds = {"configMapRef": "ConfigMap", "secretRef": "Secret"}
+            assert all((kinds[kind], name) in names for kind, name in sources)
+            if template["metadata"]["labels"]["part"] == "worker":
+                shards[one["metadata"]["name"]] = template["metadata"]["labels"]["shard"]
+    assert shards == ({"worker": "0", "worker-1": "1"} if is_sharded else {"worker": "0"})
+    for one in made:
+        if one["kind"] == "ScaledObject":
+            asked = [trigger["metadata"]["query"] for trigger in one["spec"]["triggers"]]
+            assert all(f'shard="{shards[one["metadata"]["name"]]}"' in query for query in asked)
 
 
 def test_every_part_may_end_longer_than_its_jobs_need_to_drain() -> None:
     wanted = dict(literal.split("=") for literal in _kustomization()["configMapGenerator"][0]["literals"])
     needed_s = float(wanted["SLUICE_LEAVE_S"]) + float(wanted["SLUICE_DRAIN_S"])
 
-    for name in ("api", "worker"):
-        deployment = next(iter(yaml.safe_load_all((DEPLOY / "kubernetes" / f"{name}.yaml").read_text())))
+    for name in ("api.yaml", "worker/worker.yaml"):
+        deployment = next(iter(yaml.safe_load_all((DEPLOY / "kubernetes" / name).read_text())))
         assert deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] > needed_s
 
 
@@ -80,13 +177,17 @@ def test_only_settings_that_exist_are_set() -> None:
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
-def test_systemd_takes_the_unit(tmp_path: Path) -> None:
-    unit = (DEPLOY / "systemd" / "sluice.service").read_text()
-    unit = unit.replace("/opt/sluice/.venv/bin/python", sys.executable)
-    (tmp_path / "sluice.service").write_text(unit)
+def test_systemd_takes_the_units(tmp_path: Path) -> None:
+    folder = shutil.copytree(DEPLOY / "systemd", tmp_path / "units")
+    for path in folder.glob("*.service"):
+        path.write_text(path.read_text().replace("/opt/sluice/.venv/bin/python", sys.executable))
+    units = [folder / "sluice.service", folder / "sluice-migrate.service"]
+    for template in TEMPLATES:
+        units.append(folder / template)
+        units[-1].symlink_to(template.partition("@")[0] + "@.service")
 
     done = subprocess.run(
-        ["systemd-analyze", "verify", tmp_path / "sluice.service"],  # of the system
+        ["systemd-analyze", "verify", *units],  # of the system
         capture_output=True,
         text=True,
         check=False,

@@ -4,7 +4,16 @@ import asyncio
 
 import pytest
 
-from tests.faults.invariants import check_ledger, statuses_of
+from tests.faults.invariants import (
+    bare,
+    check_attempts,
+    check_jobs,
+    check_ledger,
+    check_outcomes,
+    read_ledger,
+    statuses_of,
+)
+from tests.faults.tenants import add_tenants
 from tests.servers import PostgresServer, TcpRedisServer
 from tests.topology.callers import Callers
 from tests.topology.parts import Topology
@@ -13,17 +22,18 @@ pytestmark = pytest.mark.timeout(180)
 MODEL = "costly"
 
 
+async def replace_all(topology: Topology) -> None:
+    for port in topology.ports:
+        await topology.replace_api(port)
+    for place in range(3):
+        await topology.replace_worker(place)
+
+
 async def test_no_request_fails_while_every_api_and_every_worker_is_replaced(topology: Topology) -> None:
     await topology.add_model(MODEL)
     callers = Callers(topology, MODEL)
 
-    async def replace_all() -> None:
-        for port in topology.ports:
-            await topology.replace_api(port)
-        for place in range(3):
-            await topology.replace_worker(place)
-
-    await callers.run(replace_all())
+    await callers.run(replace_all(topology))
 
     assert callers.failures == []
     assert all(callers.counts.values()), callers.counts
@@ -32,11 +42,39 @@ async def test_no_request_fails_while_every_api_and_every_worker_is_replaced(top
     assert all(len(attempts) == 1 for attempts in ledger.attempts.values()), "somebody's work was done twice"
 
 
-async def test_stock_clients_get_every_answer_while_redis_and_postgresql_start_anew(
+async def test_no_request_of_either_shard_fails_meanwhile(topology_of_two_shards: Topology) -> None:
+    topology, is_over = topology_of_two_shards, asyncio.Event()
+    tenants = await add_tenants(topology)
+    first, second = (Callers(topology, "simulator", headers=tenants[shard]) for shard in (0, 1))
+
+    async def replace() -> None:
+        try:
+            await replace_all(topology)
+        finally:
+            is_over.set()
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(first.run(replace()))
+        group.create_task(second.run(is_over.wait()))
+
+    assert first.failures + second.failures == []
+    assert all(first.counts.values()), first.counts
+    assert all(second.counts.values()), second.counts
+    ledger = await read_ledger(topology)
+    check_jobs(ledger, first.accepted | second.accepted)
+    check_attempts(ledger)
+    await check_outcomes(topology, ledger)
+    for shard, callers in enumerate((first, second)):
+        assert {ledger.jobs[bare(job_id)].shard for job_id in callers.accepted} == {shard}
+    assert {job.status for job in ledger.jobs.values()} == {"completed"}
+    assert all(len(attempts) == 1 for attempts in ledger.attempts.values())
+
+
+async def test_patient_callers_get_every_answer_while_redis_and_postgresql_start_anew(
     topology: Topology, own_postgres: PostgresServer, own_tcp_redis: TcpRedisServer
 ) -> None:
     await topology.add_model(MODEL)
-    callers = Callers(topology, MODEL, retries=8, streams=False)
+    callers = Callers(topology, MODEL, is_patient=True)
 
     async def restart_both() -> None:
         await asyncio.sleep(1)
@@ -49,6 +87,6 @@ async def test_stock_clients_get_every_answer_while_redis_and_postgresql_start_a
 
     await callers.run(restart_both())
 
-    plain = [failure for failure in callers.failures if failure.startswith("plain")]
-    assert plain == []
+    assert callers.failures == []
+    assert all(callers.counts.values()), callers.counts
     await check_ledger(topology, callers.accepted)
