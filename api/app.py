@@ -2,7 +2,7 @@
 
 from functools import cache, partial
 
-from aiohttp import web
+from aiohttp import HttpVersion11, hdrs, web
 from msgspec import json
 
 from api.console_files import add_console
@@ -31,7 +31,7 @@ def create_app(state: State) -> web.Application:
     for endpoint in served:
         handler = aiohttp_handler(endpoint)
         for mount in ("", *(f"/{name}" for name in MOUNTS if endpoint.is_mounted)):
-            app.router.add_route(endpoint.method, mount + endpoint.path, handler)
+            app.router.add_route(endpoint.method, mount + endpoint.path, handler, expect_handler=_go_on)
     app[REQUESTS] = {one.path: one for one in served if one.prepare}
     app[OPENAPI] = partial(_reference, state.settings.app_title, disabled | hidden)
 
@@ -41,6 +41,16 @@ def create_app(state: State) -> web.Application:
     app.router.add_get("/openapi.json", openapi)
     add_console(app)
     return app
+
+
+async def _go_on(request: web.Request) -> None:
+    """Ask for the body if the caller waits for that; any other expectation is left unmet, which HTTP allows.
+
+    aiohttp's own handler quotes what it does not know, and fails if that is no text.
+    """
+    if request.headers[hdrs.EXPECT].lower() == "100-continue" and request.version >= HttpVersion11:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0
 
 
 def _tags(name: str, settings: Settings) -> frozenset[str]:

@@ -13,6 +13,8 @@ COMPONENTS = ("api", "worker", "redis", "postgres")
 REPLIES_KEPT_S = 600
 """What a reply had stays in Redis for this long after its end: `shared.replies.entries.RETENTION_S`."""
 DAY_S = 86_400
+UTILIZATION = 0.6
+"""How full things may be, unless the command line says otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,10 +199,11 @@ def redis_ends_at(figures: Mapping[str, Any], work: Work, share: float) -> float
     return share * 1e6 / us
 
 
-def rate_of_cores(load: Mapping[str, Any], cores: float) -> float:
-    """Return the requests per second of one load when it fills so many cores, its generator and provider included.
+def cost_us(load: Mapping[str, Any]) -> float:
+    """Return the CPU of one request of a load, its generator and provider included.
 
-    >>> rate_of_cores({"api_us": 300, "worker_us": 400, "redis_us": 100, "load_us": 200}, 1.9)
-    1900.0
+    >>> cost_us({"api_us": 300, "worker_us": 400, "redis_us": 100, "load_us": 200, "per_s": 7})
+    1000
     """
-    return cores * 1e6 / sum(load.get(f"{name}_us", 0) for name in (*COMPONENTS, "load"))
+    total: float = sum(load.get(f"{name}_us", 0) for name in (*COMPONENTS, "load"))
+    return total

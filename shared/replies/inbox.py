@@ -16,8 +16,9 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from shared.replies.entries import Entry, Kind, decode_deliveries, inbox_key
+from shared.replies.entries import Delivery, Entry, Kind, decode_deliveries, inbox_key
 from shared.tasks import end_tasks
+from shared.unreadable import UNREADABLE
 
 log = structlog.get_logger()
 
@@ -172,10 +173,19 @@ class Inbox:
         rows = found[0][1]
         self._last_id = rows[-1][0].decode()
         for _, fields in rows:
-            for delivery in decode_deliveries(fields[b"d"]) if b"d" in fields else ():
+            for delivery in _deliveries(fields):
                 if waiter := self._waiters.get(delivery.job_id):
                     waiter.deliver(delivery.entries)
         self._untrimmed += len(rows)
         if self._untrimmed >= _TRIM_FROM:
             self._untrimmed = 0
             await self._redis.xtrim(self.key, minid=self._last_id)
+
+
+def _deliveries(fields: dict[bytes, bytes]) -> list[Delivery]:
+    """Return what a row carries; who waits for one that cannot be read is looked up in the database."""
+    try:
+        return decode_deliveries(fields[b"d"]) if b"d" in fields else []
+    except UNREADABLE as error:  # of another version
+        log.error("reply_unreadable", error=repr(error))  # noqa: TRY400  # one line says it all
+        return []

@@ -23,6 +23,7 @@ from tests.providers import (
     sends,
     usage,
 )
+from worker.providers import openai_compatible, sse
 
 each_server = pytest.mark.parametrize("server", SERVERS, ids=str)
 each_of_json = pytest.mark.parametrize("server", [one for one in SERVERS if one.operation != "speech"], ids=str)
@@ -207,6 +208,24 @@ async def test_a_passing_failure_is_tried_again(
     assert response.status == 200
     assert await reasons_of(sluice) == [reason, None]
     assert await charges_of(sluice) == [(await usage_of(sluice, response))["total_tokens"]]
+
+
+async def test_an_answer_without_end_is_given_up(
+    sluice: Installation, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openai_compatible, "_MAX_BODY_BYTES", 100_000)
+    monkeypatch.setattr(sse, "_MAX_EVENT_BYTES", 100_000)
+    (server, *_) = CHATS
+    await server.register(sluice, provider)
+
+    provider.script = [sends(200_000 * b" ")]
+    assert (await server.call(sluice)).status == 200
+    for endless in (b"data: " + 200_000 * b"x", 50_000 * b"data: x\n"):
+        provider.script = [split(endless, 50_000)]
+        text = await (await server.call(sluice, stream=True)).text()
+        assert text.endswith("data: [DONE]\n\n")
+
+    assert await reasons_of(sluice) == 3 * ["malformed", None]
 
 
 def framed(choices: list[dict[str, Any]]) -> bytes:

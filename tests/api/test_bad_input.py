@@ -330,7 +330,9 @@ async def test_header_bytes_that_are_not_utf_8_break_nothing(both: Installation)
         assert await raw_status(both, header + b": \xff\xfe\r\n", chat().encode()) == 200, header
         assert await raw_status(both, header + b": \xff\xfe\r\n", b"{}") == 422, header
     assert await raw_status(both, b"Idempotency-Key: \xff\xfe\r\n", chat().encode()) == 400
-    await assert_all_settled(both, 5)
+    assert await raw_status(both, b"Expect: \xff\xfe\r\n", chat().encode()) == 200
+    assert await raw_status(both, b"Expect: 100-Continue\r\n", chat().encode()) == 100
+    await assert_all_settled(both, 7)
 
 
 async def test_a_body_that_is_not_in_its_content_encoding_is_refused(sluice: Installation) -> None:

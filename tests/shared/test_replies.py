@@ -389,3 +389,15 @@ async def test_an_inbox_outlives_a_restart_of_redis(own_redis: RedisServer) -> N
     assert decode_ending((await taken(waiter, 1))[0].data) == DONE
     await inbox.close()
     await redis.aclose(close_connection_pool=True)
+
+
+async def test_a_reply_that_cannot_be_read_keeps_nobody_else_waiting(
+    writer: ReplyWriter, inbox: RecordingInbox, redis: ArqRedis
+) -> None:
+    waiting = inbox.wait_for("waiting")
+    for damaged in (b"\xc1", b"", b"\x91\x01"):
+        await redis.xadd(inbox.key, {"d": damaged})
+
+    await writer.open("waiting", attempt=1, inbox=inbox.key, is_stream=False).end(DONE)
+
+    assert decode_ending((await taken(waiting, 1))[0].data) == DONE

@@ -32,6 +32,8 @@ from worker.providers.sse import DONE, data_of
 
 _CONNECT_S: Final = 10.0
 _MAX_PIECE_BYTES: Final = 1024 * 1024
+_MAX_BODY_BYTES: Final = 256 * 1024 * 1024
+"""More than 2,048 embeddings of 4,096 numbers with 20 digits each take."""
 _MAX_ERROR_BYTES: Final = 64 * 1024
 _MAX_RETRY_AFTER_S: Final = 120.0
 _ABOUT_THE_REQUEST: Final = frozenset({400, 413, 415, 422})
@@ -64,7 +66,9 @@ class OpenAICompatible:
     async def complete(self, call: ProviderCall) -> ProviderReply:
         """Return the answer; raises `ProviderError`."""
         async with self._post(call, ClientTimeout(total=call.provider.timeout_s, sock_connect=_CONNECT_S)) as response:
-            body = await response.read()
+            body = await read_at_most(response.content, _MAX_BODY_BYTES + 1)
+            if len(body) > _MAX_BODY_BYTES:
+                raise ProviderError("The answer is too large.", reason="malformed")
             return ProviderReply(body, response.headers.get("x-request-id"), response.content_type)
 
     async def stream(self, call: ProviderCall) -> AsyncIterator[list[bytes]]:

@@ -6,11 +6,18 @@ CRLF or LF, comments, `data:` with or without a space, cut anywhere.
 from collections.abc import AsyncIterator
 from typing import Final
 
+from worker.providers.base import ProviderError
+
 DONE: Final = b"[DONE]"
+_MAX_EVENT_BYTES: Final = 32 * 1024 * 1024
+"""More than one picture in base64 takes."""
 
 
 async def data_of(reads: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
-    """Yield the data of the events each read completes; several `data` lines of one event are joined by a newline."""
+    """Yield the data of the events each read completes; several `data` lines of one event are joined by a newline.
+
+    Raises `ProviderError` if an event does not end.
+    """
     buffer = b""
     lines: list[bytes] = []
     async for read in reads:
@@ -24,6 +31,8 @@ async def data_of(reads: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
                 lines.clear()
         if found:
             yield found
+        if len(buffer) + sum(map(len, lines)) > _MAX_EVENT_BYTES:
+            raise ProviderError("An event of the answer is too large.", reason="malformed")
     if buffer.startswith(b"data:"):  # the last line may lack its newline, and its event the empty line
         lines.append(_value(buffer))
     if lines:
