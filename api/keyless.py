@@ -16,6 +16,7 @@ from sqlmodel import col, select
 from api.call import Call
 from api.refusals import retry_count
 from shared.clock import now_ms
+from shared.ids import oldest_ulid
 from shared.jobs.queries import LIGHT
 from shared.jobs.schemas import IN_PROGRESS, QUEUED, TERMINAL, WITH_RESULT
 from shared.jobs.tables import JobRow
@@ -44,7 +45,7 @@ async def find_unanswered(call: Call, endpoint: str) -> JobRow | None:
         same = (
             col(JobRow.status).in_((QUEUED, IN_PROGRESS)),
             col(JobRow.finished_ms).is_(None),
-            JobRow.created_ms >= now_ms() - _ATTACH_S * 1000,
+            JobRow.id >= oldest_ulid(now_ms() - _ATTACH_S * 1000),
             JobRow.user_id == call.caller.user_id,
             JobRow.key_id == call.caller.key_id,
             JobRow.endpoint == endpoint,

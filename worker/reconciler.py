@@ -46,13 +46,17 @@ _PAGE: Final = 500
 
 # looked at every second, hence as plain SQL: an ORM statement takes longer to build than to run
 _UNFINISHED: Final = text("""
-SELECT id, kind FROM jobs WHERE status IN ('queued', 'in_progress') AND finished_ms IS NULL AND NOT held
-    AND shard = :shard AND created_ms >= :since AND created_ms <= :until AND id > :after
-ORDER BY id LIMIT :page
+SELECT created_ms, id, kind FROM jobs WHERE finished_ms IS NULL AND shard = :shard
+    AND (created_ms, id) > (:since, :after) AND created_ms <= :until
+    AND status IN ('queued', 'in_progress') AND NOT held
+ORDER BY created_ms, id LIMIT :page
 """)
 _TO_END: Final = text("""
-SELECT id FROM jobs WHERE status IN ('queued', 'in_progress') AND finished_ms IS NULL AND shard = :shard
-    AND (cancel_requested_ms IS NOT NULL OR (expires_ms <= :now AND started_ms IS NULL))
+SELECT id FROM jobs WHERE finished_ms IS NULL AND shard = :shard AND cancel_requested_ms IS NOT NULL
+    AND status IN ('queued', 'in_progress')
+UNION
+SELECT id FROM jobs WHERE finished_ms IS NULL AND shard = :shard AND started_ms IS NULL AND expires_ms <= :now
+    AND status IN ('queued', 'in_progress')
 LIMIT :page
 """)
 
@@ -159,9 +163,9 @@ async def _restore(reconciler: Reconciler, since_ms: int, until_ms: int) -> None
             found = (await connection.execute(_UNFINISHED, span)).all()
         if not found:
             break
-        after = found[-1][0]
+        since_ms, after, _ = found[-1]
         for queue in (reconciler.queue, reconciler.platform):
-            ids = [job_id for job_id, kind in found if reconciler.queue_of(kind) is queue]
+            ids = [job_id for _, job_id, kind in found if reconciler.queue_of(kind) is queue]
             if ids and (missing := await queue.missing(ids)):
                 restored += await _enqueue(reconciler, queue, missing)
         if len(found) < _PAGE:

@@ -11,13 +11,27 @@ class JobRow(SQLModel, table=True):
 
     __tablename__ = "jobs"
     __table_args__ = (
-        # the reconciler looks at unfinished jobs only, however many finished ones there are
+        # what the reconciler of a shard looks for each second, however many others there are, finished or queued
         Index(
-            "ix_jobs_unfinished",
-            "status",
+            "ix_jobs_unfinished_by_shard",
+            "shard",
             "created_ms",
+            "id",
             sqlite_where=text("finished_ms IS NULL"),
             postgresql_where=text("finished_ms IS NULL"),
+        ),
+        Index(
+            "ix_jobs_cancelled",
+            "shard",
+            sqlite_where=text("finished_ms IS NULL AND cancel_requested_ms IS NOT NULL"),
+            postgresql_where=text("finished_ms IS NULL AND cancel_requested_ms IS NOT NULL"),
+        ),
+        Index(
+            "ix_jobs_expiry",
+            "shard",
+            "expires_ms",
+            sqlite_where=text("finished_ms IS NULL AND started_ms IS NULL"),
+            postgresql_where=text("finished_ms IS NULL AND started_ms IS NULL"),
         ),
         Index("ix_jobs_user", "user_id", "id"),
         Index(
