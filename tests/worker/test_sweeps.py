@@ -36,7 +36,8 @@ LONG_LEASE_S = 20.0
 """Not lost on a busy machine."""
 SWEEPS_THAT_WAIT = """
 SELECT count(*) FROM pg_stat_activity
-WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%FROM jobs WHERE finished_ms IS NULL AND shard%'
+WHERE datname = current_database() AND wait_event_type = 'Lock'
+    AND query LIKE '%FROM jobs WHERE finished_ms IS NULL AND shard%'
 """
 ONE_SLOT: dict[str, Any] = {"worker_slots": 1, "lease_s": LONG_LEASE_S, "drain_s": 0.1}
 
