@@ -391,12 +391,9 @@ async def test_an_inbox_outlives_a_restart_of_redis(own_redis: RedisServer) -> N
     await redis.aclose(close_connection_pool=True)
 
 
-async def test_a_reply_that_cannot_be_read_keeps_nobody_else_waiting(
-    writer: ReplyWriter, inbox: RecordingInbox, redis: ArqRedis
-) -> None:
+async def test_an_unreadable_row_keeps_nobody_waiting(writer: ReplyWriter, inbox: Inbox, redis: ArqRedis) -> None:
     waiting = inbox.wait_for("waiting")
-    for damaged in (b"\xc1", b"", b"\x91\x01"):
-        await redis.xadd(inbox.key, {"d": damaged})
+    await asyncio.gather(*(redis.xadd(inbox.key, {"d": damaged}) for damaged in (b"\xc1", b"", b"\x91\x01")))
 
     await writer.open("waiting", attempt=1, inbox=inbox.key, is_stream=False).end(DONE)
 
