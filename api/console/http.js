@@ -36,7 +36,7 @@ export async function send(method, path, { body, form, headers = {}, signal, key
   }
   if (response.ok || response.status === 304) return response;
   const error = await toError(response);
-  if (response.status === 401 && key === undefined && session()) {
+  if (response.status === 401 && error.code !== "invalid_password" && key === undefined && session()) {
     forgetSession();
     window.dispatchEvent(new CustomEvent("sluice:expired"));
   }

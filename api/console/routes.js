@@ -1,5 +1,6 @@
 // Which page has which name, and how the menu groups them.
 
+import * as account from "./pages/account.js";
 import * as adminKeys from "./pages/admin_keys.js";
 import * as audit from "./pages/audit.js";
 import * as batches from "./pages/batches.js";
@@ -16,5 +17,5 @@ import * as usage from "./pages/usage.js";
 import * as users from "./pages/users.js";
 import * as webhooks from "./pages/webhooks.js";
 
-export const PAGES = { playground, jobs, batches, logs, usage, webhooks, keys };
+export const PAGES = { playground, jobs, batches, logs, usage, webhooks, keys, account };
 export const ADMIN_PAGES = { health, organizations, roles, users, "all-keys": adminKeys, routers, providers, audit };

@@ -2,6 +2,8 @@
 
 from typing import cast
 
+from msgspec import structs
+
 from api.access import has_access
 from api.accounts import checked_email, next_password_hash, store_password, to_user
 from api.audit import audit
@@ -15,7 +17,7 @@ from shared.clock import now_ms, to_seconds
 from shared.errors import ConflictError, NotFoundError, OverloadedError, QueueUnavailableError, RateLimitError
 from shared.money import MG_PER_G, MICROS_PER_UNIT, from_integer
 from shared.roles.queries import list_limits
-from shared.roles.schemas import LIMIT_TYPES, PERMISSIONS, Limit, Permission
+from shared.roles.schemas import LIMIT_TYPES, PERMISSIONS, OwnLimit, Permission
 from shared.users.queries import get_user, lock_user, save_user
 from shared.users.schemas import MASTER_EMAIL, UpdateMeRequest, UserInfo
 from shared.users.tables import UserRow
@@ -31,7 +33,12 @@ async def get_me(call: Call) -> UserInfo:
     async with call.state.database.read() as session:
         row = await get_user(session, call.caller.user_id)
         limits = (await list_limits(session, [row.role_id]))[row.role_id]
-    shown = [limit for limit in limits if has_access(call.caller, limit.router)]
+    names = {router.id: router.name for router in call.state.directory.routers()}
+    shown = [
+        OwnLimit(model=names[limit.router], **structs.asdict(limit))
+        for limit in limits
+        if limit.router in names and has_access(call.caller, limit.router)
+    ]
     return _to_info(row, _permissions(call), shown, await _carbon_left_mg(call, row))
 
 
@@ -76,7 +83,9 @@ def _permissions(call: Call) -> list[Permission]:
     return cast(list[Permission], [name for name in PERMISSIONS if name in call.caller.permissions])
 
 
-def _to_info(row: UserRow, permissions: list[Permission], limits: list[Limit], carbon_left_mg: int | None) -> UserInfo:
+def _to_info(
+    row: UserRow, permissions: list[Permission], limits: list[OwnLimit], carbon_left_mg: int | None
+) -> UserInfo:
     return UserInfo(
         id=row.id or 0,
         email=row.email,
@@ -95,8 +104,11 @@ def _to_info(row: UserRow, permissions: list[Permission], limits: list[Limit], c
 
 
 def _master(call: Call) -> UserInfo:
-    ids = [router.id for router in call.state.directory.routers()]
-    limits = [Limit(router=number, router_id=number, type=kind, value=None) for number in ids for kind in LIMIT_TYPES]
+    limits = [
+        OwnLimit(model=router.name, router=router.id, router_id=router.id, type=kind, value=None)
+        for router in call.state.directory.routers()
+        for kind in LIMIT_TYPES
+    ]
     return UserInfo(
         id=0, email=MASTER_EMAIL, name=MASTER_EMAIL, organization=0, budget=None, carbon_budget=None,
         carbon_budget_remaining=None, permissions=_permissions(call), limits=limits, expires=None, priority=0,

@@ -53,6 +53,13 @@ class Limit(Struct, kw_only=True):
     value: int | None
 
 
+class OwnLimit(Limit, kw_only=True):
+    """A limit as who is limited sees it."""
+
+    model: str
+    """Name of the router."""
+
+
 class CreateRoleRequest(Struct, kw_only=True):
     """A new role; a router without a limit cannot be used by it."""
 

@@ -6,7 +6,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from shared.lists import ListQuery, RowId
 from shared.money import Budget, CarbonBudget
-from shared.roles.schemas import Limit, Permission
+from shared.roles.schemas import OwnLimit, Permission
 
 MASTER_EMAIL: Final = "master"
 """Of user 0, whose key is a setting; nobody else may have it."""
@@ -87,7 +87,7 @@ class UserInfo(Struct, kw_only=True):
     carbon_budget_remaining: float | None
     """Of this month; null is unlimited."""
     permissions: list[Permission]
-    limits: list[Limit]
+    limits: list[OwnLimit]
     expires: int | None
     priority: int
     created: int

@@ -40,8 +40,8 @@ async def places(visit: Visit, sluice: Installation, receiver: Receiver) -> list
     return [
         "playground", "playground/c0ffee", "jobs", f"jobs/{job['id']}", "batches", f"batches/{batch['id']}",
         f"logs?job_id={job['id']}", f"logs/{log['id']}", "usage", "webhooks", f"webhooks/{endpoint['id']}",
-        f"webhooks/deliveries/{delivery['id']}", "keys", "health", "organizations", "roles", "users", "all-keys",
-        "routers", "providers", "audit", "nowhere",
+        f"webhooks/deliveries/{delivery['id']}", "keys", "account", "health", "organizations", "roles", "users",
+        "all-keys", "routers", "providers", "audit", "nowhere",
     ]  # fmt: skip
 
 

@@ -84,3 +84,32 @@ async def test_administration_is_for_administrators(user: Visit) -> None:
     await user.open("users")
 
     await expect(user.heading("Not found")).to_be_visible()
+
+
+async def test_a_user_changes_the_own_name_and_password_and_stays_signed_in(visit: Visit, sluice: Installation) -> None:
+    person = await add_user(sluice, "own@example.com")
+    await visit.open()
+    await _fill(visit, "own@example.com", PASSWORD)
+    await visit.open("account")
+    await expect(visit.page.get_by_text("own@example.com", exact=True).first).to_be_visible()
+    await expect(visit.page.get_by_role("row", name="simulator unlimited")).to_be_visible()
+
+    await visit.page.get_by_role("button", name="Change name or email").click()
+    await visit.page.get_by_role("textbox", name="Name").fill("<b>Ada</b>")
+    await visit.page.get_by_role("button", name="Save").click()
+    await expect(visit.page.locator("header .who")).to_have_text("<b>Ada</b>")
+
+    await visit.page.get_by_role("button", name="Change password").click()
+    await visit.page.get_by_role("textbox", name="Current password").fill("not the right one")
+    await visit.page.get_by_role("textbox", name="New password").fill("a new and longer one")
+    await visit.page.get_by_role("button", name="Change", exact=True).click()
+    await expect(visit.page.get_by_role("alert")).to_be_visible()
+    await visit.page.get_by_role("textbox", name="Current password").fill(PASSWORD)
+    await visit.page.get_by_role("button", name="Change", exact=True).click()
+    await expect(visit.page.get_by_role("dialog")).to_have_count(0)
+
+    await visit.open("jobs")
+    await expect(visit.heading("Jobs")).to_be_visible()
+    login = {"email": "own@example.com", "password": "a new and longer one"}
+    assert (await sluice.client.post("/v1/auth/login", json=login)).status == 200
+    assert (await read(sluice, f"/v1/admin/users/{person['id']}"))["name"] == "<b>Ada</b>"
