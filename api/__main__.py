@@ -5,6 +5,7 @@ requests, and exits 0.  A second SIGTERM shortens the first part.
 """
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -32,7 +33,7 @@ from shared.database import Database
 from shared.directory import Directory
 from shared.files.store import UPLOADS, open_file_store
 from shared.group_commit import open_impatient_writer
-from shared.installation import admin_key, secret_box
+from shared.installation import admin_key, require_keys, secret_box
 from shared.log import configure_logging
 from shared.metrics import Metrics
 from shared.parsing.pool import open_parsers
@@ -41,6 +42,7 @@ from shared.queue.connections import open_pool
 from shared.queue.job_queue import JobQueue
 from shared.queue.lanes import INFERENCE, PLATFORM, open_lane
 from shared.retrieval.index import Index
+from shared.sealed import check_secrets
 from shared.settings import Settings, SettingsError, load_settings
 from shared.shards import check_shards, mark_shard
 from shared.tracing import open_tracer
@@ -77,6 +79,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         last_used, versions = closing(LastUsed(database)), closing(Versions(database))
         await directory.start()
         await check_shards(database, settings)
+        await check_secrets(database, secret_box(settings))
         await asyncio.gather(*(mark_shard(open_lane(pool, INFERENCE), shard) for shard, pool in enumerate(pools)))
         writer.on_commit = metrics.note_commit
         for part in (last_used, metrics):
@@ -139,7 +142,9 @@ def _leave(leaving: asyncio.Event, hurry: asyncio.Event) -> None:
 def main() -> int:
     """Start the process; returns its exit code."""
     try:
+        os.umask(0o077)
         settings = load_settings()
+        require_keys(settings, "admin_key", "encryption_key")
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -7,6 +7,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.audit import audit
 from api.call import Call
+from api.client_address import address_of
 from api.trim import trimmed
 from shared.account_errors import InvalidPasswordError, PasswordNotSetError, ReservedEmailError
 from shared.audit.schemas import PasswordState
@@ -65,7 +66,7 @@ async def next_password_hash(
     if current is not None:
         if row.password_hash is None:
             raise PasswordNotSetError
-        async with passwords.attempt(row.email, call.request.remote):
+        async with passwords.attempt(row.email, address_of(call.request)):
             if not await passwords.verify(row.password_hash, current):
                 raise InvalidPasswordError
     elif password is not None and needs_current and row.password_hash is not None:

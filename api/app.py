@@ -1,6 +1,7 @@
 """Build the application from its parts; no work happens at import."""
 
 from functools import cache, partial
+from typing import Final
 
 from aiohttp import HttpVersion11, hdrs, web
 from msgspec import json
@@ -16,6 +17,9 @@ from api.tracing import trace_requests
 from shared.dialects import MOUNTS
 from shared.settings import Settings, SettingsError
 
+HEADERS: Final = {"Server": "Sluice", "X-Content-Type-Options": "nosniff"}
+"""Of every answer: no versions, and nobody guesses at media types."""
+
 
 def create_app(state: State) -> web.Application:
     """Return the app; the caller owns `state` and closes it."""
@@ -24,6 +28,7 @@ def create_app(state: State) -> web.Application:
     middlewares = [*traced, count_answers, *has_pages, render_errors]
     app = web.Application(middlewares=middlewares, client_max_size=state.settings.max_body_bytes)
     app[STATE] = state
+    app.on_response_prepare.append(_add_headers)
     if has_pages:
         app.on_response_prepare.append(allow_origin)
     disabled, hidden = _tags("DISABLED_TAGS", state.settings), _tags("HIDDEN_TAGS", state.settings)
@@ -41,6 +46,11 @@ def create_app(state: State) -> web.Application:
     app.router.add_get("/openapi.json", openapi)
     add_console(app)
     return app
+
+
+async def _add_headers(_request: web.Request, response: web.StreamResponse) -> None:
+    for name, value in HEADERS.items():
+        response.headers[name] = value
 
 
 async def _go_on(request: web.Request) -> None:

@@ -4,6 +4,7 @@ from msgspec import Struct, json
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.call import Call
+from api.client_address import address_of
 from shared.audit.tables import AuditEventRow
 from shared.clock import now_ms
 from shared.ids import new_ulid
@@ -33,6 +34,6 @@ def audit(  # noqa: PLR0913, PLR0917  # an event has that many parts
             before=None if before is None else json.encode(before).decode(),
             after=None if after is None else json.encode(after).decode(),
             request_id=call.request_id,
-            client_address=None if call.request.remote is None else clean(call.request.remote),
+            client_address=None if (address := address_of(call.request)) is None else clean(address),
         )
     )

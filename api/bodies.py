@@ -32,11 +32,14 @@ class BodyTimeoutError(ApiError):
 
 async def read_body(request: web.Request) -> bytes:
     """Return the body as received; raises `BodyTimeoutError`, `BodyTooLargeError` and `InvalidJsonError`."""
+    limit = request.app[STATE].settings.max_body_bytes
+    too_large = BodyTooLargeError(f"Request body is larger than {limit} bytes.")
+    if (request.content_length or 0) > limit:
+        raise too_large
     try:
         return await in_time(request, request.read())
     except web.HTTPRequestEntityTooLarge:
-        limit = request.app[STATE].settings.max_body_bytes
-        raise BodyTooLargeError(f"Request body is larger than {limit} bytes.") from None
+        raise too_large from None
     except (web.RequestPayloadError, ContentEncodingError) as error:
         raise InvalidJsonError from error
 

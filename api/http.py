@@ -289,7 +289,6 @@ def common_headers(call: Call) -> dict[str, str]:
     """Return the headers of every answer to this call."""
     return {
         "x-request-id": call.request_id,
-        "x-content-type-options": "nosniff",
         "openai-version": _VERSION,
         "openai-processing-ms": str(int((time.perf_counter() - call.started) * 1000)),
         **call.headers,

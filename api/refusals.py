@@ -7,6 +7,7 @@ from typing import Final
 from msgspec import json
 
 from api.call import Call
+from api.client_address import address_of
 from shared.clock import now_ms
 from shared.errors import ApiError
 from shared.group_commit.units import CommitError
@@ -38,7 +39,7 @@ async def log_refusal(call: Call, endpoint: str, error: ApiError) -> None:
         key_id=caller.key_id if caller else None,
         user_id=caller.user_id if caller else None,
         organization_id=caller.organization_id if caller else None,
-        client_address=call.request.remote,
+        client_address=address_of(call.request),
         user_agent=None if policy == NOTHING else clean(call.request.headers.get("User-Agent", "")) or None,
         latency_ms=latency_ms,
         error=json.encode(error.stored()).decode().replace("\\u0000", ""),

@@ -8,6 +8,7 @@ from msgspec import Struct, json
 
 from api.access import check_access
 from api.call import Call, Draft
+from api.client_address import address_of
 from api.limits import Estimate
 from api.refusals import retry_count
 from api.state import State
@@ -97,7 +98,7 @@ def origin_of(call: Call) -> Origin:
         client_request_id=_header(request, "x-client-request-id"),
         traceparent=_clean(trace.get("traceparent")),
         tracestate=_clean(trace.get("tracestate")),
-        client_address=request.remote,
+        client_address=address_of(request),
         user_agent=_header(request, "User-Agent") if shows_headers else None,
         retry_count=retry_count(call),
         request_headers=redact_headers(request.headers.items()) if shows_headers else None,

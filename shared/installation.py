@@ -4,7 +4,18 @@ import secrets
 from pathlib import Path
 
 from shared.secrets import SecretBox, new_api_key
-from shared.settings import Settings
+from shared.settings import Settings, SettingsError
+
+
+def require_keys(settings: Settings, *names: str) -> None:
+    """Raise `SettingsError` if one of these keys is neither set nor in the data folder.
+
+    Whoever starts a whole installation makes what is missing; a process started by itself would make a key that no
+    other process knows.
+    """
+    for name in names:
+        if getattr(settings, name) is None and not (settings.data_path / name).exists():
+            raise SettingsError(f"SLUICE_{name.upper()} must be set, the same for every process.")
 
 
 def admin_key(settings: Settings) -> str:

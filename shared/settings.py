@@ -104,6 +104,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A JSON body, or the next piece of a form, must come within this time; then 408."""
     idle_timeout_s: Positive = 75.0
     """A connection on which no whole request begins for this long is closed."""
+    trusted_proxies: str = ""
+    """Comma-separated networks of proxies whose `X-Forwarded-For` tells where requests come from."""
     cors_origins: str = ""
     """Comma-separated origins whose pages may call the api from a browser, such as `https://app.example`."""
     speech_max_characters: Count = 2000
@@ -273,10 +275,11 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         raise SettingsError("SLUICE_SHARD_REDIS_URLS: a shard has a Redis of its own, but one is named twice.")
     if (settings.shard or 0) >= len(settings.redis_urls()):
         raise SettingsError(f"SLUICE_SHARD: there are {len(settings.redis_urls())} shards.")
-    try:
-        parse_networks(settings.webhook_allow_networks)
-    except ValueError as error:
-        raise SettingsError(f"SLUICE_WEBHOOK_ALLOW_NETWORKS: {error}.") from error
+    for name in ("webhook_allow_networks", "trusted_proxies"):
+        try:
+            parse_networks(getattr(settings, name))
+        except ValueError as error:
+            raise SettingsError(f"SLUICE_{name.upper()}: {error}.") from error
     return settings
 
 

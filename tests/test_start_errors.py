@@ -31,13 +31,13 @@ def black_hole() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
-def failed_start(folder: Path, **settings: Any) -> str:
+def failed_start(folder: Path, module: str = "worker.supervisor", **settings: Any) -> str:
     """Start an installation, which must end by itself with code 1; returns what it said."""
     values = {"data_dir": folder, "port": free_port()} | settings
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SLUICE_")}
     environ = kept | {f"SLUICE_{name.upper()}": str(value) for name, value in values.items()}
     done = subprocess.run(
-        [sys.executable, "-m", "worker.supervisor"],
+        [sys.executable, "-m", module],
         env=environ | {"PYTHONPATH": str(ROOT)},
         cwd=ROOT,
         capture_output=True,
@@ -131,3 +131,11 @@ def test_a_data_folder_that_is_a_file_stops_the_start(folder: Path) -> None:
 
 def test_a_data_folder_whose_path_is_too_long_for_a_socket_stops_the_start(folder: Path) -> None:
     assert "too long" in failed_start(folder / ("long" * 30))
+
+
+@pytest.mark.parametrize("module", ["api", "worker"])
+def test_a_process_by_itself_makes_no_keys_that_nobody_else_has(folder: Path, module: str) -> None:
+    said = failed_start(folder, module, admin_key="a-key-of-the-administrator")
+
+    assert said == "SLUICE_ENCRYPTION_KEY must be set, the same for every process.\n"
+    assert not folder.exists()

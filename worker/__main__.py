@@ -5,6 +5,7 @@ shard is whose jobs it runs; without one, that of the settings.
 """
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -25,7 +26,7 @@ from shared.database import Database
 from shared.directory import Directory
 from shared.files.store import UPLOADS, open_file_store
 from shared.group_commit import open_writer
-from shared.installation import secret_box
+from shared.installation import require_keys, secret_box
 from shared.log import configure_logging
 from shared.metrics import Metrics
 from shared.parsing.pool import open_parsers
@@ -35,6 +36,7 @@ from shared.queue.job_queue import JobQueue
 from shared.queue.lanes import INFERENCE, PLATFORM, open_lane
 from shared.queue.pace import Pace
 from shared.replies.writer import ReplyWriter
+from shared.sealed import check_secrets
 from shared.settings import Settings, SettingsError, load_settings
 from shared.shards import check_shards, mark_shard
 from shared.tracing import open_tracer
@@ -154,6 +156,7 @@ async def serve(settings: Settings, token: str, shard: int) -> None:
     redis = open_lane(pool, INFERENCE)
     async with open_runtime(settings, redis, token, shard) as runtime:
         await check_shards(runtime.database, settings)
+        await check_secrets(runtime.database, runtime.box)
         await mark_shard(redis, shard)
         workers = build_workers(settings, runtime, redis, token)
         mains = [loop.create_task(worker.main()) for worker in workers]
@@ -176,7 +179,9 @@ async def serve(settings: Settings, token: str, shard: int) -> None:
 def main() -> int:
     """Start the process; returns its exit code."""
     try:
+        os.umask(0o077)
         settings = load_settings()
+        require_keys(settings, "encryption_key")
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 1

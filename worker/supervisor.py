@@ -266,7 +266,8 @@ def _greet(settings: Settings, key: str, *, is_new: bool) -> None:
     lines = [f"Sluice listens on http://{host}:{settings.port}"]
     if settings.admin_key is None:
         where = Path(settings.data_dir) / "admin_key"
-        lines.append(f"Administrator's key{' (new)' if is_new else ''}, kept in {where}: {key}")
+        is_read = sys.stdout.isatty()  # by a person; what goes to a log is kept there
+        lines.append(f"Administrator's key{' (new)' if is_new else ''}, kept in {where}{f': {key}' if is_read else ''}")
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
 
@@ -274,6 +275,7 @@ def _greet(settings: Settings, key: str, *, is_new: bool) -> None:
 def main() -> int:
     """Start the installation; returns its exit code."""
     try:
+        os.umask(0o077)
         settings = load_settings()
         configure_logging(settings, "supervisor")
         with lock_data_folder(settings):

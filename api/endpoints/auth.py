@@ -3,6 +3,7 @@
 from typing import Final
 
 from api.call import Call
+from api.client_address import address_of
 from api.http import Routes
 from api.new_keys import new_key_row
 from api.trim import trimmed
@@ -51,7 +52,7 @@ async def login(call: Call, body: LoginRequest) -> Login:
 async def _check(call: Call, email: str, password: str) -> UserRow | None:
     """Return the account whose password this is, None for the master; every refusal takes the same work."""
     passwords = call.state.passwords
-    async with passwords.attempt(email, call.request.remote):
+    async with passwords.attempt(email, address_of(call.request)):
         async with call.state.database.read() as session:
             user = await find_user(session, email)
         is_right = await passwords.verify(None if user is None else user.password_hash, password)

@@ -49,6 +49,12 @@ def _look(call: Call) -> Health:
     return Health(status="ok")
 
 
+@routes.get("/health/live", right=None)
+async def get_life(call: Call) -> Health:  # what any handler is given
+    """Tell that this process answers, whatever it needs: for whoever ends processes that do not."""
+    return Health(status="ok")
+
+
 @routes.get("/health/models", raises=(QueueUnavailableError,))
 async def list_model_health(call: Call) -> ModelHealthList:
     """Tell how the models are that the caller may use; the worst provider decides."""

@@ -32,3 +32,10 @@ async def test_a_connection_whose_stream_has_begun_takes_one_more_request(sluice
     assert events.count(b"data: ") > 2
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert b"\r\nconnection: close\r\n" in answer.lower()
+
+
+async def test_a_process_that_leaves_is_alive(sluice: Installation) -> None:
+    sluice.state.leaving.set()
+
+    assert (await sluice.client.get("/health")).status == 503
+    assert (await sluice.client.get("/health/live")).status == 200

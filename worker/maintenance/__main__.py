@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     options = read_options(arguments)
     try:
+        os.umask(0o077)
         settings = load_settings()
         configure_logging(settings, "maintenance")
         if options.command == "migrate":

@@ -18,7 +18,8 @@ from sqlalchemy import Connection
 
 from shared.clock import now_ms
 from shared.database import Database, sqlite_path
-from shared.installation import secret_box
+from shared.installation import require_keys, secret_box
+from shared.sealed import check_secrets
 from shared.settings import Settings
 from worker.maintenance.archive import FILES, KEYS, MANIFEST, POSTGRES, SQLITE, ArchiveError, ArchiveWriter, Manifest
 from worker.maintenance.postgres import dump
@@ -28,13 +29,14 @@ _CHECK: Final = "sluice"
 
 
 def backup(settings: Settings, archive: Path) -> str:
-    """Write the archive and return what to tell; raises `ArchiveError`."""
+    """Write the archive and return what to tell; raises `ArchiveError` and `SettingsError`."""
     url = settings.effective_database_url()
     path, folder = sqlite_path(url), files_folder(settings)
     if path is not None and not path.exists():
         raise ArchiveError(f"There is no database at {path}.")
+    require_keys(settings, "encryption_key")
     manifest = Manifest(
-        revision=asyncio.run(_revision(url)), database=POSTGRES if path is None else SQLITE, created_ms=now_ms(),
+        revision=asyncio.run(_revision(settings)), database=POSTGRES if path is None else SQLITE, created_ms=now_ms(),
         has_files=folder is not None, sealed=secret_box(settings).seal(_CHECK),
     )  # fmt: skip
     writer = ArchiveWriter(archive)
@@ -65,15 +67,17 @@ def files_folder(settings: Settings) -> Path | None:
     return Path(unquote(urlsplit(url).path)) if url.startswith("file://") else None
 
 
-async def _revision(url: str) -> str:
-    database = Database(url)
+async def _revision(settings: Settings) -> str:
+    """Return the revision of the schema, once it is sure that the secrets beside it can be read again."""
+    database = Database(settings.effective_database_url())
     try:
         async with database.engine.connect() as connection:
             found = await connection.run_sync(revision_of)
+        if found is None:
+            raise ArchiveError("The database is empty.")
+        await check_secrets(database, secret_box(settings))
     finally:
         await database.close()
-    if found is None:
-        raise ArchiveError("The database is empty.")
     return found
 
 

@@ -9,7 +9,10 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from worker.maintenance.archive import ArchiveError
 
 _DUMP: Final = ("pg_dump", "--format=custom", "--no-owner", "--no-privileges")
-_RESTORE: Final = ("pg_restore", "--no-owner", "--no-privileges", "--single-transaction", "--exit-on-error")
+_RESTORE: Final = (
+    "pg_restore", "--no-owner", "--no-privileges", "--no-comments", "--single-transaction", "--exit-on-error",
+)  # fmt: skip
+"""Comments are those of extensions, which belong to somebody else where the owner of the database is no superuser."""
 
 
 def dump(url: str, path: Path) -> None:

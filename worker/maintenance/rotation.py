@@ -10,28 +10,17 @@ import secrets
 from contextlib import ExitStack
 from typing import Any, Final
 
+from cryptography.exceptions import InvalidTag
 from sqlalchemy import CursorResult, select, update
-from sqlmodel import SQLModel
 
 from shared.database import Database
-from shared.idempotency.tables import IdempotencyKeyRow
 from shared.installation import encryption_key_file, secret_box
-from shared.keys.tables import KeyRow
-from shared.providers.tables import ProviderRow
+from shared.sealed import SEALED
 from shared.secrets import SecretBox
 from shared.settings import Settings
-from shared.webhooks.tables import WebhookEndpointRow
 from worker.maintenance.archive import ArchiveError
 from worker.supervisor import StartError, lock_data_folder
 
-SEALED: Final[tuple[tuple[type[SQLModel], str], ...]] = (
-    (ProviderRow, "key_sealed"),
-    (KeyRow, "sealed"),
-    (WebhookEndpointRow, "secrets_sealed"),
-    (WebhookEndpointRow, "headers_sealed"),
-    (IdempotencyKeyRow, "body"),
-)
-"""Every column with encrypted texts."""
 _AT_ONCE: Final = 200
 
 
@@ -70,7 +59,7 @@ async def _encrypt_column(database: Database, box: SecretBox, table: Any, name: 
             connection = await session.connection()
             rows = (await connection.execute(wanted if last is None else wanted.where(key > last))).all()
             for identity, sealed in rows:
-                anew = box.seal(box.open(sealed))
+                anew = box.seal(_open(box, sealed, f"{table.__tablename__} {identity}"))
                 changed: CursorResult[Any] = await connection.execute(
                     update(table).where(key == identity, column == sealed).values({name: anew})
                 )
@@ -78,6 +67,16 @@ async def _encrypt_column(database: Database, box: SecretBox, table: Any, name: 
         if len(rows) < _AT_ONCE:
             return count
         last = rows[-1][0]
+
+
+def _open(box: SecretBox, sealed: bytes, name: str) -> str:
+    try:
+        return box.open(sealed)
+    except InvalidTag as error:
+        raise ArchiveError(
+            f"{name} is encrypted with another key: SLUICE_PREVIOUS_ENCRYPTION_KEYS must have it."
+            " What was encrypted anew so far may stay so; begin again."
+        ) from error
 
 
 def _read_keys(settings: Settings) -> list[str]:
