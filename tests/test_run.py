@@ -63,7 +63,8 @@ async def test_the_first_chat_works_without_any_setting(tmp_path: Path) -> None:
     environ = environment(tmp_path / "data")
     with running(environ, tmp_path) as process:
         url = read_until(process, "listens on").split()[-1]
-        key = read_until(process, "key (new)").split()[-1]
+        where = read_until(process, "key (new)").split()[-1]
+        key = Path(where).read_text().strip()
 
         async with ClientSession(headers={"Authorization": f"Bearer {key}"}) as http:
             body = {"model": "simulator", "messages": [{"role": "user", "content": "Hello"}]}
