@@ -11,12 +11,20 @@ from api.render import error_of, gone, polling_headers
 from api.state import queue_of, state_of
 from api.waiting_jobs import CANCELLED_ERROR, end_waiting
 from shared.clock import now_ms
-from shared.errors import JobNotFinishedError, NotFoundError, ReplayedError, StorageUnavailableError
+from shared.errors import (
+    JobNotFinishedError,
+    NotFoundError,
+    PermissionDeniedError,
+    ReplayedError,
+    StorageUnavailableError,
+)
 from shared.group_commit.units import CommitError, StaleError
 from shared.jobs.queries import find_job, get_light, get_result, remove_bodies
 from shared.jobs.schemas import QUEUED, TERMINAL, WITH_RESULT, public_id
 from shared.jobs.statements import request_cancel
 from shared.jobs.tables import JobRow
+from shared.request_logs.listing_queries import get_content_policy
+from shared.request_logs.redaction import FULL
 
 log = structlog.get_logger()
 MAX_WAIT_S: Final = 60.0
@@ -35,6 +43,20 @@ async def find_own_job(call: Call, job_id: str, missing: NotFoundError | None = 
     call.headers["x-job-id"] = public_id(row.id)
     if row.removed_ms is not None:
         raise gone(row)
+    return row
+
+
+async def find_readable_job(call: Call, job_id: str, missing: NotFoundError | None = None) -> JobRow:
+    """Return a job whose content the caller may see: an administrator that of others by their content policy only.
+
+    Raises `NotFoundError`, `GoneError` and `PermissionDeniedError`.
+    """
+    row = await find_own_job(call, job_id, missing)
+    if row.user_id != call.caller.user_id:
+        async with call.state.database.read() as session:
+            policy = await get_content_policy(session, row.organization_id)
+        if policy != FULL:
+            raise PermissionDeniedError("The content policy of this job's organization shows it to its users only.")
     return row
 
 

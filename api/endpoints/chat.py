@@ -10,7 +10,7 @@ from api.call import Call, Draft
 from api.chat_search import find_search, search_for_chat
 from api.chats import CHAT_ERRORS, chat_submission
 from api.http import EventStream, Reply, Routes
-from api.own_jobs import find_own_job, read_result, remove, wait_until_over
+from api.own_jobs import find_readable_job, read_result, remove, wait_until_over
 from api.render import metadata_of
 from api.respond import ERRORS, respond_or_stream
 from api.submission import Submission
@@ -99,7 +99,7 @@ async def get_chat_completion(call: Call, completion_id: str, query: WaitQuery) 
 
 
 async def _find(call: Call, completion_id: str) -> JobRow:
-    row = await find_own_job(call, completion_id, CompletionNotFoundError(completion_id))
+    row = await find_readable_job(call, completion_id, CompletionNotFoundError(completion_id))
     if row.kind not in (CHAT_COMPLETION, CHAT_ATTRIBUTES):
         raise CompletionNotFoundError(completion_id)
     return row

@@ -11,7 +11,7 @@ from sqlmodel import col, select
 from api.call import Call
 from api.frames import available_frames, follow_frames, frames_so_far, keep_alive, to_sse
 from api.http import EventStream, Reply, Routes
-from api.own_jobs import cancel, find_own_job, read_result, remove, wait_until_over
+from api.own_jobs import cancel, find_own_job, find_readable_job, read_result, remove, wait_until_over
 from api.render import polling_headers, to_attempt, to_job
 from api.respond import ANY_ROUTE
 from api.retry import JobNotRetryableError, retry
@@ -115,7 +115,7 @@ async def _progress(call: Call, row: JobRow) -> JobProgress | None:
 @routes.get("/v1/jobs/{job_id}/result", raises=(NotFoundError, GoneError, JobNotFinishedError))
 async def get_job_result(call: Call, job_id: str, query: WaitQuery) -> Reply[Any]:
     """Get exactly the answer of the job's own route; the stored error with its status if it failed."""
-    row = await wait_until_over(call, await find_own_job(call, job_id), query.wait)
+    row = await wait_until_over(call, await find_readable_job(call, job_id), query.wait)
     body, content_type = await read_result(call, row)
     return Reply(body=body, content_type=content_type)
 
@@ -130,7 +130,7 @@ async def list_job_events(call: Call, job_id: str, query: EventsQuery) -> EventL
     `Last-Event-ID` or `starting_after` gives exactly the frames behind that one, while the job runs and afterwards.
     `Accept: application/json` gives the frames there are as a list.
     """
-    row = await find_own_job(call, job_id)
+    row = await find_readable_job(call, job_id)
     after = _cursor(call.request.headers.get("Last-Event-ID") or query.starting_after)
     if "application/json" in call.request.headers.get("Accept", ""):
         return await _event_list(call, row, after, query.limit)

@@ -10,7 +10,7 @@ from api.frames import keep_alive
 from api.http import EventStream, Reply, Routes
 from api.idempotency import REPLAYED, Earlier
 from api.limits import Estimate
-from api.own_jobs import cancel, find_own_job, remove, wait_until_over
+from api.own_jobs import cancel, find_readable_job, remove, wait_until_over
 from api.prefer import Prefer
 from api.render import gone, polling_headers
 from api.respond import ERRORS, preference_of, respond_or_stream, submit_once
@@ -96,7 +96,7 @@ async def _accept(call: Call, body: ResponseRequest, submission: Submission) -> 
 async def _find(call: Call, response_id: str) -> JobRow:
     """Return the job of a stored response of the caller; raises `ResponseNotFoundError` or `GoneError`."""
     missing = ResponseNotFoundError(response_id[:100])
-    row = await find_own_job(call, response_id, missing)
+    row = await find_readable_job(call, response_id, missing)
     if row.kind != RESPONSE or row.store is False:
         del call.headers["x-job-id"]
         raise missing
