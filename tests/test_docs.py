@@ -24,7 +24,7 @@ EVERY_BLOCK: Final = [block for page in PAGES for block in blocks_of(page)]
 WITH_COMMANDS: Final = [page for page in PAGES if any(block.kind in COMMANDS for block in blocks_of(page))]
 ELSEWHERE: Final = {
     "docker", "kubectl", "systemctl", "cp", "useradd", "install", "scripts/bench/run", "scripts/capacity",
-    "scripts/test", "pg_basebackup", "psql",
+    "scripts/test", "pg_basebackup", "psql", "touch", "chmod", "systemd-run", "/opt/sluice/scripts/install",
 }  # fmt: skip
 """First words of commands that need what a test machine does not have, or that take too long."""
 READ_OPTIONS: Final = """

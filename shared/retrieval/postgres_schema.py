@@ -55,5 +55,5 @@ def _warn(reason: str) -> None:
     log.warning(
         "collections_are_off", reason=reason,
         remedy="Install pgvector 0.8 or later on the server of PostgreSQL, have a superuser run "
-        "`CREATE EXTENSION vector` in this database, and restart.",
+        "`CREATE EXTENSION vector` in this database, and run `scripts/sluice migrate` (or `scripts/run`) again.",
     )  # fmt: skip
