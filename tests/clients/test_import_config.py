@@ -226,6 +226,21 @@ async def test_imported_models_answer_users_of_a_role_that_got_them(
     assert provider.requests[-1]["model"] == "org/model-b"
 
 
+async def test_models_are_granted_to_a_role_by_its_name(sluice: Installation, tmp_path: Path) -> None:
+    role = (await (await sluice.post("/v1/admin/roles", {"name": "writers"})).json())["id"]
+    (tmp_path / "config.yml").write_text("models: [{name: ours, type: text-generation}]")
+
+    unknown = await run(sluice, str(tmp_path / "config.yml"), "--grant", "writers", "--grant", "readers")
+    before = await models(sluice)
+    code, lines, _ = await run(sluice, str(tmp_path / "config.yml"), "--grant", "writers")
+
+    assert unknown == (1, [], "No role is called `readers`.\n")
+    assert before == {}
+    assert (code, lines[-1]) == (0, f"--grant: role {role}: made")
+    limits = (await (await sluice.get(f"/v1/admin/roles/{role}")).json())["limits"]
+    assert [(one["router"], one["value"]) for one in limits] == [((await models(sluice))["ours"]["id"], None)]
+
+
 async def test_what_the_api_refuses_is_told_and_the_rest_is_made(sluice: Installation, tmp_path: Path) -> None:
     (tmp_path / "config.yml").write_text(
         """
