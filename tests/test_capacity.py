@@ -31,6 +31,7 @@ FIGURES: Final = {
         "postgresql": {
             "loads": {"chat": CHAT, "accepted": CHAT, "simulated": CHAT, "paced": PACED},
             "connections": {"redis_open": 40, "database_open": 8, "database_most_of_process": 11},
+            "memory_bytes": {"api": 150_000_000, "worker": 200_000_000},
             "idle_us_per_s": {"redis_us": 2000, "postgres_us": 5000},
             "running_us_per_s": {"redis_us": 4.0}, "redis_bytes_per_waiting_job": 700.0,
             "drained_per_core_s": 2000.0,
@@ -66,6 +67,8 @@ def test_whole_answers_need_what_one_costs_times_their_rate(tmp_path: Path) -> N
         "api: processes": "6",
         "worker: cores that work": "4",
         "worker: processes for CPU": "8",
+        "api: memory, GB": "0.90",  # 6 x 150 MB
+        "worker: memory, GB": "16",  # 80 x 200 MB
         "jobs at providers": "20,000",
         "worker: processes for slots, too": "80",  # 20,000 / 500 at half of the slots
         "Redis: cores that work": "1.2",  # 10,000 x 100 us, 20,000 leases x 4 us, and 43 pairs of idle processes
@@ -163,6 +166,7 @@ def test_the_measured_figures_make_a_plan(database: str) -> None:
     assert set(loads) == {"chat", "stream", "simulated", "paced", "accepted"}
     assert [name for load in loads.values() for name in weighed if load[f"{name}_us"] <= 0] == []
     assert [load["jobs"] for load in loads.values() if load["jobs"] < 500] == []
+    assert min(measured["memory_bytes"][name] for name in ("api", "worker")) > 20_000_000
     assert {table for load in loads.values() for table in load["table_bytes"]} - {"all"} <= set(
         SQLModel.metadata.tables
     )
