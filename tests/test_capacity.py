@@ -31,6 +31,7 @@ FIGURES: Final = {
         "postgresql": {
             "loads": {"chat": CHAT, "accepted": CHAT, "simulated": CHAT, "paced": PACED},
             "connections": {"redis_open": 40, "database_open": 8, "database_most_of_process": 11},
+            "memory_bytes": {"api": 150_000_000, "worker": 200_000_000},
             "idle_us_per_s": {"redis_us": 2000, "postgres_us": 5000},
             "running_us_per_s": {"redis_us": 4.0}, "redis_bytes_per_waiting_job": 700.0,
             "drained_per_core_s": 2000.0,
@@ -66,6 +67,8 @@ def test_whole_answers_need_what_one_costs_times_their_rate(tmp_path: Path) -> N
         "api: processes": "6",
         "worker: cores that work": "4",
         "worker: processes for CPU": "8",
+        "api: memory, GB": "0.90",  # 6 x 150 MB
+        "worker: memory, GB": "16",  # 80 x 200 MB
         "jobs at providers": "20,000",
         "worker: processes for slots, too": "80",  # 20,000 / 500 at half of the slots
         "Redis: cores that work": "1.2",  # 10,000 x 100 us, 20,000 leases x 4 us, and 43 pairs of idle processes
@@ -104,6 +107,48 @@ def test_chunks_cost_api_worker_and_redis(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--slots 0", "--slots: `0` is no number from 1 to"),
+        ("--slots 2.5", "--slots: `2.5` is no whole number"),
+        ("--slots inf", "--slots: `inf` is no number"),
+        ("--redis-gb 0", "--redis-gb: `0` is no number from 0.001 to"),
+        ("--rate nan", "--rate: `nan` is no number"),
+        ("--rate -5", "--rate: `-5` is no number from 0.001 to"),
+        ("--rate 100,,5", "--rate: `` is no number"),
+        ("--rate 1e300", "--rate: `1e300` is no number"),
+        ("--latency inf", "--latency: `inf` is no number from 0 to"),
+        ("--latency soon", "--latency: `soon` is no number from 0 to"),
+        ("--tokens -1", "--tokens: `-1` is no number from 0 to"),
+        ("--days nan", "--days: `nan` is no number from 0 to"),
+        ("--stream-share -1", "--stream-share: `-1` is no number from 0 to 1"),
+        ("--stream-share 2", "--stream-share: `2` is no number from 0 to 1"),
+        ("--async-share 1.1", "--async-share: `1.1` is no number from 0 to 1"),
+        ("--stream-share 0.7 --async-share 0.4", "--stream-share (0.7) and --async-share (0.4) are shares of the same"),
+        ("--async-share 0.6", "--stream-share (0.5) and --async-share (0.6)"),
+        ("--utilization 0", "--utilization: `0` is no number from 0.001 to 1"),
+        ("--utilization 1.5", "--utilization: `1.5` is no number from 0.001 to 1"),
+    ],
+)
+def test_a_plan_for_what_cannot_be_is_refused(options: str, message: str) -> None:
+    command = [sys.executable, str(PLANNING / "main.py"), "plan", *options.split()]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("database", ["postgresql", "sqlite"])
+def test_the_most_and_the_least_that_may_be_asked_for_make_a_plan(database: str) -> None:
+    most = "--rate 1e9 --tokens 1e9 --prompt-tokens 1e9 --bytes-per-token 1e9 --latency 1e9 --redis-gb 0.001 --slots 1"
+    least = "--rate 0.001 --tokens 0 --latency 0 --stream-share 0.3 --async-share 0.7 --utilization 1 --days 0"
+
+    for options in (f"{most} --stream-share 1 --utilization 0.001 --days 1e9 --tombstone-days 1e9", least):
+        assert run("plan", "--database", database, *options.split())
+
+
 def test_the_arithmetic_in_the_sources_is_right() -> None:
     command = [sys.executable, "-m", "doctest", "model.py", "report.py"]
     done = subprocess.run(command, cwd=PLANNING, capture_output=True, text=True, check=False)
@@ -121,6 +166,7 @@ def test_the_measured_figures_make_a_plan(database: str) -> None:
     assert set(loads) == {"chat", "stream", "simulated", "paced", "accepted"}
     assert [name for load in loads.values() for name in weighed if load[f"{name}_us"] <= 0] == []
     assert [load["jobs"] for load in loads.values() if load["jobs"] < 500] == []
+    assert min(measured["memory_bytes"][name] for name in ("api", "worker")) > 20_000_000
     assert {table for load in loads.values() for table in load["table_bytes"]} - {"all"} <= set(
         SQLModel.metadata.tables
     )

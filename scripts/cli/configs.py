@@ -9,6 +9,8 @@ import from_litellm
 import from_opengatellm
 import yaml
 from client import Client
+from lookup import id_of
+from nouns import ROLES
 from plans import ConfigError, Importer, Read, members_of
 
 _READERS: Final[dict[str, Read]] = {"model_list": from_litellm.read, "models": from_opengatellm.read}
@@ -24,8 +26,8 @@ def add_commands(commands: Any) -> None:
     add.add_argument("--dry-run", action="store_true", help="only say what would be made")
     add.add_argument("--no-probe", action="store_true", help="add providers without asking whether they answer")
     add.add_argument(
-        "--grant", type=int, action="append", default=[], metavar="ROLE",
-        help="give this role the new models without a limit; may be repeated",
+        "--grant", action="append", default=[], metavar="ROLE",
+        help="id or name: give this role the new models without a limit; may be repeated",
     )  # fmt: skip
     add.set_defaults(command=import_config)
 
@@ -37,7 +39,8 @@ async def import_config(client: Client, options: argparse.Namespace) -> int:
     if reader is None:
         raise ConfigError(f"{options.file}: there is neither `model_list` (LiteLLM) nor `models` (OpenGateLLM).")
     plan = reader(document, os.environ)
-    importer = Importer(client, is_dry=options.dry_run, probes=not options.no_probe, roles=options.grant)
+    roles = [await id_of(client, ROLES, text) for text in options.grant]
+    importer = Importer(client, is_dry=options.dry_run, probes=not options.no_probe, roles=roles)
     return 1 if await importer.run(plan) else 0
 
 

@@ -38,11 +38,10 @@ _STRATEGIES: Final = {"simple-shuffle": "shuffle", "least-busy": "least_busy"}
 _PRICES: Final = {"input_cost_per_token": "cost_prompt_tokens", "output_cost_per_token": "cost_completion_tokens"}
 _WEIGHTS: Final = ("weight", "rpm", "tpm")
 _MOST_WEIGHT: Final = 1_000_000
+_LIMIT: Final = "a limit of a deployment; limits belong to roles"
+_NO_WEIGHT: Final = "counts only with simple-shuffle, among several deployments that all have one above 0"
 _READ: Final = {"model", "api_base", "api_key", "timeout", "max_parallel_requests", "litellm_credential_name"}
 _REASONS: Final = {
-    "rpm": "a limit of a deployment; limits belong to roles (here it may count as a weight)",
-    "tpm": "a limit of a deployment; limits belong to roles (here it may count as a weight)",
-    "weight": "counts only if all deployments of the model have one",
     "order": "providers have no order; see `fallback` of a router",
     "stream_timeout": "the timeout of a provider is for both",
     "input_cost_per_second": "prices are per token", "output_cost_per_second": "prices are per token",
@@ -108,7 +107,9 @@ def read(document: dict[str, Any], environ: Mapping[str, str]) -> Plan:
     variables = {name: str(value) for name, value in _section(document, "environment_variables").items()}
     reader = _Reader(plan, document, {**variables, **environ})
     for place, one in enumerate(document.get("model_list") or []):
-        reader.read_deployment(f"model_list[{place}]", members_of(one, f"model_list[{place}]"))
+        where = f"model_list[{place}]"
+        with plan.failing(where):
+            reader.read_deployment(where, members_of(one, where))
     reader.finish()
     for section in ("general_settings", "router_settings", "litellm_settings"):
         for name in sorted(_section(document, section).keys() - _HANDLED.get(section, set())):
@@ -134,16 +135,18 @@ class _Reader:
             one["credential_name"]: members_of(one["credential_values"], "credential_list")
             for one in document.get("credential_list") or []
         }
-        self._weights: dict[str, list[dict[str, Any]]] = {}
+        self._weights: dict[str, list[dict[str, float]]] = {}
+        """Name of a router → what could be the weights of its providers, in their order."""
 
     def read_deployment(self, where: str, one: dict[str, Any]) -> None:
-        """Add a deployment as a provider of its router, or note why not."""
+        """Add a deployment as a provider of its router, or note why not; raises `ConfigError` before it is added."""
         params = members_of(one.get("litellm_params"), f"{where}.litellm_params")
         info = members_of(one.get("model_info") or {}, f"{where}.model_info")
         params = self._credentials.get(params.get("litellm_credential_name"), {}) | params
         name, missing = str(one.get("model_name", "")), len(self._plan.missing)
         router_type = self._type_of(where, info)
-        provider = self._provider_of(where, name, params)
+        provider, weights = self._provider_of(where, name, params), self._weights_of(where, params)
+        said = _said_of(where, params, info)
         if provider is None or router_type is None or len(self._plan.missing) > missing:
             return
         router = self._plan.routers.setdefault(name, Router(where, {"name": name, "type": router_type}))
@@ -151,8 +154,8 @@ class _Reader:
             self._plan.leave_out(where, f"the other deployments of {name} are of type {router.body['type']}")
             return
         router.providers.append(Provider(where, provider))
-        self._weights.setdefault(name, []).append(params)
-        self._describe(where, router, params, info)
+        self._weights.setdefault(name, []).append(weights)
+        self._describe(where, router, said)
         self._note(where, params, info)
 
     def _type_of(self, where: str, info: dict[str, Any]) -> str | None:
@@ -183,9 +186,14 @@ class _Reader:
             return None
         body = {"type": _PROVIDERS[prefix], "model_name": model, "url": url or _DEFAULT_ADDRESS.get(prefix)}
         body["key"] = self._filled(f"{where}.litellm_params.api_key", params.get("api_key"))
-        timeout = params.get("timeout") or self._routing.get("timeout") or self._settings.get("request_timeout")
-        if timeout is not None:
-            body["timeout"] = min(3600, max(1, math.ceil(number(timeout, f"{where}.timeout"))))
+        for place, timeout in (
+            (f"{where}.litellm_params.timeout", params.get("timeout")),
+            ("router_settings.timeout", self._routing.get("timeout")),
+            ("litellm_settings.request_timeout", self._settings.get("request_timeout")),
+        ):
+            if timeout:
+                body["timeout"] = min(3600, max(1, math.ceil(number(timeout, place))))
+                break
         if params.get("max_parallel_requests"):
             body |= {"qos_metric": "inflight", "qos_limit": params["max_parallel_requests"]}
         return {member: value for member, value in body.items() if value is not None}
@@ -199,20 +207,14 @@ class _Reader:
             self._plan.missing.append((where, f"the environment has no {name}"))
         return self._environ.get(name)
 
-    def _describe(self, where: str, router: Router, params: dict[str, Any], info: dict[str, Any]) -> None:
+    def _weights_of(self, where: str, params: dict[str, Any]) -> dict[str, float]:
+        """Return those members that could be the weight of a deployment; raises `ConfigError`."""
+        places = {name: f"{where}.litellm_params.{name}" for name in _WEIGHTS}
+        filled = {name: self._filled(place, params.get(name)) for name, place in places.items()}
+        return {name: float(number(value, places[name])) for name, value in filled.items() if value is not None}
+
+    def _describe(self, where: str, router: Router, said: dict[str, Any]) -> None:
         """Note prices and parameters; what a router has already stays."""
-        said = {
-            ours: float(number(value, f"{where}.{theirs}") * 1_000_000)
-            for theirs, ours in _PRICES.items()
-            if (value := params.get(theirs, info.get(theirs))) is not None
-        }
-        if isinstance(info.get("supports_function_calling"), bool):
-            said["tools"] = info["supports_function_calling"]
-        parameters = {name: params[name] for name in _PARAMETERS if params.get(name) is not None}
-        if isinstance(parameters.get("stop"), str):
-            parameters["stop"] = [parameters["stop"]]
-        if parameters:
-            said["default_parameters"] = parameters
         for member, value in said.items():
             if router.body.setdefault(member, value) != value:
                 self._plan.leave_out(
@@ -220,7 +222,7 @@ class _Reader:
                 )
 
     def _note(self, where: str, params: dict[str, Any], info: dict[str, Any]) -> None:
-        known = _READ | set(_PRICES) | set(_PARAMETERS)
+        known = _READ | set(_PRICES) | set(_PARAMETERS) | set(_WEIGHTS)
         for name in sorted(params.keys() - known):
             self._plan.leave_out(f"{where}.litellm_params.{name}", _REASONS.get(name, "has no counterpart"))
         for name in sorted(info.keys() - {"mode", "supports_vision", "supports_function_calling", *_PRICES}):
@@ -233,23 +235,32 @@ class _Reader:
             self._plan.leave_out("router_settings.routing_strategy", f"there is no strategy {strategy}; it is shuffle")
         for router in self._plan.routers.values():
             router.body["load_balancing_strategy"] = _STRATEGIES.get(strategy, "shuffle")
-            if router.body["load_balancing_strategy"] == "shuffle" and len(router.providers) > 1:
-                self._weigh(router)
+            is_shuffled = router.body["load_balancing_strategy"] == "shuffle" and len(router.providers) > 1
+            self._note_weights(router, self._weigh(router) if is_shuffled else None)
         self._add_aliases()
         for where, section in (("router_settings", self._routing), ("litellm_settings", self._settings)):
             self._add_fallbacks(f"{where}.fallbacks", section.get("fallbacks") or [])
 
-    def _weigh(self, router: Router) -> None:
-        """Use the first of weight, rpm and tpm that all deployments have, as the shuffle of LiteLLM does."""
+    def _weigh(self, router: Router) -> str | None:
+        """Use the first of weight, rpm and tpm that all deployments have, as LiteLLM does, and return which."""
         for name in _WEIGHTS:
-            values = [params.get(name) for params in self._weights[router.name]]
-            if all(values):
-                weights = [float(number(value, f"{router.where}.{name}")) for value in values]
+            weights = [one.get(name, 0.0) for one in self._weights[router.name]]
+            if all(weights):
                 scale = min(1.0, _MOST_WEIGHT / max(*weights, 1.0))
                 router.body["load_balancing_strategy"] = "weighted"
                 for provider, weight in zip(router.providers, weights, strict=True):
                     provider.body["weight"] = weight * scale
-                return
+                return name
+        return None
+
+    def _note_weights(self, router: Router, used: str | None) -> None:
+        for provider, weights in zip(router.providers, self._weights[router.name], strict=True):
+            for name in weights:
+                where = f"{provider.where}.litellm_params.{name}"
+                if name != "weight":
+                    self._plan.leave_out(where, f"{_LIMIT} (here it is the weight)" if name == used else _LIMIT)
+                elif name != used:
+                    self._plan.leave_out(where, _NO_WEIGHT)
 
     def _add_aliases(self) -> None:
         for alias, target in members_of(self._routing.get("model_group_alias") or {}, "model_group_alias").items():
@@ -276,3 +287,20 @@ class _Reader:
                 for other in others:
                     if router is None or router.fallback != other:
                         self._plan.leave_out(f"{where}.{name}: {other}", "a router has one fallback, of its own type")
+
+
+def _said_of(where: str, params: dict[str, Any], info: dict[str, Any]) -> dict[str, Any]:
+    """Return what a deployment says of its router, as members of that; raises `ConfigError`."""
+    said: dict[str, Any] = {
+        ours: float(number(value, f"{where}.{theirs}") * 1_000_000)
+        for theirs, ours in _PRICES.items()
+        if (value := params.get(theirs, info.get(theirs))) is not None
+    }
+    if isinstance(info.get("supports_function_calling"), bool):
+        said["tools"] = info["supports_function_calling"]
+    parameters = {name: params[name] for name in _PARAMETERS if params.get(name) is not None}
+    if isinstance(parameters.get("stop"), str):
+        parameters["stop"] = [parameters["stop"]]
+    if parameters:
+        said["default_parameters"] = parameters
+    return said

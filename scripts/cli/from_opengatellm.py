@@ -43,7 +43,9 @@ def read(document: dict[str, Any], environ: Mapping[str, str]) -> Plan:
     check_form(document, _File)
     plan = Plan()
     for place, one in enumerate(document.get("models") or []):
-        _read_model(plan, f"models[{place}]", members_of(one, f"models[{place}]"), environ)
+        where = f"models[{place}]"
+        with plan.failing(where):
+            _read_model(plan, where, members_of(one, where), environ)
     for section in ("dependencies", "settings"):
         for name in members_of(document.get(section) or {}, section):
             where = f"{section}.{name}"

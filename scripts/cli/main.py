@@ -1,7 +1,8 @@
 """The command line client of Sluice: it speaks the public API, so it works with any installation.
 
 The address and the key come from --url and --key, else from OPENAI_BASE_URL and OPENAI_API_KEY, else they are those of
-an installation that `scripts/run` started in the current folder.
+an installation that `scripts/run` started in the current folder, with the same SLUICE_HOST and SLUICE_PORT if they are
+set.
 
 `migrate`, `backup`, `restore`, `rotate-key` and `ledger` need no api: they read the same SLUICE_* variables as
 `scripts/run`.
@@ -11,7 +12,7 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import admin
@@ -22,6 +23,8 @@ import login
 from client import Client, ClientError
 
 _DATA_DIR = ".sluice"
+_HOST, _PORT = "127.0.0.1", "8080"
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # where all addresses are listened to → one of them
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,13 +55,20 @@ def _key(given: str | None) -> str:
         raise ClientError("No key: pass --key, or set OPENAI_API_KEY.") from None
 
 
+def _own_url(environ: Mapping[str, str]) -> str:
+    """Return where an installation with this environment serves its API."""
+    host = environ.get("SLUICE_HOST") or _HOST
+    host = _LOOPBACK.get(host, host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{environ.get('SLUICE_PORT') or _PORT}/v1"
+
+
 def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         prog="scripts/sluice", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    url = os.environ.get("OPENAI_BASE_URL", "http://127.0.0.1:8080/v1")
-    parser.add_argument("--url", default=url, help=f"of the API, with /v1 ({url})")
+    url = os.environ.get("OPENAI_BASE_URL") or _own_url(os.environ)
+    parser.add_argument("--url", default=url, help=f"of the API, with /v1 ({url})".replace("%", "%%"))
     parser.add_argument("--key", help="an API key")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for module in (batches, jobs, admin, login, configs):

@@ -1,6 +1,8 @@
 """What a configuration of another gateway asks for, in the terms of the API; and carrying it out."""
 
-from collections.abc import Awaitable, Callable, Mapping
+import math
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -43,11 +45,19 @@ class Plan:
     routers: dict[str, Router] = field(default_factory=dict)
     left_out: list[tuple[str, str]] = field(default_factory=list)
     missing: list[tuple[str, str]] = field(default_factory=list)
-    """What has to be there before the import can be whole, such as a variable of the environment."""
+    """What has to be put right before the import can be whole, such as a variable that is not set."""
 
     def leave_out(self, where: str, why: str) -> None:
         """Note what is not carried over."""
         self.left_out.append((where, why))
+
+    @contextmanager
+    def failing(self, where: str) -> Iterator[None]:
+        """Note a `ConfigError` of this part of the file, so that the other parts are carried over."""
+        try:
+            yield
+        except ConfigError as error:
+            self.missing.append((where, str(error).removeprefix(f"{where}.")))
 
 
 def number(value: Any, where: str) -> Decimal:
@@ -56,7 +66,7 @@ def number(value: Any, where: str) -> Decimal:
         found = Decimal(str(value))
     except ArithmeticError:
         found = Decimal("nan")
-    if not found.is_finite():
+    if not (found.is_finite() and math.isfinite(found)):  # 1e999 is no float
         raise ConfigError(f"{where}: {value!r} is no number.")
     return found
 

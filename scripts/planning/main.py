@@ -10,10 +10,11 @@ check    compares what the model says of two cores with what they do: fails if t
 import argparse
 import contextlib
 import json
+import math
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ FIGURES = Path(__file__).with_name("figures.json")
 DATABASES = ("postgresql", "sqlite")
 _FILE_HELP = "the file (scripts/planning/figures.json)"
 RATES = "100,1000,10000,100000"
+_LEAST, _MOST = 0.001, 1e9
+"""Of the numbers of a plan: the least is that of divisors, and what is beyond either would make infinities."""
 
 
 def main() -> int:
@@ -107,7 +110,8 @@ def read_options() -> argparse.Namespace:
         prog="scripts/capacity", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(required=True)
-    _add_plan(commands.add_parser("plan", help="print what rates need"))
+    planning = commands.add_parser("plan", help="print what rates need")
+    _add_plan(planning)
     command = commands.add_parser("costs", help=costs.__doc__)
     command.set_defaults(do=costs)
     command.add_argument("--figures", type=Path, default=FIGURES, help=_FILE_HELP)
@@ -124,30 +128,60 @@ def read_options() -> argparse.Namespace:
         else:
             add("--rounds", type=int, default=5, help="measurements on one core, and on two (5)")
             add("--tolerance", type=float, default=25.0, help="percent (25)")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.do is plan and round(options.stream_share + options.async_share, 9) > 1:
+        planning.error(
+            f"--stream-share ({options.stream_share:g}) and --async-share ({options.async_share:g}) are shares of the"
+            " same requests: together they are at most 1"
+        )
+    return options
 
 
 def _add_plan(command: argparse.ArgumentParser) -> None:
     command.set_defaults(do=plan)
     add = command.add_argument
+    share, amount, above_0 = _between(0, 1), _between(0, _MOST), _between(_LEAST, _MOST)
     add("--rate", type=_rates, default=_rates(RATES), help=f"requests per second, comma-separated ({RATES})")
     add("--database", choices=DATABASES, default="postgresql", help="(postgresql)")
-    add("--stream-share", type=float, default=0.5, help="of the requests (0.5)")
-    add("--async-share", type=float, default=0.0, help="of the requests that nobody waits for (0)")
-    add("--prompt-tokens", type=float, default=500, help="of a request (500)")
-    add("--tokens", type=float, default=200, help="of an answer, each a chunk if it is streamed (200)")
-    add("--bytes-per-token", type=float, default=5, help="of text (5)")
-    add("--latency", type=float, default=5.0, dest="latency_s", help="seconds of a provider (5)")
-    add("--redis-gb", type=float, default=32, help="memory of one Redis (32)")
-    add("--slots", type=int, default=256, help="SLUICE_WORKER_SLOTS (256)")
-    add("--days", type=float, default=30, help="that requests, results and logs are kept (30)")
-    add("--tombstone-days", type=float, default=90, help="that rows of jobs are kept after that (90)")
-    add("--utilization", type=float, default=UTILIZATION, help="share of cores and slots that may be in use (0.6)")
+    add("--stream-share", type=share, default=0.5, help="of the requests (0.5)")
+    add("--async-share", type=share, default=0.0, help="of the requests that nobody waits for (0)")
+    add("--prompt-tokens", type=amount, default=500, help="of a request (500)")
+    add("--tokens", type=amount, default=200, help="of an answer, each a chunk if it is streamed (200)")
+    add("--bytes-per-token", type=amount, default=5, help="of text (5)")
+    add("--latency", type=amount, default=5.0, dest="latency_s", help="seconds of a provider (5)")
+    add("--redis-gb", type=above_0, default=32, help="memory of one Redis (32)")
+    add("--slots", type=_count, default=256, help="SLUICE_WORKER_SLOTS (256)")
+    add("--days", type=amount, default=30, help="that requests, results and logs are kept (30)")
+    add("--tombstone-days", type=amount, default=90, help="that rows of jobs are kept after that (90)")
+    used = _between(_LEAST, 1)
+    add("--utilization", type=used, default=UTILIZATION, help="share of cores and slots that may be in use (0.6)")
     add("--figures", type=Path, default=FIGURES, help=_FILE_HELP)
 
 
+def _between(least: float, most: float) -> Callable[[str], float]:
+    """Return what reads a number of the command line and refuses others, `nan` and `inf` among them."""
+
+    def read(text: str) -> float:
+        try:
+            found = float(text)
+        except ValueError:
+            found = math.nan
+        if not least <= found <= most:
+            raise argparse.ArgumentTypeError(f"`{text}` is no number from {least:g} to {most:g}")
+        return found
+
+    return read
+
+
+def _count(text: str) -> int:
+    number = _between(1, _MOST)(text)
+    if number != int(number):
+        raise argparse.ArgumentTypeError(f"`{text}` is no whole number")
+    return int(number)
+
+
 def _rates(text: str) -> list[float]:
-    return [float(part) for part in text.split(",")]
+    return [_between(_LEAST, _MOST)(part) for part in text.split(",")]
 
 
 if __name__ == "__main__":

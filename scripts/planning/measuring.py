@@ -54,6 +54,8 @@ _TABLE_BYTES = """SELECT CASE WHEN relname LIKE 'request_logs%' THEN 'request_lo
 _WRITES = """SELECT xact_commit, pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint FROM pg_stat_database
     WHERE datname = current_database()"""
 _FILE_BYTES = "SELECT (SELECT * FROM pragma_page_count) * (SELECT * FROM pragma_page_size)"
+_PROCESSES = {"api": "-m api", "worker": "-m worker "}
+"""Kind → words of its command line."""
 _CONNECTIONS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 
 
@@ -75,12 +77,14 @@ def measure_database(database: str, setup: Setup, jobs: int) -> dict[str, Any]:
     """Return all figures of one database; `jobs` are queued to be weighed, and drained."""
     with open_installation(database, setup.postgres, upstream_url=setup.upstream_url, **PATIENT) as installation:
         weigh(installation, MEASURED["chat"], setup)  # buffers and caches grow once
+        memory_bytes = weigh_memory(installation)
         idle_s = {kind: used_s / _LOOK_S for kind, used_s in _used_s(installation).items()}
         loads = {name: weigh(installation, load, setup, idle_s) for name, load in MEASURED.items()}
         connections = count_connections(installation)
     return {
         "loads": loads,
         "connections": connections,
+        "memory_bytes": memory_bytes,
         "idle_us_per_s": {f"{kind}_us": round(share * 1e6) for kind, share in sorted(idle_s.items())},
         "running_us_per_s": measure_running(database, setup),
         "redis_bytes_per_waiting_job": measure_waiting(database, setup, jobs),
@@ -144,6 +148,12 @@ def _read(installation: Installation) -> _Reading:
         wal_bytes=wal_bytes,
         table_bytes={str(name): int(size) for name, size in sizes},
     )
+
+
+def weigh_memory(installation: Installation) -> dict[str, int]:
+    """Return the resident bytes of an api and of a worker process, libraries that they share counted in each."""
+    found = {kind: machine.find(installation.roots, words) for kind, words in _PROCESSES.items()}
+    return {kind: round(sum(stat.rss_mb for stat in stats) / len(stats) * 2**20) for kind, stats in found.items()}
 
 
 def count_connections(installation: Installation) -> dict[str, int | None]:

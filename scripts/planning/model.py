@@ -53,6 +53,9 @@ class Size:
     """By component."""
     api_processes: int
     worker_processes: int
+    api_gb: float
+    """Resident memory of all of them."""
+    worker_gb: float
     running: int
     """Jobs at their providers."""
     workers_for_cpu: int
@@ -149,11 +152,14 @@ def size_of(figures: Mapping[str, Any], work: Work, per_s: float) -> Size:
     redis_gb = (per_s * REPLIES_KEPT_S * cost["redis_bytes"] + running * waiting_bytes(figures, work)) / 1e9
     shards = max(shards_for_cpu, _whole(redis_gb / work.redis_gb * free))
     workers = max(workers, shards)  # each serves one shard
+    resident = figures["memory_bytes"]
     return Size(
         per_s=per_s,
         cores=cores,
         api_processes=api,
         worker_processes=workers,
+        api_gb=api * resident["api"] / 1e9,
+        worker_gb=workers * resident["worker"] / 1e9,
         running=round(running),
         workers_for_cpu=workers_for_cpu,
         shards_for_cpu=shards_for_cpu,

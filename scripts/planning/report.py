@@ -8,10 +8,12 @@ from model import COMPONENTS, Size, Work, cost_of, of_chunk, redis_ends_at, size
 _ROWS: Sequence[tuple[str, Callable[[Size], float]]] = (
     ("api: cores that work", lambda size: size.cores["api"]),
     ("api: processes", lambda size: size.api_processes),
+    ("api: memory, GB", lambda size: size.api_gb),
     ("worker: cores that work", lambda size: size.cores["worker"]),
     ("worker: processes for CPU", lambda size: size.workers_for_cpu),
     ("jobs at providers", lambda size: size.running),
     ("worker: processes for slots, too", lambda size: size.worker_processes),
+    ("worker: memory, GB", lambda size: size.worker_gb),
     ("Redis: cores that work", lambda size: size.cores["redis"]),
     ("Redis: shards for CPU", lambda size: size.shards_for_cpu),
     ("Redis: memory of all, GB", lambda size: size.redis_gb),
@@ -66,7 +68,9 @@ def _costs(database: str, measured: Mapping[str, Any]) -> list[str]:
     text = [f"bytes of a chat in the database: {sum(chat['table_bytes'].values()):,} ({tables})"]
     if chat["wal_bytes"] is not None:
         text.append(f"commits of a chat: {chat['commits']:.2f}; bytes of log: {chat['wal_bytes']:,.0f}")
+    resident = measured["memory_bytes"]
     text += [
+        f"resident bytes of a process after chats: api {resident['api']:,}, worker {resident['worker']:,}",
         f"bytes of Redis: {measured['redis_bytes_per_waiting_job']:,.0f} for a job that waits,"
         f" {of_chunk(loads, 'redis_bytes'):,.0f} for a chunk, ten minutes long",
         f"queued jobs done per second of one core: {measured['drained_per_core_s']:,.0f}",

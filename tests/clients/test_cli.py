@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -73,6 +75,43 @@ async def test_a_job_is_cancelled(sluice: Installation) -> None:
 
     assert code == 0
     assert (followed, shown.splitlines()[-1]) == (1, "[job.cancelled]")
+
+
+async def test_without_a_url_the_client_goes_where_the_settings_let_the_api_listen(sluice: Installation) -> None:
+    done = (await sluice.chat()).headers["x-job-id"]
+    port = sluice.url.rpartition(":")[2]
+    environ = {name: value for name, value in os.environ.items() if name != "OPENAI_BASE_URL"}
+    environ |= {"SLUICE_HOST": "0.0.0.0", "SLUICE_PORT": port, "OPENAI_API_KEY": ADMIN_KEY}
+
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(MAIN), "jobs", env=environ, stdout=asyncio.subprocess.PIPE
+    )
+    listed, _ = await process.communicate()
+
+    assert process.returncode == 0
+    assert done in listed.decode()
+
+
+@pytest.mark.parametrize(
+    ("environ", "url"),
+    [
+        ({}, "http://127.0.0.1:8080/v1"),
+        ({"SLUICE_PORT": "9000"}, "http://127.0.0.1:9000/v1"),
+        ({"SLUICE_HOST": "10.1.2.3", "SLUICE_PORT": "9000"}, "http://10.1.2.3:9000/v1"),
+        ({"SLUICE_HOST": "0.0.0.0"}, "http://127.0.0.1:8080/v1"),
+        ({"SLUICE_HOST": "::"}, "http://[::1]:8080/v1"),
+        ({"SLUICE_HOST": "fe80::1%eth0"}, "http://[fe80::1%eth0]:8080/v1"),
+        ({"SLUICE_HOST": "sluice.example", "SLUICE_PORT": ""}, "http://sluice.example:8080/v1"),
+        ({"SLUICE_PORT": "9000", "OPENAI_BASE_URL": "https://sluice.example/v1"}, "https://sluice.example/v1"),
+        ({"SLUICE_PORT": "9000", "OPENAI_BASE_URL": ""}, "http://127.0.0.1:9000/v1"),
+    ],
+)
+def test_help_tells_the_url_that_is_used(environ: dict[str, str], url: str) -> None:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("SLUICE_", "OPENAI_"))}
+    command = [sys.executable, str(MAIN), "--help"]
+    done = subprocess.run(command, env=kept | {"COLUMNS": "200"} | environ, capture_output=True, text=True, check=True)
+
+    assert f"of the API, with /v1 ({url})" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.installation import ADMIN_KEY, FIRST_MODELS, Installation
 from tests.providers import ScriptedProvider
 
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "scripts/cli"))
+import from_litellm  # noqa: E402
+
 LITELLM = ROOT / "tests/data/configs/litellm.yaml"
 OPENGATELLM = ROOT / "tests/data/configs/opengatellm.yml"
 SECRETS = ("sk-of-the-lab-0123456789", "sk-of-the-cloud-9876543210")
@@ -69,7 +73,7 @@ async def test_a_configuration_of_litellm_is_carried_over(sluice: Installation) 
 @pytest.mark.parametrize(
     "start",
     [
-        "model_list[0].litellm_params.rpm: not carried over: a limit of a deployment",
+        "model_list[0].litellm_params.rpm: not carried over: a limit of a deployment; limits belong to roles (here",
         "model_list[1] cost_prompt_tokens: not carried over: llama has 0.6 from model_list[0]",
         "model_list[5]: not carried over: there is no adapter for bedrock",
         "model_list[6]: not carried over: there is no type of router for the mode image_generation",
@@ -85,6 +89,76 @@ async def test_what_litellm_has_alone_is_told_with_the_reason(sluice: Installati
     _, lines, _ = await run(sluice, str(LITELLM), "--dry-run")
 
     assert [line for line in lines if line.startswith(start)], lines
+
+
+DEPLOYMENT = "model_name: ours, litellm_params: {model: openai/m, api_base: 'http://127.0.0.1:9', "
+NO_WEIGHT = "counts only with simple-shuffle, among several deployments that all have one above 0"
+LIMIT = "a limit of a deployment; limits belong to roles"
+
+
+@pytest.mark.parametrize(
+    ("deployments", "strategy", "used", "reports"),
+    [
+        (("weight: 2, rpm: 9", "weight: 1"), "simple-shuffle", [2, 1], [f"[0].litellm_params.rpm: {LIMIT}"]),
+        (("weight: 2", "rpm: 9"), "simple-shuffle", [], [
+            f"[0].litellm_params.weight: {NO_WEIGHT}", f"[1].litellm_params.rpm: {LIMIT}"]),
+        (("weight: 2", "weight: 0"), "simple-shuffle", [], [
+            f"[0].litellm_params.weight: {NO_WEIGHT}", f"[1].litellm_params.weight: {NO_WEIGHT}"]),
+        (("tpm: 500, weight: 7", "tpm: os.environ/TPM"), "simple-shuffle", [500, 250], [
+            f"[0].litellm_params.weight: {NO_WEIGHT}", f"[0].litellm_params.tpm: {LIMIT} (here it is the weight)",
+            f"[1].litellm_params.tpm: {LIMIT} (here it is the weight)"]),
+        (("weight: 2", "weight: 1"), "least-busy", [], [
+            f"[0].litellm_params.weight: {NO_WEIGHT}", f"[1].litellm_params.weight: {NO_WEIGHT}"]),
+        (("weight: 2",), "simple-shuffle", [], [f"[0].litellm_params.weight: {NO_WEIGHT}"]),
+    ],
+)  # fmt: skip
+def test_a_weight_is_reported_as_what_became_of_it(
+    deployments: tuple[str, ...], strategy: str, used: list[int], reports: list[str]
+) -> None:
+    members = [yaml.safe_load(f"{{{DEPLOYMENT}{one}}}, model_info: {{mode: chat}}}}") for one in deployments]
+
+    plan = from_litellm.read({"model_list": members, "router_settings": {"routing_strategy": strategy}}, {"TPM": "250"})
+
+    router = plan.routers["ours"]
+    assert (router.body["load_balancing_strategy"] == "weighted") is bool(used)
+    assert [one.body["weight"] for one in router.providers if "weight" in one.body] == used
+    assert sorted(f"{where}: {why}" for where, why in plan.left_out) == sorted(f"model_list{one}" for one in reports)
+
+
+@pytest.mark.parametrize(
+    ("member", "message"),
+    [
+        ("timeout: abc", "litellm_params.timeout: 'abc' is no number."),
+        ("weight: heavy", "litellm_params.weight: 'heavy' is no number."),
+        ("rpm: os.environ/NOT_SET", "litellm_params.rpm: FAILED: the environment has no NOT_SET"),
+        ("input_cost_per_token: 1e999999", "input_cost_per_token: '1e999999' is no number."),
+    ],
+)
+async def test_a_member_that_is_no_number_fails_its_deployment_alone(
+    sluice: Installation, tmp_path: Path, member: str, message: str
+) -> None:
+    text = "".join(f"  - {{{DEPLOYMENT}{one}}}}}\n" for one in (member, "timeout: 7"))
+    (tmp_path / "config.yaml").write_text(f"model_list:\n{text}")
+
+    code, lines, errors = await run(sluice, str(tmp_path / "config.yaml"), "--no-probe")
+
+    assert (code, errors) == (1, "")
+    assert [line for line in lines if line.startswith("model_list[0]") and line.endswith(message)], lines
+    assert "model_list[1]: router ours: made" in lines
+    assert [one["timeout"] for one in (await models(sluice))["ours"]["providers"]] == [7]
+
+
+async def test_a_price_that_is_no_number_fails_its_model_of_opengatellm_alone(
+    sluice: Installation, tmp_path: Path
+) -> None:
+    text = "models: [{name: odd, type: text-generation, cost_prompt_tokens: .nan}, {name: good, type: text-generation}]"
+    (tmp_path / "config.yml").write_text(text)
+
+    code, lines, errors = await run(sluice, str(tmp_path / "config.yml"))
+
+    assert (code, errors) == (1, "")
+    assert "models[0]: FAILED: cost_prompt_tokens: nan is no number." in lines
+    assert set(await models(sluice)) == {"good"}
 
 
 async def test_a_configuration_of_opengatellm_is_carried_over(sluice: Installation) -> None:
@@ -152,6 +226,21 @@ async def test_imported_models_answer_users_of_a_role_that_got_them(
     assert provider.requests[-1]["model"] == "org/model-b"
 
 
+async def test_models_are_granted_to_a_role_by_its_name(sluice: Installation, tmp_path: Path) -> None:
+    role = (await (await sluice.post("/v1/admin/roles", {"name": "writers"})).json())["id"]
+    (tmp_path / "config.yml").write_text("models: [{name: ours, type: text-generation}]")
+
+    unknown = await run(sluice, str(tmp_path / "config.yml"), "--grant", "writers", "--grant", "readers")
+    before = await models(sluice)
+    code, lines, _ = await run(sluice, str(tmp_path / "config.yml"), "--grant", "writers")
+
+    assert unknown == (1, [], "No role is called `readers`.\n")
+    assert before == {}
+    assert (code, lines[-1]) == (0, f"--grant: role {role}: made")
+    limits = (await (await sluice.get(f"/v1/admin/roles/{role}")).json())["limits"]
+    assert [(one["router"], one["value"]) for one in limits] == [((await models(sluice))["ours"]["id"], None)]
+
+
 async def test_what_the_api_refuses_is_told_and_the_rest_is_made(sluice: Installation, tmp_path: Path) -> None:
     (tmp_path / "config.yml").write_text(
         """
@@ -174,8 +263,7 @@ async def test_what_the_api_refuses_is_told_and_the_rest_is_made(sluice: Install
      ("model_list: [1]", "Expected `object`, got `int` - at `model_list[0]`"), ("a: 2026-99-99", "month must be in"),
      ("model_list: [{model_info: {mode: [chat]}}]", "got `array` - at `model_list[0].model_info.mode`"),
      ("{model_list: [], router_settings: {fallbacks: [{a: b}]}}", "at `router_settings.fallbacks[0]"),
-     ("models: [{type: text-generation}]", "missing required field `name` - at `models[0]`"),
-     ("models: [{name: a, cost_prompt_tokens: .nan}]", "models[0].cost_prompt_tokens: nan is no number")],
+     ("models: [{type: text-generation}]", "missing required field `name` - at `models[0]`")],
 )  # fmt: skip
 async def test_a_file_that_is_no_configuration_is_an_error(
     sluice: Installation, tmp_path: Path, text: str, message: str

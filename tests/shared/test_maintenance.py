@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import subprocess
 import sys
 import tarfile
 from pathlib import Path
@@ -22,7 +23,7 @@ from shared.settings import Settings, SettingsError
 from shared.tables import METADATA
 from shared.usage.tables import ChargeRow
 from tests.conftest import make_settings, name_after
-from tests.databases import new_postgres_database
+from tests.databases import new_postgres_database, prepared_postgres
 from tests.installation import Installation, open_installation
 from tests.servers import RedisServer
 from worker.maintenance.archive import ArchiveError
@@ -109,6 +110,25 @@ async def test_a_backup_is_only_restored_into_an_empty_installation(
 
     with pytest.raises(ArchiveError, match=r"exists already|not empty"):
         await restore(empty, archive)
+
+
+def test_a_dump_that_fails_is_told_in_a_line_and_leaves_nothing(
+    tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs, folder = tmp_path / "programs", tmp_path / "backups"
+    programs.mkdir()
+    folder.mkdir()
+    (programs / "pg_dump").write_text("#!/bin/sh\necho no such table >&2\nexit 1\n")
+    (programs / "pg_dump").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("SLUICE_DATA_DIR", str(tmp_path / "data"))
+    with prepared_postgres(postgres_url, name_after(tmp_path)) as url:
+        monkeypatch.setenv("SLUICE_DATABASE_URL", url)
+        command = [sys.executable, "-m", "worker.maintenance", "backup", str(folder / "sluice.tar")]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr) == (1, "pg_dump: no such table\n")
+    assert list(folder.iterdir()) == []
 
 
 async def test_a_damaged_backup_changes_nothing(settings: Settings, empty: Settings, tmp_path: Path) -> None:

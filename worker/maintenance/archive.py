@@ -9,6 +9,7 @@ import io
 import os
 import tarfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Final
 
@@ -88,7 +89,9 @@ class ArchiveWriter:
 
     def discard(self) -> None:
         """Leave nothing."""
-        self._file.close()
+        for stream in (self._tar, self._file):  # a tar that is left open writes its end when it is forgotten
+            with suppress(OSError):  # of a full disk, which is why it is discarded
+                stream.close()
         self._part.unlink(missing_ok=True)
 
 
