@@ -122,6 +122,7 @@ def test_a_dump_that_fails_is_told_in_a_line_and_leaves_nothing(
     (programs / "pg_dump").chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("SLUICE_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("SLUICE_ENCRYPTION_KEY", "the-key-of-the-backup")
     with prepared_postgres(postgres_url, name_after(tmp_path)) as url:
         monkeypatch.setenv("SLUICE_DATABASE_URL", url)
         command = [sys.executable, "-m", "worker.maintenance", "backup", str(folder / "sluice.tar")]
