@@ -101,6 +101,31 @@ async def test_charts_and_table_show_the_figures_of_the_api(user: Visit) -> None
     assert total["prompt_tokens"] == sum(one["prompt_tokens"] for one in report["data"])
 
 
+_OUTSIDE = """async (periods) => {
+    const { barChart } = await import("/console/chart.js");
+    const series = [{ name: "all", values: periods.map(() => 1) }];
+    const chart = barChart({ title: "Tokens", periods, series, show: String });
+    document.querySelector("main").append(chart);
+    const drawing = chart.querySelector("svg").getBoundingClientRect();
+    const places = [...chart.querySelectorAll("text")].map((one) => [one.textContent, one.getBoundingClientRect()]);
+    return places.filter(([, at]) => at.left < drawing.left || at.right > drawing.right).map(([text]) => text);
+}"""
+
+
+async def test_the_names_of_all_periods_are_inside_the_chart(user: Visit) -> None:
+    days = [f"2026-11-{day:02}" for day in range(1, 32)]
+    months = [f"20{year}-{month:02}" for year in (23, 24, 25, 26) for month in range(1, 13)]
+
+    outside = [
+        text
+        for periods in (days, months)
+        for length in range(1, len(periods) + 1)
+        for text in await user.page.evaluate(_OUTSIDE, periods[:length])
+    ]
+
+    assert outside == []
+
+
 def _tokens(line: dict[str, int]) -> float:
     return line["prompt_tokens"] + line["completion_tokens"]
 
