@@ -37,6 +37,17 @@ async def test_the_log_is_filtered_and_a_row_shows_its_bodies(user: Visit) -> No
     await expect(user.page.get_by_role("region", name="Request headers")).not_to_contain_text("Bearer")
 
 
+async def test_error_cost_and_emissions_are_in_sight(user: Visit) -> None:
+    await _chat(user, tokens=1000)
+    await _chat(user, fail="400", status=400)
+    await user.open("logs")
+
+    await expect(user.row("refused").get_by_role("cell").nth(1)).to_contain_text("refused")
+    for name in ("Error", "Cost", "CO2e"):
+        column = user.page.get_by_role("columnheader", name=name, exact=True)
+        await expect(column).to_be_in_viewport(ratio=1)
+
+
 async def test_an_impossible_filter_is_answered_in_words(user: Visit) -> None:
     await user.open("logs?http_status=often")
 
