@@ -174,3 +174,55 @@ async def test_administrators_see_everybody_by_organization(admin: Visit) -> Non
 
     await expect(admin.page.locator("tbody tr")).to_have_count(len(report["data"]))
     await expect(admin.row("default (1)")).to_be_visible()
+
+
+async def test_each_figure_says_how_sure_it_is_and_where_it_comes_from(user: Visit) -> None:
+    await _chat(user, tokens=30)
+    await _chat(user, model="simulator", tokens=10)
+    report = await user.get("/v1/usage/report", group_by="model", period="day")
+    assert report["total"]["sources"].keys() == {"modelled", "none"}
+    await user.open("usage")
+
+    await expect(user.page.get_by_text(f"{report['since']} to {report['until']}: the current month")).to_be_visible()
+    await expect(user.page.locator(".tile", has_text="CO2e / 1,000 tokens")).to_contain_text("% modelled")
+    await expect(user.row("priced")).to_contain_text("100 % modelled")
+    await expect(user.row("simulator")).to_contain_text("100 % unknown")
+    priced = next(line for line in report["data"] if line["model"] == "priced")
+    cells = await user.row("priced").get_by_role("cell").all_inner_texts()
+    low, high = (_grams(priced["gco2eq"]["range"][end]) for end in ("min", "max"))
+    assert f"{low} to {high}" in cells
+    assert _grams(priced["gco2eq_per_1000_tokens"]) in cells
+
+
+def _grams(value: float) -> str:
+    """Return a mass as the console shows it."""
+    unit, size = next((unit, size) for unit, size in (("g", 1), ("mg", 1e-3), ("µg", 1e-6)) if value >= size)
+    return f"{float(f'{value / size:.3g}'):g} {unit}"
+
+
+async def test_usage_is_filtered_by_key(user: Visit) -> None:
+    await _chat(user, tokens=5)
+    key = (await user.get("/v1/me/keys"))["data"][0]["id"]
+    await user.open("usage")
+    await user.page.get_by_text("More filters").click()
+    await expect(user.page.get_by_label("Only user")).to_have_count(0)
+
+    await user.page.get_by_label("Only key").fill(str(key))
+    await user.page.get_by_role("button", name="Filter").click()
+    await expect(user.page.locator("tfoot")).to_be_visible()
+    await user.page.get_by_label("Only key").fill(str(key + 1))
+    await user.page.get_by_role("button", name="Filter").click()
+
+    await expect(user.page.get_by_text("Nothing was used in this time.")).to_be_visible()
+
+
+async def test_administrators_filter_usage_by_user(admin: Visit) -> None:
+    await _chat(admin, tokens=5)
+    await admin.open("usage?group_by=user")
+    await admin.page.get_by_text("More filters").click()
+
+    await admin.page.get_by_label("Only user").fill(str(admin.user_id))
+    await admin.page.get_by_role("button", name="Filter").click()
+
+    await expect(admin.page.locator("tbody tr")).to_have_count(1)
+    await expect(admin.row(f"({admin.user_id})")).to_be_visible()
