@@ -1,5 +1,7 @@
 """Request logs, and usage with its charts."""
 
+import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -72,6 +74,66 @@ async def test_the_log_is_filtered_by_metadata_and_exported(user: Visit, tmp_pat
     header, *rows = (tmp_path / "logs.csv").read_text().splitlines()
     assert "job_id" in header
     assert [job["id"] in row for row in rows] == [True]
+
+
+_PICK = """() => {
+    window.showSaveFilePicker = async ({ suggestedName }) => {
+        const folder = await navigator.storage.getDirectory();
+        return folder.getFileHandle(suggestedName, { create: true });
+    };
+}"""
+_PICK_NOTHING = """() => {
+    window.showSaveFilePicker = async () => { throw new DOMException("", "AbortError"); };
+}"""
+_SAVED = """async (name) => {
+    const folder = await navigator.storage.getDirectory();
+    return (await (await folder.getFileHandle(name)).getFile()).text();
+}"""
+
+
+async def test_an_export_is_written_to_the_chosen_file(user: Visit) -> None:
+    """The file is in the browser's own file system, since nobody can answer a dialog."""
+    await _chat(user)
+    await user.open("logs")
+    await user.page.evaluate(_PICK)
+
+    await user.page.get_by_role("button", name="Export NDJSON").click()
+
+    await expect(user.page.get_by_text("request_logs.ndjson is saved.")).to_be_visible()
+    (line,) = (await user.page.evaluate(_SAVED, "request_logs.ndjson")).splitlines()
+    assert json.loads(line)["id"] == (await user.get("/v1/request_logs"))["data"][0]["id"]
+
+
+async def test_an_export_whose_file_is_not_chosen_is_not_made(user: Visit) -> None:
+    await user.open("logs")
+    exports: list[str] = []
+    user.page.on("request", lambda request: exports.append(request.headers.get("accept", "")))
+    await user.page.evaluate(_PICK_NOTHING)
+
+    await user.page.get_by_role("button", name="Export CSV").click()
+    await user.open("jobs")
+
+    await expect(user.page.get_by_role("alert")).to_have_count(0)
+    assert "text/csv" not in exports
+
+
+_HOLD = """async (mostBytes) => {
+    const { download } = await import("/console/saving.js");
+    const { attempt } = await import("/console/notice.js");
+    const place = document.querySelector("main").appendChild(document.createElement("div"));
+    await attempt(place, () => download("/v1/request_logs?model=it's", "logs.csv", "text/csv", mostBytes));
+}"""
+
+
+async def test_what_is_too_large_to_hold_is_left_to_a_command(user: Visit) -> None:
+    await user.page.evaluate(_HOLD, 10)
+
+    await expect(user.page.get_by_role("alert")).to_contain_text("more than 10 B")
+    command = await user.page.get_by_label("Command").inner_text()
+    assert shlex.split(command) == [
+        "curl", "-f", "-o", "logs.csv", "-H", "Authorization: Bearer $SLUICE_KEY", "-H", "Accept: text/csv",
+        f"{user.url}/v1/request_logs?model=it%27s",
+    ]  # fmt: skip
 
 
 async def _has_ended(visit: Visit, job_id: str) -> bool:

@@ -2,9 +2,10 @@
 
 import { button, h, link, replace } from "../dom.js";
 import { count, grams, instant, money, words } from "../format.js";
-import { download, post } from "../http.js";
+import { post } from "../http.js";
 import { attempt, emptyBox, notify, showError } from "../notice.js";
 import { watch } from "../poll.js";
+import { downloadLarge } from "../saving.js";
 import { badge, cursorList, facts, idLink, table } from "../table.js";
 
 const OVER = new Set(["completed", "failed", "expired", "cancelled"]);
@@ -51,7 +52,7 @@ function showProgress(bar, said, batch) {
 }
 
 function actions(place, batch) {
-  const save = (text, url, name, accept) => button(text, () => attempt(place.problems, () => download(url, name, accept)));
+  const save = (text, url, name, accept) => button(text, () => attempt(place.problems, () => downloadLarge(url, name, accept)));
   const file = (id) => `/v1/files/${encodeURIComponent(id)}/content`;
   const isOver = OVER.has(batch.status);
   const cancel = () => attempt(place.problems, async () => {

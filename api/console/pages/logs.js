@@ -3,9 +3,10 @@
 import { button, h, link } from "../dom.js";
 import { filterForm } from "../filters.js";
 import { count, duration, grams, instant, money } from "../format.js";
-import { download, withQuery } from "../http.js";
+import { withQuery } from "../http.js";
 import { attempt, emptyBox } from "../notice.js";
 import { keepFresh } from "../poll.js";
+import { downloadLarge } from "../saving.js";
 import { isAdmin } from "../session.js";
 import { badge, cursorList } from "../table.js";
 import { renderLog } from "./log.js";
@@ -64,7 +65,7 @@ export async function render(main, { rest, query, signal }) {
   const asked = filterForm.query(query);
   const problems = h("div");
   const exports = EXPORTS.map(([text, accept, ending]) => button(`Export ${text}`, () =>
-    attempt(problems, () => download(withQuery("/v1/request_logs", asked), `request_logs.${ending}`, accept))));
+    attempt(problems, () => downloadLarge(withQuery("/v1/request_logs", asked), `request_logs.${ending}`, accept))));
   const more = MORE.filter((one) => !one.forAdmins || isAdmin());
   const list = cursorList({
     path: "/v1/request_logs", query: asked, caption: "Request log", columns: COLUMNS, signal,

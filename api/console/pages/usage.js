@@ -4,8 +4,9 @@ import { MOST_SERIES, barChart } from "../chart.js";
 import { button, h, link } from "../dom.js";
 import { filterForm } from "../filters.js";
 import { DASH, amount, count, energy, grams, money, share } from "../format.js";
-import { download, get, getAll, withQuery } from "../http.js";
+import { get, getAll, withQuery } from "../http.js";
 import { attempt, emptyBox } from "../notice.js";
+import { download } from "../saving.js";
 import { hasPermission, isAdmin, session } from "../session.js";
 import { table } from "../table.js";
 
