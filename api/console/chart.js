@@ -7,6 +7,7 @@ const HEIGHT = 200;
 const LEFT = 58;
 const BOTTOM = 24;
 const TOP = 10;
+const WIDEST_NAME = 52;  // "2026-11" in the size of .tick
 export const MOST_SERIES = 8;
 
 // periods: [text]; series: [{name, values: [number per period]}]; `show` spells a figure.
@@ -57,9 +58,13 @@ function bars(periods, series, top, show) {
 function names(periods) {
   const every = Math.ceil(periods.length / 6);
   const room = (WIDTH - LEFT - 8) / periods.length;
-  return periods.map((period, index) => (index % every === 0
-    ? s("text", { x: x(index, periods.length) + room / 2, y: HEIGHT - 6, class: "tick", "text-anchor": "middle" }, short(period))
-    : null));
+  return periods.map((period, index) => (index % every === 0 ? name(short(period), x(index, periods.length) + room / 2) : null));
+}
+
+// A name in the middle of its bar; one that would leave the drawing on the right ends with the lines of the grid instead.
+function name(text, middle) {
+  const place = middle > WIDTH - WIDEST_NAME / 2 ? { x: WIDTH - 8, "text-anchor": "end" } : { x: middle, "text-anchor": "middle" };
+  return s("text", { ...place, y: HEIGHT - 6, class: "tick" }, text);
 }
 
 function short(period) {

@@ -53,13 +53,13 @@ export async function loadConversation(conversation, signal) {
     jobs.push(...page.data);
   } while (page.has_more);
   const turns = await Promise.all(jobs.map((job) => loadTurn(job, signal)));
-  const [first] = jobs.length ? await messages(jobs.at(-1), "asc", signal) : [];
+  const [first] = jobs.length ? await messages(jobs.at(-1), "asc", 1, signal) : [];
   return { turns, system: first?.role === "system" ? first.content : "" };
 }
 
 async function loadTurn(job, signal) {
   const turn = { job, prompt: null, text: "", reasoning: "" };
-  const [last] = await messages(job, "desc", signal);
+  const [last] = await messages(job, "desc", 1, signal);
   turn.prompt = last?.content ?? null;
   if (job.status === "completed") {
     const result = await ifKept(get(`/v1/jobs/${job.id}/result`, { signal }));
@@ -69,10 +69,10 @@ async function loadTurn(job, signal) {
   return turn;
 }
 
-// Return the first or the last message of a request, [] once it is removed.
-async function messages(job, order, signal) {
+// Return the first or the last messages of a request, [] once it is removed.
+async function messages(job, order, limit, signal) {
   const path = `/v1/chat/completions/${encodeURIComponent(job.aliases[0] ?? job.id)}/messages`;
-  return (await ifKept(get(withQuery(path, { order, limit: 1 }), { signal })))?.data ?? [];
+  return (await ifKept(get(withQuery(path, { order, limit }), { signal })))?.data ?? [];
 }
 
 async function ifKept(promise) {
@@ -86,7 +86,7 @@ async function ifKept(promise) {
 
 const titles = new Map();
 
-// Return the newest conversations as [{conversation, title, job}]; the title is their newest prompt.
+// Return the newest conversations as [{conversation, title, job}]; the title is their first prompt.
 export async function listConversations(signal) {
   const page = await get(withQuery("/v1/jobs", { "metadata[client]": CLIENT, limit: 60 }), { signal });
   const newest = new Map();
@@ -94,7 +94,13 @@ export async function listConversations(signal) {
     if (job.metadata.conversation && !newest.has(job.metadata.conversation)) newest.set(job.metadata.conversation, job);
   }
   return Promise.all([...newest].slice(0, 12).map(async ([conversation, job]) => {
-    if (!titles.has(job.id)) titles.set(job.id, (await messages(job, "desc", signal))[0]?.content ?? "(removed)");
+    if (!titles.has(job.id)) titles.set(job.id, await firstPrompt(job, signal));
     return { conversation, job, title: titles.get(job.id) };
   }));
+}
+
+// The newest job holds all of its conversation, so the title stays when older jobs are removed.
+async function firstPrompt(job, signal) {
+  const opening = await messages(job, "asc", 2, signal);  // a system prompt may come first
+  return opening.find((message) => message.role === "user")?.content ?? "(removed)";
 }

@@ -87,14 +87,3 @@ export async function getAll(path) {
     if (page.data.length === 0 || rows.length >= page.total) return rows;
   }
 }
-
-// Save an answer as a file.
-export async function download(path, filename, accept) {
-  const response = await send("GET", path, { headers: accept ? { Accept: accept } : {} });
-  const url = URL.createObjectURL(await response.blob());
-  const anchor = document.createElement("a");
-  anchor.href = url;
-  anchor.download = filename;
-  anchor.click();
-  setTimeout(() => URL.revokeObjectURL(url), 60_000);
-}

@@ -16,14 +16,14 @@ export function notify(text) {
   setTimeout(() => line.remove(), 8000);
 }
 
-// Return a box with what went wrong, in words, with the code of the API and the members it complains about.
+// Return a box with what went wrong, in words, with the code of the API, the members it complains about, and the `command` that helps.
 export function errorBox(error) {
   const issues = (error.issues ?? []).map((issue) =>
     h("li", {}, h("code", {}, (issue.loc ?? []).filter((part) => part !== "body").join(".")), ` ${issue.msg}`));
   const code = [error.status || null, error.code].filter(Boolean).join(" ");
   return h("div", { class: "error", role: "alert" },
     h("p", {}, issues.length ? "The server does not accept this:" : error.message, code ? h("code", { class: "code" }, code) : null),
-    issues.length ? h("ul", {}, issues) : null);
+    issues.length ? h("ul", {}, issues) : null, error.command ? h("pre", { tabindex: "0", "aria-label": "Command" }, error.command) : null);
 }
 
 export function showError(place, error) {

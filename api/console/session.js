@@ -36,3 +36,8 @@ export function hasPermission(name) {
 export function isAdmin() {
   return hasPermission("admin");
 }
+
+// Return whether the visitor came with the key of the settings, which belongs to no user.
+export function isMaster() {
+  return current?.user.id === 0;
+}

@@ -6,6 +6,7 @@ import pytest
 from playwright.async_api import expect
 
 from tests.console.visits import Visit
+from tests.installation import ADMIN_KEY
 from tests.people import bearer
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
@@ -137,6 +138,16 @@ async def test_own_keys_are_made_and_deleted(user: Visit) -> None:
 
     await expect(user.row("laptop")).to_have_count(0)
     assert (await user.sluice.client.get("/v1/models", headers=bearer(key))).status == 401
+
+
+async def test_the_administrators_key_has_no_keys_of_its_own(visit: Visit) -> None:
+    await visit.sign_in(ADMIN_KEY)
+    await visit.open("keys")
+
+    await expect(visit.page.get_by_role("button", name="New key")).to_have_count(0)
+    await visit.page.get_by_role("link", name="To the keys of all users").click()
+
+    await expect(visit.page.get_by_role("button", name="New key")).to_be_enabled()
 
 
 async def test_health_shows_each_provider(admin: Visit) -> None:

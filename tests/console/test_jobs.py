@@ -145,6 +145,8 @@ async def test_a_file_with_faults_shows_their_lines(user: Visit, tmp_path: Path)
 
     await expect(user.page.get_by_text("Nothing ran: the file has faults")).to_be_visible()
     await expect(user.page.get_by_role("region", name="Faults of the file").locator("tbody")).to_contain_text("2")
+    await expect(user.page.get_by_text("are over")).to_be_hidden()
+    await expect(user.page.get_by_role("progressbar")).to_have_count(0)
 
 
 async def test_a_running_batch_is_cancelled(user: Visit) -> None:

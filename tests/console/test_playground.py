@@ -129,6 +129,19 @@ async def test_a_conversation_is_gone_back_to_and_goes_on(user: Visit) -> None:
     assert said == ["My name is Ada", "Hello Ada.", "What is it?"]
 
 
+async def test_a_conversation_is_named_after_its_first_prompt(user: Visit) -> None:
+    await user.page.get_by_label("System prompt").fill("Be brief.")
+    await send(user, "My name is Ada", text="Hello Ada.")
+    await expect(bills(user)).to_have_count(1)
+    await send(user, "What is it?", text="Ada.")
+    await expect(bills(user)).to_have_count(2)
+
+    await user.page.reload()
+
+    await expect(user.page.get_by_role("link", name="My name is Ada")).to_be_visible()
+    await expect(user.page.get_by_role("link", name="What is it?")).to_have_count(0)
+
+
 async def test_a_refusal_is_shown_with_its_code(user: Visit) -> None:
     await user.page.get_by_label("Max tokens").fill("9999999999")
     await send(user, "Hello")

@@ -1,5 +1,7 @@
 """Request logs, and usage with its charts."""
 
+import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,17 @@ async def test_the_log_is_filtered_and_a_row_shows_its_bodies(user: Visit) -> No
     await expect(user.page.get_by_role("region", name="Request headers")).not_to_contain_text("Bearer")
 
 
+async def test_error_cost_and_emissions_are_in_sight(user: Visit) -> None:
+    await _chat(user, tokens=1000)
+    await _chat(user, fail="400", status=400)
+    await user.open("logs")
+
+    await expect(user.row("refused").get_by_role("cell").nth(1)).to_contain_text("refused")
+    for name in ("Error", "Cost", "CO2e"):
+        column = user.page.get_by_role("columnheader", name=name, exact=True)
+        await expect(column).to_be_in_viewport(ratio=1)
+
+
 async def test_an_impossible_filter_is_answered_in_words(user: Visit) -> None:
     await user.open("logs?http_status=often")
 
@@ -61,6 +74,66 @@ async def test_the_log_is_filtered_by_metadata_and_exported(user: Visit, tmp_pat
     header, *rows = (tmp_path / "logs.csv").read_text().splitlines()
     assert "job_id" in header
     assert [job["id"] in row for row in rows] == [True]
+
+
+_PICK = """() => {
+    window.showSaveFilePicker = async ({ suggestedName }) => {
+        const folder = await navigator.storage.getDirectory();
+        return folder.getFileHandle(suggestedName, { create: true });
+    };
+}"""
+_PICK_NOTHING = """() => {
+    window.showSaveFilePicker = async () => { throw new DOMException("", "AbortError"); };
+}"""
+_SAVED = """async (name) => {
+    const folder = await navigator.storage.getDirectory();
+    return (await (await folder.getFileHandle(name)).getFile()).text();
+}"""
+
+
+async def test_an_export_is_written_to_the_chosen_file(user: Visit) -> None:
+    """The file is in the browser's own file system, since nobody can answer a dialog."""
+    await _chat(user)
+    await user.open("logs")
+    await user.page.evaluate(_PICK)
+
+    await user.page.get_by_role("button", name="Export NDJSON").click()
+
+    await expect(user.page.get_by_text("request_logs.ndjson is saved.")).to_be_visible()
+    (line,) = (await user.page.evaluate(_SAVED, "request_logs.ndjson")).splitlines()
+    assert json.loads(line)["id"] == (await user.get("/v1/request_logs"))["data"][0]["id"]
+
+
+async def test_an_export_whose_file_is_not_chosen_is_not_made(user: Visit) -> None:
+    await user.open("logs")
+    exports: list[str] = []
+    user.page.on("request", lambda request: exports.append(request.headers.get("accept", "")))
+    await user.page.evaluate(_PICK_NOTHING)
+
+    await user.page.get_by_role("button", name="Export CSV").click()
+    await user.open("jobs")
+
+    await expect(user.page.get_by_role("alert")).to_have_count(0)
+    assert "text/csv" not in exports
+
+
+_HOLD = """async (mostBytes) => {
+    const { download } = await import("/console/saving.js");
+    const { attempt } = await import("/console/notice.js");
+    const place = document.querySelector("main").appendChild(document.createElement("div"));
+    await attempt(place, () => download("/v1/request_logs?model=it's", "logs.csv", "text/csv", mostBytes));
+}"""
+
+
+async def test_what_is_too_large_to_hold_is_left_to_a_command(user: Visit) -> None:
+    await user.page.evaluate(_HOLD, 10)
+
+    await expect(user.page.get_by_role("alert")).to_contain_text("more than 10 B")
+    command = await user.page.get_by_label("Command").inner_text()
+    assert shlex.split(command) == [
+        "curl", "-f", "-o", "logs.csv", "-H", "Authorization: Bearer $SLUICE_KEY", "-H", "Accept: text/csv",
+        f"{user.url}/v1/request_logs?model=it%27s",
+    ]  # fmt: skip
 
 
 async def _has_ended(visit: Visit, job_id: str) -> bool:
@@ -101,6 +174,31 @@ async def test_charts_and_table_show_the_figures_of_the_api(user: Visit) -> None
     assert total["prompt_tokens"] == sum(one["prompt_tokens"] for one in report["data"])
 
 
+_OUTSIDE = """async (periods) => {
+    const { barChart } = await import("/console/chart.js");
+    const series = [{ name: "all", values: periods.map(() => 1) }];
+    const chart = barChart({ title: "Tokens", periods, series, show: String });
+    document.querySelector("main").append(chart);
+    const drawing = chart.querySelector("svg").getBoundingClientRect();
+    const places = [...chart.querySelectorAll("text")].map((one) => [one.textContent, one.getBoundingClientRect()]);
+    return places.filter(([, at]) => at.left < drawing.left || at.right > drawing.right).map(([text]) => text);
+}"""
+
+
+async def test_the_names_of_all_periods_are_inside_the_chart(user: Visit) -> None:
+    days = [f"2026-11-{day:02}" for day in range(1, 32)]
+    months = [f"20{year}-{month:02}" for year in (23, 24, 25, 26) for month in range(1, 13)]
+
+    outside = [
+        text
+        for periods in (days, months)
+        for length in range(1, len(periods) + 1)
+        for text in await user.page.evaluate(_OUTSIDE, periods[:length])
+    ]
+
+    assert outside == []
+
+
 def _tokens(line: dict[str, int]) -> float:
     return line["prompt_tokens"] + line["completion_tokens"]
 
@@ -138,3 +236,55 @@ async def test_administrators_see_everybody_by_organization(admin: Visit) -> Non
 
     await expect(admin.page.locator("tbody tr")).to_have_count(len(report["data"]))
     await expect(admin.row("default (1)")).to_be_visible()
+
+
+async def test_each_figure_says_how_sure_it_is_and_where_it_comes_from(user: Visit) -> None:
+    await _chat(user, tokens=30)
+    await _chat(user, model="simulator", tokens=10)
+    report = await user.get("/v1/usage/report", group_by="model", period="day")
+    assert report["total"]["sources"].keys() == {"modelled", "none"}
+    await user.open("usage")
+
+    await expect(user.page.get_by_text(f"{report['since']} to {report['until']}: the current month")).to_be_visible()
+    await expect(user.page.locator(".tile", has_text="CO2e / 1,000 tokens")).to_contain_text("% modelled")
+    await expect(user.row("priced")).to_contain_text("100 % modelled")
+    await expect(user.row("simulator")).to_contain_text("100 % unknown")
+    priced = next(line for line in report["data"] if line["model"] == "priced")
+    cells = await user.row("priced").get_by_role("cell").all_inner_texts()
+    low, high = (_grams(priced["gco2eq"]["range"][end]) for end in ("min", "max"))
+    assert f"{low} to {high}" in cells
+    assert _grams(priced["gco2eq_per_1000_tokens"]) in cells
+
+
+def _grams(value: float) -> str:
+    """Return a mass as the console shows it."""
+    unit, size = next((unit, size) for unit, size in (("g", 1), ("mg", 1e-3), ("µg", 1e-6)) if value >= size)
+    return f"{float(f'{value / size:.3g}'):g} {unit}"
+
+
+async def test_usage_is_filtered_by_key(user: Visit) -> None:
+    await _chat(user, tokens=5)
+    key = (await user.get("/v1/me/keys"))["data"][0]["id"]
+    await user.open("usage")
+    await user.page.get_by_text("More filters").click()
+    await expect(user.page.get_by_label("Only user")).to_have_count(0)
+
+    await user.page.get_by_label("Only key").fill(str(key))
+    await user.page.get_by_role("button", name="Filter").click()
+    await expect(user.page.locator("tfoot")).to_be_visible()
+    await user.page.get_by_label("Only key").fill(str(key + 1))
+    await user.page.get_by_role("button", name="Filter").click()
+
+    await expect(user.page.get_by_text("Nothing was used in this time.")).to_be_visible()
+
+
+async def test_administrators_filter_usage_by_user(admin: Visit) -> None:
+    await _chat(admin, tokens=5)
+    await admin.open("usage?group_by=user")
+    await admin.page.get_by_text("More filters").click()
+
+    await admin.page.get_by_label("Only user").fill(str(admin.user_id))
+    await admin.page.get_by_role("button", name="Filter").click()
+
+    await expect(admin.page.locator("tbody tr")).to_have_count(1)
+    await expect(admin.row(f"({admin.user_id})")).to_be_visible()

@@ -82,5 +82,6 @@ class Visit:
 async def open_visit(browser: Browser, sluice: Installation, name: str, **options: Any) -> AsyncIterator[Visit]:
     """Yield a visit with cookies and storage of its own; `options` are those of a browser context."""
     context = await browser.new_context(**({"viewport": {"width": 1280, "height": 900}} | options))
+    await context.add_init_script("window.showSaveFilePicker = undefined")  # nobody answers its dialog
     yield Visit(await context.new_page(), sluice, name)
     await context.close()

@@ -2,32 +2,44 @@
 
 import { button, h, link, replace } from "../dom.js";
 import { count, grams, instant, money, words } from "../format.js";
-import { download, post } from "../http.js";
+import { post } from "../http.js";
 import { attempt, emptyBox, notify, showError } from "../notice.js";
 import { watch } from "../poll.js";
+import { downloadLarge } from "../saving.js";
 import { badge, cursorList, facts, idLink, table } from "../table.js";
 
 const OVER = new Set(["completed", "failed", "expired", "cancelled"]);
 const path = (id, rest = "") => `/v1/batches/${encodeURIComponent(id)}${rest}`;
 
 export function renderBatch(main, id, signal) {
-  const place = { head: h("div", { class: "actions" }), problems: h("div"), facts: h("div", { class: "panel" }), lines: h("div") };
+  const place = {
+    head: h("div", { class: "actions" }), problems: h("div"), progress: h("div", { class: "panel" }), facts: h("div", { class: "panel" }),
+    requests: h("section"), lines: h("div"),
+  };
   const bar = h("progress", { max: "1", value: "0", "aria-label": "Requests that are over" });
   const said = h("p", { class: "muted", role: "status" });
   main.append(
     h("div", { class: "head" }, h("div", {}, h("h1", { tabindex: "-1" }, "Batch"), h("p", { class: "lead mono" }, id)), place.head),
-    place.problems, h("div", { class: "panel" }, bar, said), place.facts, h("h2", {}, "Requests"), place.lines);
+    place.problems, place.progress, place.facts, place.requests);
+  place.progress.append(bar, said);
+  place.requests.append(h("h2", {}, "Requests"), place.lines);
   const lines = showLines(place.lines, id, signal);
   let shown = "";
   watch(path(id), (batch) => {
     const text = JSON.stringify(batch);
     if (text === shown) return;
     shown = text;
+    place.progress.hidden = place.requests.hidden = hasNothing(batch);
     showProgress(bar, said, batch);
     replace(place.head, actions(place, batch));
     replace(place.facts, faults(batch), facts(known(batch)));
     lines();
   }, (batch) => OVER.has(batch.status), signal).catch((error) => showError(place.problems, error));
+}
+
+// Return whether the batch ended without any request, for instance since its file has faults.
+function hasNothing(batch) {
+  return OVER.has(batch.status) && batch.request_counts.total === 0;
 }
 
 function showProgress(bar, said, batch) {
@@ -40,7 +52,7 @@ function showProgress(bar, said, batch) {
 }
 
 function actions(place, batch) {
-  const save = (text, url, name, accept) => button(text, () => attempt(place.problems, () => download(url, name, accept)));
+  const save = (text, url, name, accept) => button(text, () => attempt(place.problems, () => downloadLarge(url, name, accept)));
   const file = (id) => `/v1/files/${encodeURIComponent(id)}/content`;
   const isOver = OVER.has(batch.status);
   const cancel = () => attempt(place.problems, async () => {

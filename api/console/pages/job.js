@@ -3,10 +3,11 @@
 import { button, h, link, replace } from "../dom.js";
 import { count, duration, energy, grams, instant, money, words } from "../format.js";
 import { TERMINAL } from "../conversation.js";
-import { download, get, post } from "../http.js";
+import { get, post } from "../http.js";
 import { followJob } from "../follow.js";
 import { attempt, emptyBox, errorBox, notify, showError } from "../notice.js";
 import { watchVersions } from "../poll.js";
+import { download } from "../saving.js";
 import { badge, facts, table } from "../table.js";
 
 const RETRIED = new Set(["failed", "cancelled", "expired"]);

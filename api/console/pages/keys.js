@@ -1,9 +1,11 @@
 // One's own keys.
 
-import { h } from "../dom.js";
+import { h, link } from "../dom.js";
 import { secretDialog } from "../dialog.js";
 import { instant } from "../format.js";
+import { emptyBox } from "../notice.js";
 import { resourcePage } from "../resource.js";
+import { isMaster } from "../session.js";
 
 export const title = "My keys";
 
@@ -30,7 +32,14 @@ export function showKey(made, values) {
   secretDialog({ title: `Key “${values.name}”`, text: "Keep it safe: it cannot be shown again.", secret: made.key });
 }
 
-export const render = resourcePage({
+export function render(main, options) {
+  if (!isMaster()) return list(main, options);
+  main.append(h("h1", { tabindex: "-1" }, title), h("p", { class: "lead" }, "Keys for programs belong to users."),
+    emptyBox("You are signed in with the administrator's key, which belongs to no user. Make a key for a user instead.", link("To the keys of all users", "#/all-keys")));
+  return undefined;
+}
+
+const list = resourcePage({
   title, noun: "key", path: "/v1/me/keys", canEdit: false, created: showKey,
   lead: "Keys for programs. A sign-in makes one, too, which ends within the hour or when you sign out.",
   deletion: "It stops working within a second.",

@@ -3,9 +3,10 @@
 import { MOST_SERIES, barChart } from "../chart.js";
 import { button, h, link } from "../dom.js";
 import { filterForm } from "../filters.js";
-import { amount, count, energy, grams, money, share } from "../format.js";
-import { download, get, getAll, withQuery } from "../http.js";
+import { DASH, amount, count, energy, grams, money, share } from "../format.js";
+import { get, getAll, withQuery } from "../http.js";
 import { attempt, emptyBox } from "../notice.js";
+import { download } from "../saving.js";
 import { hasPermission, isAdmin, session } from "../session.js";
 import { table } from "../table.js";
 
@@ -14,6 +15,10 @@ export const title = "Usage and carbon";
 const GROUPS = [["model", "Model"], ["provider", "Provider"], ["key", "Key"]];
 const USER = ["user", "User"];
 const FOR_MANY = { "": [["organization", "Organization"], USER], organization: [USER], own: [] };
+const IDS = [
+  { name: "organization_id", label: "Only organization", of: [""] }, { name: "user_id", label: "Only user", of: ["", "organization"] },
+  { name: "key_id", label: "Only key" }, { name: "provider_id", label: "Only provider" },
+].map((one) => ({ ...one, kind: "integer", min: 0, placeholder: "Id" }));
 const PATHS = { "": "/v1/admin/usage/report", organization: "/v1/organization/usage/report", own: "/v1/usage/report" };
 
 export async function render(main, { query, signal }) {
@@ -22,13 +27,16 @@ export async function render(main, { query, signal }) {
   const isForAll = of === "";
   delete asked.of;
   if (asked.group_by === "none") delete asked.group_by;
+  const more = IDS.filter((one) => !one.of || one.of.includes(of));
+  for (const one of IDS) if (!more.includes(one)) delete asked[one.name];
   const path = withQuery(PATHS[of], asked);
   const problems = h("div");
   const csv = button("Export CSV", () => attempt(problems, () => download(path, "usage.csv", "text/csv")));
   main.append(h("h1", { tabindex: "-1" }, title),
     h("p", { class: "lead" }, "Added up from the ledger. Carbon is an estimate with a 90 % range; days are those of UTC."),
-    filterForm("usage", fields(of), query, { actions: [csv] }), problems);
+    filterForm("usage", fields(of), query, { more, actions: [csv] }), problems);
   const [report, names] = await Promise.all([get(path, { signal }), isForAll ? namesOf(asked.group_by) : {}]);
+  main.append(h("p", { class: "muted" }, daysOf(report, asked)));
   if (report.total.attempts === 0) {
     main.append(emptyBox("Nothing was used in this time. Choose another one, or send something.", link("To the playground", "#/playground")));
     return;
@@ -55,6 +63,11 @@ function fields(of) {
   ].filter(Boolean);
 }
 
+function daysOf({ since, until }, asked) {
+  const why = asked.since || asked.until ? "" : ": the current month, since no days are chosen";
+  return `${since} to ${until}${why}.`;
+}
+
 async function namesOf(group) {
   if (group === "organization") return Object.fromEntries((await getAll("/v1/admin/organizations")).map((one) => [one.id, one.name]));
   if (group === "user") return { 0: "master", ...Object.fromEntries((await getAll("/v1/admin/users")).map((one) => [one.id, one.email])) };
@@ -64,15 +77,22 @@ async function namesOf(group) {
 
 function tiles(total) {
   const tile = (name, value, hint) => h("div", { class: "tile" }, h("dt", {}, name), h("dd", {}, value, hint ? h("p", { class: "hint" }, hint) : null));
-  const { range } = total.gco2eq;
   return h("dl", { class: "tiles" },
     tile("Requests", count(total.requests ?? total.attempts), total.requests === null ? "attempts" : null),
     tile("Tokens", count(total.prompt_tokens + total.completion_tokens), `${count(total.prompt_tokens)} in, ${count(total.completion_tokens)} out`),
     tile("Charged", money(total.charge), `cost ${money(total.cost)}`),
-    tile("Energy", energy(total.kwh), `${energy(total.kwh_range.min)} to ${energy(total.kwh_range.max)}`),
-    tile("Carbon (CO2e)", grams(total.gco2eq.total), `${grams(range.min)} to ${grams(range.max)}`),
-    tile("CO2e / 1,000 tokens", grams(total.gco2eq_per_1000_tokens), `${share(total.coverage)} of the tokens known`),
+    tile("Energy", energy(total.kwh), between(total.kwh_range, energy)),
+    tile("Carbon (CO2e)", grams(total.gco2eq.total), between(total.gco2eq.range, grams)),
+    tile("CO2e / 1,000 tokens", grams(total.gco2eq_per_1000_tokens), sourcesOf(total)),
     tile("Water", `${amount(total.water_l)} l`));
+}
+
+const between = ({ min, max }, show) => `${show(min)} to ${show(max)}`;
+
+// Return where the footprints come from, by share of the tokens.
+function sourcesOf({ sources }) {
+  const named = Object.entries(sources).map(([name, part]) => `${share(part)} ${name === "none" ? "unknown" : name}`);
+  return named.join(", ") || DASH;
 }
 
 const MEASURES = [
@@ -134,11 +154,14 @@ function figures(report, asked, names) {
     { name: "Tokens out", numeric: true, cell: (line) => count(line.completion_tokens) },
     { name: "Cost", numeric: true, cell: (line) => money(line.cost) },
     { name: "Charged", numeric: true, cell: (line) => money(line.charge) },
-    { name: "Energy", numeric: true, cell: (line) => energy(line.kwh) },
     { name: "CO2e", numeric: true, cell: (line) => grams(line.gco2eq.total) },
+    { name: "90 % range", numeric: true, cell: (line) => between(line.gco2eq.range, grams) },
+    { name: "CO2e / 1,000 tokens", numeric: true, cell: (line) => grams(line.gco2eq_per_1000_tokens) },
+    { name: "Source, by tokens", cell: sourcesOf },
     { name: "operational", numeric: true, cell: (line) => grams(line.gco2eq.operational) },
     { name: "embodied", numeric: true, cell: (line) => grams(line.gco2eq.embodied) },
-    { name: "Known", numeric: true, cell: (line) => share(line.coverage) },
+    { name: "Energy", numeric: true, cell: (line) => energy(line.kwh) },
+    { name: "90 % range of it", numeric: true, cell: (line) => between(line.kwh_range, energy) },
   ].filter(Boolean);
   return table({ caption: "Figures of the charts", columns, rows: report.data, foot: report.total });
 }
