@@ -3,7 +3,7 @@
 import csv
 import io
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
@@ -11,6 +11,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.spreadsheets import harmless
 from shared.clock import to_datetime
+from shared.usage.report_names import Names, find_names
 from shared.usage.report_queries import DAY_MS, SOURCES, SUMS, Part, sum_charges, sum_records
 from shared.usage.reports import Emissions, UsageLine, UsageReportQuery
 from shared.usage.schemas import MICRO, NANO_PER_UNIT, Range
@@ -56,8 +57,12 @@ async def make_report(
     for one in groups.values():
         total.add(one)
     ordered = sorted(groups.items(), key=lambda item: [(value is not None, str(value)) for value in item[0]])
-    lines = [_to_line(group, dimensions, sums, has_charges=has_charges) for group, sums in ordered]
-    return lines, _to_line((None,), [], total, has_charges=has_charges)
+    names: dict[str, Names] = {
+        name: await find_names(session, name, (group[place] for group in groups))
+        for place, name in enumerate(dimensions, 1)
+    }
+    lines = [_to_line(group, names, sums, has_charges=has_charges) for group, sums in ordered]
+    return lines, _to_line((None,), {}, total, has_charges=has_charges)
 
 
 def _period(day: int, period: str) -> str | None:
@@ -66,10 +71,12 @@ def _period(day: int, period: str) -> str | None:
     return to_datetime(day * DAY_MS).strftime("%Y-%m-%d" if period == "day" else "%Y-%m")
 
 
-def _to_line(group: Group, dimensions: Sequence[str], sums: _Sums, *, has_charges: bool) -> UsageLine:
+def _to_line(group: Group, names: dict[str, Names], sums: _Sums, *, has_charges: bool) -> UsageLine:
+    """Return a line; `names` has those of the dimensions of `group`, in their order."""
     attempts, *values = sums.records
     stored = dict(zip((*SUMS, *SOURCES), values, strict=True))
-    of = dict(zip(dimensions, group[1:], strict=True))
+    of = dict(zip(names, group[1:], strict=True))
+    called = {name: names[name].get(number) for name, number in of.items()}
     tokens = stored["prompt_tokens"] + stored["completion_tokens"]
     known = tokens - stored["none"]
     emitted_ng = stored["operational_ng"] + stored["embodied_ng"]
@@ -99,6 +106,10 @@ def _to_line(group: Group, dimensions: Sequence[str], sums: _Sums, *, has_charge
         gco2eq_per_1000_tokens=emitted_ng / _NG_PER_G / known * 1000 if known > 0 else None,
         coverage=known / tokens if tokens else None,
         sources={source: stored[source] / tokens for source in SOURCES if tokens and stored[source]},
+        organization_name=called.get("organization"),
+        user_email=called.get("user"),
+        key_name=called.get("key"),
+        provider_name=called.get("provider"),
     )
 
 
@@ -116,6 +127,7 @@ _COLUMNS: Final = (
     "completion_tokens", "cached_tokens", "cost", "charge", "kwh", "kwh_range_min", "kwh_range_max", "gco2eq_total",
     "gco2eq_operational", "gco2eq_embodied", "gco2eq_range_min", "gco2eq_range_max", "water_l",
     "gco2eq_per_1000_tokens", "coverage", *(f"sources_{source}" for source in SOURCES),
+    "organization_name", "user_email", "key_name", "provider_name",
 )  # fmt: skip
 
 

@@ -13,12 +13,15 @@ class ExpirationTooFarError(BadRequestError):
 
 
 class InvalidPasswordError(AuthenticationError):
-    """The password is wrong, or there is no such account; both look the same on purpose."""
+    """The password is wrong, or there is no such account; both look the same on purpose.
+
+    `is_current`: it was the password that an account has before a change, not one to log in with.
+    """
 
     code = "invalid_password"
 
-    def __init__(self) -> None:
-        super().__init__("Invalid current password.")
+    def __init__(self, *, is_current: bool = False) -> None:
+        super().__init__("Invalid current password." if is_current else "Email or password is wrong.")
 
 
 class AccountExpiredError(PermissionDeniedError):

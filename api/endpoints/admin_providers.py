@@ -197,6 +197,7 @@ def _changes(call: Call, row: ProviderRow, body: UpdateProviderRequest) -> dict[
     changes: dict[str, Any] = {"updated_ms": now_ms()}
     plain = {"timeout": "timeout_s"} | {name: name for name in _CHANGED}
     changes |= {column: value for name, column in plain.items() if (value := getattr(body, name)) is not None}
+    changes |= {name: value for name in _CLEARED_BY_NULL if (value := getattr(body, name)) is not UNSET}
     if body.model_name is not None:
         changes["model_name"] = trimmed(body.model_name, "model_name")
     if body.url is not None:
@@ -205,16 +206,10 @@ def _changes(call: Call, row: ProviderRow, body: UpdateProviderRequest) -> dict[
         key = None if body.key is None else trimmed(body.key, "key")
         changes["key_sealed"] = None if key is None else call.state.box.seal(key)
         changes["key_masked"] = None if key is None else mask(key)
-    if body.max_batch is not UNSET:
-        changes["max_batch"] = body.max_batch
-    if body.parameter_set is not UNSET:
-        changes["parameter_set"] = body.parameter_set
     if body.denied_params is not None:
         changes["denied_params"] = _to_names(body.denied_params)
-    if body.qos_limit is not UNSET:
-        changes["qos_limit"] = body.qos_limit
-    if body.qos_metric is not UNSET:
-        changes |= {"qos_metric": body.qos_metric} if body.qos_metric else {"qos_metric": None, "qos_limit": None}
+    if body.qos_metric is None:
+        changes["qos_limit"] = None
     return changes
 
 
@@ -223,6 +218,10 @@ def _to_names(denied: list[str]) -> str | None:
 
 
 _CHANGED = ("weight", "native_responses", "model_hosting_zone", "model_total_params", "model_active_params")
+_CLEARED_BY_NULL = (
+    "quantization_bits", "gpu_count", "gpu_memory_gb", "batch_size", "pue", "wue", "joules_per_output_token",
+    "qos_metric", "qos_limit", "max_batch", "parameter_set",
+)  # fmt: skip
 
 
 @routes.delete("/v1/admin/providers/{provider}", right="admin", raises=(NotFoundError,))

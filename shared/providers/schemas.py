@@ -29,10 +29,15 @@ DeniedParams = Annotated[
     list[Annotated[str, Meta(pattern="^[A-Za-z0-9_.-]{1,64}$")]],
     Meta(max_length=100, description="Parameters of requests that it must not get: 403."),
 ]
+Bits = Annotated[int, Meta(ge=1, le=64, description="Of one weight.")]
+Gigabytes = Annotated[float, Meta(ge=1, le=1_000_000, description="Of one GPU.")]
+Pue = Annotated[float, Meta(ge=1, le=100, description="Power usage effectiveness of its data centre.")]
+Wue = Annotated[float, Meta(ge=0, le=10_000, description="Litres of water per kWh.")]
+Joules = Annotated[float, Meta(ge=0, le=1_000_000, description="Measured; replaces the model of its energy.")]
 QosLimit = Annotated[float, Meta(ge=0, le=1e12)]
 
 
-class CreateProviderRequest(Struct, kw_only=True):
+class CreateProviderRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     """A new upstream server of a router (`router` or `router_id`)."""
 
     router: RowId | None = None
@@ -45,13 +50,13 @@ class CreateProviderRequest(Struct, kw_only=True):
     model_hosting_zone: Zone = "WOR"
     model_total_params: Billions = 0.0
     model_active_params: Billions = 0.0
-    quantization_bits: Annotated[int, Meta(ge=1, le=64)] | None = None
+    quantization_bits: Bits | None = None
     gpu_count: Count | None = None
-    gpu_memory_gb: Annotated[float, Meta(ge=1, le=1_000_000)] | None = None
+    gpu_memory_gb: Gigabytes | None = None
     batch_size: Count | None = None
-    pue: Annotated[float, Meta(ge=1, le=100)] | None = None
-    wue: Annotated[float, Meta(ge=0, le=10_000)] | None = None
-    joules_per_output_token: Annotated[float, Meta(ge=0, le=1_000_000)] | None = None
+    pue: Pue | None = None
+    wue: Wue | None = None
+    joules_per_output_token: Joules | None = None
     qos_metric: Metric | None = None
     qos_limit: QosLimit | None = None
     weight: Weight = 1.0
@@ -62,7 +67,7 @@ class CreateProviderRequest(Struct, kw_only=True):
     probe: Annotated[bool, Meta(description="False: add it without looking whether it answers.")] = True
 
 
-class UpdateProviderRequest(Struct, kw_only=True):
+class UpdateProviderRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     """What is absent stays; null clears what may be null, with `qos_metric` also `qos_limit`."""
 
     router: RowId | None = None
@@ -74,6 +79,13 @@ class UpdateProviderRequest(Struct, kw_only=True):
     model_hosting_zone: Zone | None = None
     model_total_params: Billions | None = None
     model_active_params: Billions | None = None
+    quantization_bits: Bits | UnsetType | None = UNSET
+    gpu_count: Count | UnsetType | None = UNSET
+    gpu_memory_gb: Gigabytes | UnsetType | None = UNSET
+    batch_size: Count | UnsetType | None = UNSET
+    pue: Pue | UnsetType | None = UNSET
+    wue: Wue | UnsetType | None = UNSET
+    joules_per_output_token: Joules | UnsetType | None = UNSET
     qos_metric: Metric | UnsetType | None = UNSET
     qos_limit: QosLimit | UnsetType | None = UNSET
     weight: Weight | None = None

@@ -70,6 +70,12 @@ class UsageLine(Struct, kw_only=True):
     """Share of the tokens whose footprint is known; null without tokens."""
     sources: dict[str, float]
     """Share of the tokens by where the footprint comes from: measured, modelled, none."""
+    organization_name: str | None
+    """Names are those of today; null if it is gone, too."""
+    user_email: str | None
+    key_name: str | None
+    provider_name: str | None
+    """The model as the provider calls it."""
 
 
 class UsageReportPage(Struct, kw_only=True):

@@ -81,7 +81,7 @@ async def test_a_model_is_added_priced_changed_and_removed(sluice: Installation)
     )  # fmt: skip
     updated = await run(sluice, "routers", "update", "big", "--cost-completion-tokens", "0.8", "--cache-ttl", "60")
     await run(sluice, "routers", "update", "llama", "--aliases", "none", "--cache-ttl", "none")
-    await run(sluice, "providers", "update", "inner", "--qos-metric", "none", "--weight", "2.5")
+    await run(sluice, "providers", "update", "inner", "--qos-metric", "none", "--weight", "2.5", "--pue", "1.1")
 
     assert updated == "router 7 updated\n"
     router = await read(sluice, "routers", "show", "llama")
@@ -89,6 +89,7 @@ async def test_a_model_is_added_priced_changed_and_removed(sluice: Installation)
     assert (router["aliases"], router["cache_ttl"]) == ([], None)
     (provider,) = await read(sluice, "providers", "list", "--router", "llama")
     assert (provider["qos_metric"], provider["qos_limit"], provider["weight"]) == (None, None, 2.5)
+    assert provider["pue"] == 1.1
     health = await read(sluice, "health", "llama")
     assert [one["status"] for one in health[0]["providers"]] == ["green"]
     assert await run(sluice, "providers", "delete", "inner", "--yes") == f"provider {provider['id']} deleted\n"

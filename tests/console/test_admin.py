@@ -98,6 +98,25 @@ async def test_a_router_is_changed_and_nothing_else_of_it(admin: Visit) -> None:
     assert {name for name in after if after[name] != before[name]} - {"updated"} == {"cost_completion_tokens"}
 
 
+async def test_a_provider_is_given_measurements_later(admin: Visit) -> None:
+    await admin.open("providers")
+    edit = admin.row("simulator-rerank").get_by_role("button", name="Edit")
+
+    await edit.click()
+    await admin.page.get_by_label("Joules per output token").fill("2.5")
+    await admin.page.get_by_label("PUE of its data centre").fill("1.1")
+    await admin.page.get_by_role("button", name="Save").click()
+    await expect(admin.page.get_by_role("dialog")).to_have_count(0)
+    await edit.click()
+    await expect(admin.page.get_by_label("PUE of its data centre")).to_have_value("1.1")
+    await admin.page.get_by_label("Joules per output token").fill("")
+    await admin.page.get_by_role("button", name="Save").click()
+    await expect(admin.page.get_by_role("dialog")).to_have_count(0)
+
+    found = next(one for one in (await admin.get("/v1/admin/providers"))["data"] if one["pue"] is not None)
+    assert (found["model_name"], found["pue"], found["joules_per_output_token"]) == ("simulator-rerank", 1.1, None)
+
+
 async def test_a_deletion_is_asked_about_and_refused_in_words(admin: Visit) -> None:
     await admin.open("organizations")
 
