@@ -11,7 +11,8 @@ from shared.usage.schemas import Impacts
 LOG_PREFIX: Final = "rlog_"
 LogStatus = Literal["in_progress", "completed", "failed", "cancelled", "lost", "refused"]
 Text = Annotated[str, Meta(max_length=512)]
-Amount = Annotated[float, Meta(ge=0)]
+Amount = Annotated[float, Meta(ge=0, le=10**12)]
+"""Of money; larger ones fit no column."""
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 
 

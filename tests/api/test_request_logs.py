@@ -87,7 +87,8 @@ async def test_rows_are_found_by_filters(sluice: Installation, filters: Any, exp
 @pytest.mark.parametrize(
     "query",
     ["nothing=1", "http_status=abc", "http_status=700", "status=done", "limit=0", "limit=1001", "min_cost=-1",
-     "streamed=perhaps", "vote=sideways", "order=up", "user_id=x", "created_after=yesterday"],
+     "streamed=perhaps", "vote=sideways", "order=up", "user_id=x", "created_after=yesterday", "min_cost=inf",
+     "min_cost=nan", "min_cost=1e308", "min_cost=1e400"],
 )  # fmt: skip
 async def test_impossible_filters_are_refused(sluice: Installation, query: str) -> None:
     response = await sluice.get(f"{LOGS}?{query}")
