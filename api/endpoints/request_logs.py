@@ -10,10 +10,11 @@ from api.log_export import FORMATS, export
 from api.log_reads import reading_logs
 from shared.errors import InvalidCursorError, NotFoundError
 from shared.ids import parse_id
-from shared.lists import cursor_page
+from shared.lists import check_ranges, cursor_page
 from shared.request_logs.errors import LogsUnavailableError
 from shared.request_logs.listing import (
     LOG_PREFIX,
+    RANGES,
     GetRequestLogQuery,
     ListRequestLogsQuery,
     RequestLog,
@@ -32,6 +33,7 @@ async def list_logs(call: Call, query: ListRequestLogsQuery) -> RequestLogPage |
 
     `Accept: application/x-ndjson`, `text/csv` or `application/vnd.apache.parquet` gives all that match, without pages.
     """
+    check_ranges(query, *RANGES)
     user_id = None if call.caller.is_admin else call.caller.user_id
     after = None
     if query.after is not None and (after := parse_id(query.after, LOG_PREFIX)) is None:

@@ -125,14 +125,17 @@ def _conditions(session: AsyncSession, user_id: int | None, query: ListRequestLo
         found.append(col(RequestLogRow.id) < oldest_ulid(query.created_before * 1000))
     tokens = col(RequestLogRow.prompt_tokens) + col(RequestLogRow.completion_tokens)
     bounds = (
-        (col(RequestLogRow.latency_ms), query.min_latency_ms, None),
-        (col(RequestLogRow.latency_ms), None, query.max_latency_ms),
-        (tokens, query.min_tokens, None),
-        (col(RequestLogRow.cost_micros), None if query.min_cost is None else round(query.min_cost * MICRO), None),
+        (col(RequestLogRow.latency_ms), query.min_latency_ms, query.max_latency_ms),
+        (tokens, query.min_tokens, query.max_tokens),
+        (col(RequestLogRow.cost_micros), _micros(query.min_cost), _micros(query.max_cost)),
     )
     for column, least, most in bounds:
         found += ([] if least is None else [column >= least]) + ([] if most is None else [column <= most])
     return found + metadata_conditions(session, query.metadata, col(RequestLogRow.metadata_))
+
+
+def _micros(amount: float | None) -> int | None:
+    return None if amount is None else round(amount * MICRO)
 
 
 _STORED: Final = {"completed": "succeeded"}

@@ -68,7 +68,9 @@ async def test_an_attempt_is_told_with_what_it_cost(both: Installation) -> None:
         ({"created_after": "99999999999"}, []),
         ({"user_id": "77"}, []),
         ({"provider_id": "1"}, ["failed", "completed", "completed"]),
-        ({"job_id": "job_nobody"}, []),
+        ({"job_id": "job_" + "0" * 26, "batch_id": "batch_" + "0" * 26}, []),
+        ({"min_tokens": "0", "max_tokens": "0"}, ["refused", "failed"]),
+        ({"min_cost": "0", "max_cost": "0.000001"}, ["refused", "failed", "completed", "completed"]),
         ({"vote": "up"}, []),
         ({"order": "asc"}, ["completed", "completed", "failed", "refused"]),
     ],
@@ -88,12 +90,43 @@ async def test_rows_are_found_by_filters(sluice: Installation, filters: Any, exp
     "query",
     ["nothing=1", "http_status=abc", "http_status=700", "status=done", "limit=0", "limit=1001", "min_cost=-1",
      "streamed=perhaps", "vote=sideways", "order=up", "user_id=x", "created_after=yesterday", "min_cost=inf",
-     "min_cost=nan", "min_cost=1e308", "min_cost=1e400"],
+     "min_cost=nan", "min_cost=1e308", "min_cost=1e400", "max_cost=-1",
+     "created_after=100&created_before=50", "min_latency_ms=10&max_latency_ms=5", "min_tokens=2&max_tokens=1",
+     "min_cost=2&max_cost=1", "job_id=zzz", "batch_id=zzz", "metadata[]=x", "metadata[a=x", "metadata=x",
+     "metadata[a]=1&metadata[a]=2", "model=a&model=b"],
 )  # fmt: skip
 async def test_impossible_filters_are_refused(sluice: Installation, query: str) -> None:
     response = await sluice.get(f"{LOGS}?{query}")
 
     assert (response.status, (await response.json())["error"]["code"]) == (422, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    ("path", "param"),
+    [
+        ("/v1/jobs?bogus=1", None),
+        ("/v1/jobs?model=a&model=b", "model"),
+        ("/v1/jobs?created_after=10&created_before=5", "created_before"),
+        ("/v1/admin/audit?created_after=1", None),
+        ("/v1/admin/audit?start_time=10&end_time=5", "end_time"),
+        ("/v1/me/usage?start_time=10&end_time=5", "end_time"),
+        ("/v1/usage/report?bogus=1", None),
+        ("/v1/request_logs/rlog_x?include=bogus", "include.0"),
+        ("/v1/request_logs/rlog_x?include=request,bogus", "include.0"),
+        ("/v1/request_logs/rlog_x?bogus=1", None),
+    ],
+)
+async def test_other_lists_refuse_what_they_cannot_look_for(sluice: Installation, path: str, param: str | None) -> None:
+    response = await sluice.get(path)
+
+    error = (await response.json())["error"]
+    assert (response.status, error["code"], error["param"]) == (422, "invalid_request", param)
+
+
+async def test_lists_of_openai_pass_over_what_they_do_not_know(sluice: Installation) -> None:
+    paths = ("/v1/files?bogus=1", "/v1/batches?limit=1&limit=2", "/v1/chat/completions?metadata[a]=1&metadata[a]=2")
+
+    assert [(await sluice.get(path)).status for path in paths] == [200, 200, 200]
 
 
 async def test_pages_follow_each_other(both: Installation) -> None:
