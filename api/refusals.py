@@ -44,6 +44,7 @@ async def log_refusal(call: Call, endpoint: str, error: ApiError) -> None:
         error=json.encode(error.stored()).decode().replace("\\u0000", ""),
         error_code=error.code,
         retry_count=retry_count(call),
+        content_policy=policy,
         request_headers=None if policy == NOTHING else redact_headers(call.request.headers.items()),
         request_body=_body(call) if caller and policy == FULL else None,
     )

@@ -17,7 +17,7 @@ from shared.directory import Router
 from shared.errors import ModelNotFoundError, WrongModelTypeError
 from shared.jobs.schemas import QUEUED
 from shared.jobs.statements import NewJob
-from shared.request_logs.redaction import NOTHING, clean, redact_headers
+from shared.request_logs.redaction import NOTHING, clean, policy_of, redact_headers, strictest
 
 MAX_ATTEMPTS: Final = 3
 _TOKENS_PER_TURN: Final = 1000
@@ -72,6 +72,8 @@ class Origin(Struct, frozen=True, kw_only=True):
     user_agent: str | None
     retry_count: int
     request_headers: str | None
+    content_policy: str | None = None
+    """Of the caller's organization; None where it was not kept."""
     dialect: str | None = None
     """Of the call; None where it was not kept."""
 
@@ -101,6 +103,7 @@ def origin_of(call: Call) -> Origin:
         user_agent=_header(request, "User-Agent") if shows_headers else None,
         retry_count=retry_count(call),
         request_headers=redact_headers(request.headers.items()) if shows_headers else None,
+        content_policy=call.caller.content_policy,
         dialect=call.dialect,
     )
 
@@ -135,7 +138,6 @@ def new_job(
     settings, caller, now = draft.state.settings, draft.caller, now_ms()
     wanted = caller.priority if submission.priority is None else submission.priority
     ttl_s = settings.unstored_result_ttl_s if submission.store is False else settings.result_ttl_s
-    tokens = submission.estimate.prompt_tokens + submission.estimate.output_tokens
     return NewJob(
         id=job_id,
         kind=submission.kind,
@@ -156,7 +158,7 @@ def new_job(
         price_prompt=str(submission.router.price_prompt),
         price_completion=str(submission.router.price_completion),
         priority=min(wanted, settings.routing_max_priority),
-        cost_estimate=min(max(tokens / _TOKENS_PER_TURN, 0.01), _MAX_TURNS),
+        cost_estimate=_turns(submission.estimate),
         metadata=json.encode(submission.metadata).decode() if submission.metadata else None,
         end_user=submission.end_user,
         created_ms=now,
@@ -174,10 +176,23 @@ def new_job(
         user_agent=origin.user_agent,
         retry_count=origin.retry_count,
         request_headers=origin.request_headers,
+        content_policy=_policy(draft, origin),
         inbox=None,
         admission=None if admission is None else admission.encode(),
         request=draft.body,
     )
+
+
+def _turns(estimate: Estimate) -> float:
+    tokens = estimate.prompt_tokens + estimate.output_tokens
+    return min(max(tokens / _TOKENS_PER_TURN, 0.01), _MAX_TURNS)
+
+
+def _policy(draft: Draft, origin: Origin) -> str:
+    """Return the stricter one of the policy of now and that under which the request came in."""
+    caller, has_headers = draft.caller, origin.request_headers is not None
+    came_under = policy_of(origin.content_policy, caller.organization_id, has_headers=has_headers)
+    return strictest(caller.content_policy, came_under)
 
 
 def _most_attempts(state: State, router: Router) -> int:

@@ -21,7 +21,7 @@ from shared.request_logs.listing import (
     RequestLogPage,
 )
 from shared.request_logs.listing_queries import find_request_log, get_content_policy, list_request_logs
-from shared.request_logs.redaction import FULL, NOTHING, redact_body
+from shared.request_logs.redaction import FULL, NOTHING, redact_body, strictest
 from shared.unreadable import UNREADABLE
 
 routes = Routes("Requests")
@@ -59,8 +59,8 @@ async def get_log(call: Call, log_id: str, query: GetRequestLogQuery) -> Request
         raise NotFoundError(f"No row `{log_id[:100]}` of the request log.", param="log_id")
     log, policy = found.log, NOTHING
     if found.is_stored:
-        async with call.state.database.read() as session:  # not a replica: what may be shown is decided now
-            policy = await get_content_policy(session, log.organization_id)
+        async with call.state.database.read() as session:  # not a replica: a policy that is stricter by now counts
+            policy = strictest(found.policy, await get_content_policy(session, log.organization_id))
     wanted = {name for one in query.include for name in one.split(",")}
     names = call.state.settings.secret_members
     log.request_headers = None if policy == NOTHING or not found.headers else json.decode(found.headers)

@@ -17,7 +17,7 @@ from shared.jobs.schemas import public_id
 from shared.jobs.tables import JobResultRow, JobRow
 from shared.organizations.tables import OrganizationRow
 from shared.request_logs.listing import LOG_PREFIX, ListRequestLogsQuery, LogStatus, RequestLog
-from shared.request_logs.redaction import FULL
+from shared.request_logs.redaction import FULL, policy_of
 from shared.request_logs.tables import RequestLogRow
 from shared.usage.newest import IS_NEWEST
 from shared.usage.schemas import MICRO, NANO_PER_UNIT, Impacts
@@ -76,6 +76,8 @@ class StoredLog(Struct, frozen=True, kw_only=True):
     log: RequestLog
     is_stored: bool
     """Whether the caller did not ask that nothing be kept."""
+    policy: str
+    """What might be shown of it when it came in."""
     headers: str | None
     request: bytes | None
     response: bytes | None
@@ -90,10 +92,12 @@ async def find_request_log(session: AsyncSession, user_id: int | None, log_id: s
     job = None if log.job_id is None else await session.get(JobRow, log.job_id)
     result = None if job is None else await session.get(JobResultRow, job.id)
     answer = result.body if result is not None and log.status == "succeeded" else None
+    headers = log.request_headers if job is None else job.request_headers
     return StoredLog(
         log=shown,
         is_stored=job is None or job.store is not False,
-        headers=log.request_headers if job is None else job.request_headers,
+        policy=policy_of(log.content_policy, log.organization_id, has_headers=headers is not None),
+        headers=headers,
         request=log.request_body if job is None else job.request,
         response=answer if answer is not None else log.error.encode() if log.error else None,
     )

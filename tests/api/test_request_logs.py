@@ -13,12 +13,14 @@ from sqlmodel import col
 
 from shared.clock import now_ms
 from shared.ids import oldest_ulid
+from shared.jobs.tables import JobRow
 from shared.request_logs.tables import RequestLogRow
 from shared.settings import DAY_S
 from tests.api.test_retention import sweep
+from tests.batches import chat_line, ended, make_batch
 from tests.conftest import make_settings
 from tests.installation import Installation, open_installation
-from tests.people import ORGANIZATIONS, add_user, create, key_of
+from tests.people import ORGANIZATIONS, add_user, changed, create, key_of
 from tests.servers import RedisServer
 
 LOGS = "/v1/request_logs"
@@ -199,6 +201,67 @@ async def test_an_organization_decides_what_is_kept(both: Installation, policy: 
     assert [row["user_agent"] is not None for row in rows] == [headers, headers]
     old = await (await both.post("/v1/requests", {"period": 15})).json()
     assert {(one["request_body"], one["response_body"]) for one in old["requests"]} == {("", "")}
+
+
+@pytest.mark.parametrize("policy", ["metadata", "none"])
+async def test_a_policy_that_is_loosened_is_for_later_requests(both: Installation, policy: str) -> None:
+    organization = await create(both, ORGANIZATIONS, name="o", content_policy=policy)
+    me = await key_of(both, (await add_user(both, organization=organization["id"]))["id"])
+    failed = await both.chat("secret", simulator={"fail": "400"}, headers=me)
+    await both.post("/v1/embeddings", {"model": "nobody", "input": "secret"}, headers=me)
+
+    await changed(both, f"{ORGANIZATIONS}/{organization['id']}", {"content_policy": "full"})
+    await both.post(f"/v1/jobs/{failed.headers['x-job-id']}/retry", {}, headers=me)
+    later = await both.chat("open", headers=me)
+
+    rows = [await (await both.get(f"{LOGS}/{row['id']}?include=request,response")).json() for row in await logs(both)]
+    shown = [row["job_id"] for row in rows if row["request"] is not None or row["response"] is not None]
+    assert (shown, len(rows)) == ([later.headers["x-job-id"]], 4)
+    old = await (await both.post("/v1/requests", {"period": 15})).text()
+    assert ("secret" in old, "open" in old) == (False, True)
+
+
+async def test_lines_of_a_batch_keep_the_policy_they_came_under(both: Installation) -> None:
+    organization = await create(both, ORGANIZATIONS, name="o", content_policy="none")
+    me = await key_of(both, (await add_user(both, organization=organization["id"]))["id"])
+    batch = await make_batch(both, chat_line("a", "secret", body={"simulator": {"fail": "400"}}), headers=me)
+    await ended(both, batch["id"])
+
+    await changed(both, f"{ORGANIZATIONS}/{organization['id']}", {"content_policy": "full"})
+    again = await both.post(f"/v1/batches/{batch['id']}/retry", {"statuses": ["failed"]}, headers=me)
+    await ended(both, (await again.json())["id"])
+
+    rows = [await (await both.get(f"{LOGS}/{row['id']}?include=request,response")).json() for row in await logs(both)]
+    assert [(row["request"], row["response"]) for row in rows] == [(None, None), (None, None)]
+
+
+async def test_a_policy_that_is_tightened_is_for_earlier_requests_too(both: Installation) -> None:
+    organization = await create(both, ORGANIZATIONS, name="o")
+    me = await key_of(both, (await add_user(both, organization=organization["id"]))["id"])
+    await both.chat("secret", headers=me)
+
+    await changed(both, f"{ORGANIZATIONS}/{organization['id']}", {"content_policy": "metadata"})
+
+    (row,) = await logs(both)
+    found = await (await both.get(f"{LOGS}/{row['id']}?include=request,response")).json()
+    assert (found["request"], found["response"], found["request_headers"] is None) == (None, None, False)
+
+
+@pytest.mark.parametrize("policy", ["full", "metadata", "none"])
+async def test_bodies_whose_policy_nobody_noted_are_not_shown(both: Installation, policy: str) -> None:
+    organization = await create(both, ORGANIZATIONS, name="o", content_policy=policy)
+    me = await key_of(both, (await add_user(both, organization=organization["id"]))["id"])
+    await both.chat("secret", headers=me)
+    await both.chat("of nobody")
+    await changed(both, f"{ORGANIZATIONS}/{organization['id']}", {"content_policy": "full"})
+    async with both.state.database.transaction() as session:
+        for table in (RequestLogRow, JobRow):
+            await session.exec(update(table).values(content_policy=None))
+
+    free, old = [await (await both.get(f"{LOGS}/{row['id']}?include=request")).json() for row in await logs(both)]
+
+    assert free["request"]["messages"][0]["content"] == "of nobody"
+    assert (old["request"], old["request_headers"] is None) == (None, policy == "none")
 
 
 async def test_named_members_are_never_shown(tmp_path: Path, redis_server: RedisServer) -> None:
