@@ -28,7 +28,7 @@ async def export(
 
     async def read(last: str | None) -> list[RequestLog]:
         async with reading_logs(call) as session:
-            return await list_request_logs(session, user_id, query, last, _PAGE)
+            return await list_request_logs(session, user_id, query, last, _PAGE, call.state.settings.secret_members)
 
     loop = asyncio.get_running_loop()
     reading = loop.create_task(read(after))

@@ -8,7 +8,7 @@ from api.call import Call
 from api.http import ByteStream, Routes
 from api.log_export import FORMATS, export
 from api.log_reads import reading_logs
-from shared.errors import InvalidCursorError, NotFoundError
+from shared.errors import InvalidCursorError, InvalidFieldError, NotFoundError
 from shared.ids import parse_id
 from shared.lists import check_ranges, cursor_page
 from shared.request_logs.errors import LogsUnavailableError
@@ -21,7 +21,7 @@ from shared.request_logs.listing import (
     RequestLogPage,
 )
 from shared.request_logs.listing_queries import find_request_log, get_content_policy, list_request_logs
-from shared.request_logs.redaction import FULL, NOTHING, redact_body, strictest
+from shared.request_logs.redaction import FULL, NOTHING, redact_body, redact_metadata, strictest
 from shared.unreadable import UNREADABLE
 
 routes = Routes("Requests")
@@ -34,6 +34,9 @@ async def list_logs(call: Call, query: ListRequestLogsQuery) -> RequestLogPage |
     `Accept: application/x-ndjson`, `text/csv` or `application/vnd.apache.parquet` gives all that match, without pages.
     """
     check_ranges(query, *RANGES)
+    names = call.state.settings.secret_members
+    if hidden := names.intersection(query.metadata):
+        raise InvalidFieldError(["query", f"metadata[{min(hidden)}]"], "The log does not show this key")
     user_id = None if call.caller.is_admin else call.caller.user_id
     after = None
     if query.after is not None and (after := parse_id(query.after, LOG_PREFIX)) is None:
@@ -43,7 +46,7 @@ async def list_logs(call: Call, query: ListRequestLogsQuery) -> RequestLogPage |
         if media_type in wanted:
             return ByteStream(pieces=export(call, user_id, query, after, encode), content_type=media_type)
     async with reading_logs(call) as session:
-        rows = await list_request_logs(session, user_id, query, after, query.limit + 1)
+        rows = await list_request_logs(session, user_id, query, after, query.limit + 1, names)
     data = rows[: query.limit]
     return cursor_page(data, has_more=len(rows) > query.limit)
 
@@ -63,6 +66,7 @@ async def get_log(call: Call, log_id: str, query: GetRequestLogQuery) -> Request
             policy = strictest(found.policy, await get_content_policy(session, log.organization_id))
     wanted = {name for one in query.include for name in one.split(",")}
     names = call.state.settings.secret_members
+    log.metadata = None if log.metadata is None else redact_metadata(log.metadata, names)
     log.request_headers = None if policy == NOTHING or not found.headers else json.decode(found.headers)
     log.request = _shown(found.request, policy, names) if "request" in wanted else UNSET
     log.response = _shown(found.response, policy, names) if "response" in wanted else UNSET

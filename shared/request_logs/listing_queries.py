@@ -17,7 +17,7 @@ from shared.jobs.schemas import public_id
 from shared.jobs.tables import JobResultRow, JobRow
 from shared.organizations.tables import OrganizationRow
 from shared.request_logs.listing import LOG_PREFIX, ListRequestLogsQuery, LogStatus, RequestLog
-from shared.request_logs.redaction import FULL, policy_of
+from shared.request_logs.redaction import FULL, policy_of, redact_metadata
 from shared.request_logs.tables import RequestLogRow
 from shared.usage.newest import IS_NEWEST
 from shared.usage.schemas import MICRO, NANO_PER_UNIT, Impacts
@@ -42,14 +42,26 @@ _EXACT: Final = (
 
 
 async def list_request_logs(
-    session: AsyncSession, user_id: int | None, query: ListRequestLogsQuery, after: str | None, limit: int
+    session: AsyncSession,
+    user_id: int | None,
+    query: ListRequestLogsQuery,
+    after: str | None,
+    limit: int,
+    secret_members: frozenset[str],
 ) -> list[RequestLog]:
-    """Return at most `limit` rows behind the row `after`; of one user, or of everybody if `user_id` is None."""
+    """Return at most `limit` rows behind the row `after`; of one user, or of everybody if `user_id` is None.
+
+    Metadata of the secret members is not shown; whoever asks makes sure that the query does not filter by it.
+    """
     conditions = _conditions(session, user_id, query)
     row_id = col(RequestLogRow.id)
     if after is not None:
         conditions.append(row_id < after if query.order == "desc" else row_id > after)
-    return await _read(session, conditions, row_id.desc() if query.order == "desc" else row_id, limit)
+    rows = await _read(session, conditions, row_id.desc() if query.order == "desc" else row_id, limit)
+    if secret_members:
+        for row in rows:
+            row.metadata = None if row.metadata is None else redact_metadata(row.metadata, secret_members)
+    return rows
 
 
 async def _read(session: AsyncSession, conditions: list[Any], order: Any, limit: int) -> list[RequestLog]:

@@ -64,6 +64,11 @@ def redact_body(body: bytes, names: frozenset[str]) -> bytes:
         return b"***"
 
 
+def redact_metadata(metadata: dict[str, str], names: frozenset[str]) -> dict[str, str]:
+    """Return metadata with the values of these keys replaced by `***`."""
+    return {key: "***" if key in names else value for key, value in metadata.items()}
+
+
 def _redacted(value: Any, names: frozenset[str]) -> Any:
     if isinstance(value, dict):
         return {name: "***" if name in names else _redacted(member, names) for name, member in value.items()}

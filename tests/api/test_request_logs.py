@@ -281,6 +281,28 @@ async def test_named_members_are_never_shown(tmp_path: Path, redis_server: Redis
     assert "078-05" not in old
 
 
+async def test_named_members_are_not_shown_of_metadata_either(tmp_path: Path, redis_server: RedisServer) -> None:
+    async with open_installation(make_settings(tmp_path, redis_server, redacted_fields="ssn")) as sluice:
+        await sluice.chat(metadata={"ssn": "078-05", "run": "a"})
+        listed = await logs(sluice)
+        whole = await (await sluice.get(f"{LOGS}/{listed[0]['id']}?include=request")).json()
+        files = [
+            await (await sluice.get(LOGS, headers={"Accept": media_type})).read()
+            for media_type in ("application/x-ndjson", "text/csv", "application/vnd.apache.parquet")
+        ]
+        filtered = [
+            await sluice.get(f"{LOGS}?metadata[ssn]=078-05", headers={"Accept": accept})
+            for accept in ("application/json", "text/csv")
+        ]
+        other = await logs(sluice, **{"metadata[run]": "a"})
+
+    assert listed[0]["metadata"] == whole["metadata"] == {"ssn": "***", "run": "a"}
+    assert whole["request"]["metadata"] == {"ssn": "***", "run": "a"}
+    assert [b"078-05" in file for file in files] == [False, False, False]
+    assert [response.status for response in filtered] == [422, 422]
+    assert len(other) == 1
+
+
 async def test_the_log_is_exported_in_three_formats(both: Installation) -> None:
     for number in range(3):
         await both.chat(metadata={"name": "=1+1"} if number else None, headers={"User-Agent": "=1+1"})
