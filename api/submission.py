@@ -9,7 +9,7 @@ from msgspec import Struct, json
 from api.access import check_access
 from api.call import Call, Draft
 from api.limits import Estimate
-from api.refusals import retry_count
+from api.refusals import carried_trace, retry_count
 from api.state import State
 from shared.admission.records import Admission
 from shared.clock import now_ms
@@ -18,13 +18,12 @@ from shared.errors import ModelNotFoundError, WrongModelTypeError
 from shared.jobs.schemas import QUEUED
 from shared.jobs.statements import NewJob
 from shared.request_logs.redaction import NOTHING, clean, policy_of, redact_headers, strictest
+from shared.tracing.headers import trace_id_of
 
 MAX_ATTEMPTS: Final = 3
 _TOKENS_PER_TURN: Final = 1000
 _MAX_TURNS: Final = 1000.0
 """No job uses up more of its tenant's share at once, whatever it asks for."""
-_TRACEPARENT_PARTS: Final = 4
-_TRACE_ID_CHARACTERS: Final = 32
 
 
 class Submission(Struct, frozen=True, kw_only=True):
@@ -84,16 +83,9 @@ class Origin(Struct, frozen=True, kw_only=True):
         return {"trace_id": trace_id, "traceparent": self.traceparent, "tracestate": self.tracestate}
 
 
-def trace_id_of(traceparent: str | None) -> str | None:
-    """Return the trace id of a W3C traceparent."""
-    parts = traceparent.split("-") if traceparent else []
-    return parts[1] if len(parts) >= _TRACEPARENT_PARTS and len(parts[1]) == _TRACE_ID_CHARACTERS else None
-
-
 def origin_of(call: Call) -> Origin:
     """Return where a call comes from; of its trace, the span that is current."""
-    request, tracer = call.request, call.state.tracer
-    trace = request.headers if tracer is None else tracer.carried()
+    request, trace = call.request, carried_trace(call)
     shows_headers = call.caller.content_policy != NOTHING
     return Origin(
         client_request_id=_header(request, "x-client-request-id"),

@@ -63,6 +63,7 @@ class NewRefusal(Struct, kw_only=True):
     error: str | None
     error_code: str | None
     retry_count: int
+    trace_id: str | None
     content_policy: str
     request_headers: str | None
     request_body: bytes | None
