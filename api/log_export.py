@@ -23,7 +23,6 @@ async def export(
 ) -> AsyncIterator[bytes]:
     """Yield all rows that match, page by page; the next page is read while this one is encoded and sent."""
     encode = await asyncio.to_thread(new_encoder)  # the first one of a table imports Arrow
-    call.headers["Content-Disposition"] = "attachment; filename=request_logs"
     query = replace(query, limit=_PAGE)
 
     async def read(last: str | None) -> list[RequestLog]:
@@ -69,3 +68,7 @@ FORMATS: Final[dict[str, Callable[[], Encode]]] = {
     "application/vnd.apache.parquet": _parquet,
 }
 """Media type → what makes an encoder of it."""
+ENDINGS: Final = {
+    "application/x-ndjson": "ndjson", "text/csv": "csv", "application/vnd.apache.parquet": "parquet",
+}  # fmt: skip
+"""Media type → ending of the name of a file."""

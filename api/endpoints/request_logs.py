@@ -5,9 +5,10 @@ from typing import Any
 from msgspec import UNSET, Raw, json
 
 from api.call import Call
-from api.http import ByteStream, Routes
-from api.log_export import FORMATS, export
+from api.http import JSON, ByteStream, Routes
+from api.log_export import ENDINGS, FORMATS, export
 from api.log_reads import reading_logs
+from api.negotiation import preferred
 from shared.errors import InvalidCursorError, InvalidFieldError, NotFoundError
 from shared.ids import parse_id
 from shared.lists import check_ranges, cursor_page
@@ -41,10 +42,12 @@ async def list_logs(call: Call, query: ListRequestLogsQuery) -> RequestLogPage |
     after = None
     if query.after is not None and (after := parse_id(query.after, LOG_PREFIX)) is None:
         raise InvalidCursorError(f"`{query.after[:100]}` is not the id of a row.", param="after")
-    wanted = call.request.headers.get("Accept", "")
-    for media_type, encode in FORMATS.items():
-        if media_type in wanted:
-            return ByteStream(pieces=export(call, user_id, query, after, encode), content_type=media_type)
+    wanted = preferred(call.request.headers.get("Accept", ""), (JSON, *FORMATS))
+    if wanted != JSON:
+        if "limit" in call.request.query:
+            raise InvalidFieldError(["query", "limit"], "A file has all rows that match")
+        call.headers["Content-Disposition"] = f"attachment; filename=request_logs.{ENDINGS[wanted]}"
+        return ByteStream(pieces=export(call, user_id, query, after, FORMATS[wanted]), content_type=wanted)
     async with reading_logs(call) as session:
         rows = await list_request_logs(session, user_id, query, after, query.limit + 1, names)
     data = rows[: query.limit]
