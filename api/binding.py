@@ -61,8 +61,12 @@ async def _read(call: Call) -> bytes:
 
 
 def _query(request: web.Request, kind: Any) -> dict[str, Any]:
-    """Return the query by member; lists are repeated members, dicts are spelled `name[key]=value`."""
+    """Return the query by member; lists are repeated members, dicts are spelled `name[key]=value`.
+
+    Lists that refuse what nobody knows also refuse what counts once and is there twice, and a pair without a key.
+    """
     found: dict[str, Any] = {}
+    is_strict = kind.__struct_config__.forbid_unknown_fields
     members = {field.name: get_origin(field.type) for field in fields(kind)}
     for name, value in request.query.items():
         if "\x00" in name or ("\x00" in value and name not in _CURSORS):
@@ -73,7 +77,12 @@ def _query(request: web.Request, kind: Any) -> dict[str, Any]:
         elif bracket and members.get(head) is list:
             found.setdefault(head, []).append(value)
         elif bracket and members.get(head) is dict:
-            found.setdefault(head, {})[rest.removesuffix("]")] = value
-        elif name in members or kind.__struct_config__.forbid_unknown_fields:
+            pairs, key = found.setdefault(head, {}), rest.removesuffix("]")
+            if is_strict and (key in pairs or not key or not rest.endswith("]")):
+                raise UnprocessableEntityError(["query", name], f"Expected `{head}[key]=value`, each key once")
+            pairs[key] = value
+        elif name in members or is_strict:
+            if is_strict and name in found:
+                raise UnprocessableEntityError(["query", name], "Expected one value")
             found[name] = value  # what nobody knows is refused by the Struct
     return found

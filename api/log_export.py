@@ -23,12 +23,11 @@ async def export(
 ) -> AsyncIterator[bytes]:
     """Yield all rows that match, page by page; the next page is read while this one is encoded and sent."""
     encode = await asyncio.to_thread(new_encoder)  # the first one of a table imports Arrow
-    call.headers["Content-Disposition"] = "attachment; filename=request_logs"
     query = replace(query, limit=_PAGE)
 
     async def read(last: str | None) -> list[RequestLog]:
         async with reading_logs(call) as session:
-            return await list_request_logs(session, user_id, query, last, _PAGE)
+            return await list_request_logs(session, user_id, query, last, _PAGE, call.state.settings.secret_members)
 
     loop = asyncio.get_running_loop()
     reading = loop.create_task(read(after))
@@ -69,3 +68,7 @@ FORMATS: Final[dict[str, Callable[[], Encode]]] = {
     "application/vnd.apache.parquet": _parquet,
 }
 """Media type → what makes an encoder of it."""
+ENDINGS: Final = {
+    "application/x-ndjson": "ndjson", "text/csv": "csv", "application/vnd.apache.parquet": "parquet",
+}  # fmt: skip
+"""Media type → ending of the name of a file."""

@@ -1,6 +1,7 @@
 """Note inference requests that were refused before a job existed; everything else in the request log is a job's."""
 
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
 
@@ -14,6 +15,7 @@ from shared.group_commit.units import CommitError
 from shared.ids import new_ulid
 from shared.request_logs.redaction import FULL, NOTHING, clean, redact_body, redact_headers
 from shared.request_logs.statements import NewRefusal, insert_refusal
+from shared.tracing.headers import trace_id_of
 
 _UNDER_PRESSURE: Final = frozenset({"storage_unavailable", "overloaded"})
 MAX_LOGGED_BYTES: Final = 64 * 1024
@@ -45,6 +47,8 @@ async def log_refusal(call: Call, endpoint: str, error: ApiError) -> None:
         error=json.encode(error.stored()).decode().replace("\\u0000", ""),
         error_code=error.code,
         retry_count=retry_count(call),
+        trace_id=trace_id_of(carried_trace(call).get("traceparent")),
+        content_policy=policy,
         request_headers=None if policy == NOTHING else redact_headers(call.request.headers.items()),
         request_body=_body(call) if caller and policy == FULL else None,
     )
@@ -56,6 +60,11 @@ def retry_count(call: Call) -> int:
     """Return how often a stock client has repeated this request."""
     text = call.request.headers.get("x-stainless-retry-count", "0")
     return int(text) if text.isdecimal() and len(text) < 4 else 0
+
+
+def carried_trace(call: Call) -> Mapping[str, str]:
+    """Return the headers of the span that is current, or without a tracer those of the caller."""
+    return call.request.headers if call.state.tracer is None else call.state.tracer.carried()
 
 
 def _body(call: Call) -> bytes:

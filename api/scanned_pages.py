@@ -129,6 +129,7 @@ async def _send(scan: _Scan, page: ParsedPage, slots: asyncio.Semaphore) -> None
     origin = Origin(
         client_request_id=row.client_request_id, traceparent=row.traceparent, client_address=row.client_address,
         user_agent=row.user_agent, retry_count=row.retry_count, request_headers=row.request_headers,
+        content_policy=row.content_policy,
     )  # fmt: skip
     async with slots:
         while True:

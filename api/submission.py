@@ -10,7 +10,7 @@ from api.access import check_access
 from api.call import Call, Draft
 from api.client_address import address_of
 from api.limits import Estimate
-from api.refusals import retry_count
+from api.refusals import carried_trace, retry_count
 from api.state import State
 from shared.admission.records import Admission
 from shared.clock import now_ms
@@ -18,14 +18,13 @@ from shared.directory import Router
 from shared.errors import ModelNotFoundError, WrongModelTypeError
 from shared.jobs.schemas import QUEUED
 from shared.jobs.statements import NewJob
-from shared.request_logs.redaction import NOTHING, clean, redact_headers
+from shared.request_logs.redaction import NOTHING, clean, policy_of, redact_headers, strictest
+from shared.tracing.headers import trace_id_of
 
 MAX_ATTEMPTS: Final = 3
 _TOKENS_PER_TURN: Final = 1000
 _MAX_TURNS: Final = 1000.0
 """No job uses up more of its tenant's share at once, whatever it asks for."""
-_TRACEPARENT_PARTS: Final = 4
-_TRACE_ID_CHARACTERS: Final = 32
 
 
 class Submission(Struct, frozen=True, kw_only=True):
@@ -73,6 +72,8 @@ class Origin(Struct, frozen=True, kw_only=True):
     user_agent: str | None
     retry_count: int
     request_headers: str | None
+    content_policy: str | None = None
+    """Of the caller's organization; None where it was not kept."""
     dialect: str | None = None
     """Of the call; None where it was not kept."""
 
@@ -83,16 +84,9 @@ class Origin(Struct, frozen=True, kw_only=True):
         return {"trace_id": trace_id, "traceparent": self.traceparent, "tracestate": self.tracestate}
 
 
-def trace_id_of(traceparent: str | None) -> str | None:
-    """Return the trace id of a W3C traceparent."""
-    parts = traceparent.split("-") if traceparent else []
-    return parts[1] if len(parts) >= _TRACEPARENT_PARTS and len(parts[1]) == _TRACE_ID_CHARACTERS else None
-
-
 def origin_of(call: Call) -> Origin:
     """Return where a call comes from; of its trace, the span that is current."""
-    request, tracer = call.request, call.state.tracer
-    trace = request.headers if tracer is None else tracer.carried()
+    request, trace = call.request, carried_trace(call)
     shows_headers = call.caller.content_policy != NOTHING
     return Origin(
         client_request_id=_header(request, "x-client-request-id"),
@@ -102,6 +96,7 @@ def origin_of(call: Call) -> Origin:
         user_agent=_header(request, "User-Agent") if shows_headers else None,
         retry_count=retry_count(call),
         request_headers=redact_headers(request.headers.items()) if shows_headers else None,
+        content_policy=call.caller.content_policy,
         dialect=call.dialect,
     )
 
@@ -136,7 +131,6 @@ def new_job(
     settings, caller, now = draft.state.settings, draft.caller, now_ms()
     wanted = caller.priority if submission.priority is None else submission.priority
     ttl_s = settings.unstored_result_ttl_s if submission.store is False else settings.result_ttl_s
-    tokens = submission.estimate.prompt_tokens + submission.estimate.output_tokens
     return NewJob(
         id=job_id,
         kind=submission.kind,
@@ -157,7 +151,7 @@ def new_job(
         price_prompt=str(submission.router.price_prompt),
         price_completion=str(submission.router.price_completion),
         priority=min(wanted, settings.routing_max_priority),
-        cost_estimate=min(max(tokens / _TOKENS_PER_TURN, 0.01), _MAX_TURNS),
+        cost_estimate=_turns(submission.estimate),
         metadata=json.encode(submission.metadata).decode() if submission.metadata else None,
         end_user=submission.end_user,
         created_ms=now,
@@ -175,10 +169,23 @@ def new_job(
         user_agent=origin.user_agent,
         retry_count=origin.retry_count,
         request_headers=origin.request_headers,
+        content_policy=_policy(draft, origin),
         inbox=None,
         admission=None if admission is None else admission.encode(),
         request=draft.body,
     )
+
+
+def _turns(estimate: Estimate) -> float:
+    tokens = estimate.prompt_tokens + estimate.output_tokens
+    return min(max(tokens / _TOKENS_PER_TURN, 0.01), _MAX_TURNS)
+
+
+def _policy(draft: Draft, origin: Origin) -> str:
+    """Return the stricter one of the policy of now and that under which the request came in."""
+    caller, has_headers = draft.caller, origin.request_headers is not None
+    came_under = policy_of(origin.content_policy, caller.organization_id, has_headers=has_headers)
+    return strictest(caller.content_policy, came_under)
 
 
 def _most_attempts(state: State, router: Router) -> int:

@@ -38,6 +38,7 @@ from shared.jobs.schemas import BACKGROUND, INTERACTIVE, CreateJobRequest, publi
 from shared.jobs.statements import NewJob, insert_job, note_retry
 from shared.jobs.tables import JobRow
 from shared.replies.inbox import Waiter
+from shared.request_logs.redaction import policy_of, strictest
 from shared.settings import Settings
 from shared.tracing.headers import headers_of
 from shared.webhooks.statements import insert_endpoint
@@ -103,6 +104,8 @@ async def _submit(
     job.inbox = state.inbox.key if waits else None
     if retry_of is not None:
         job.retry_of, job.custom_id, job.notify = retry_of.id, retry_of.custom_id, retry_of.notify
+        its_policy = policy_of(retry_of.content_policy, retry_of.organization_id, has_headers=True)
+        job.content_policy = strictest(call.caller.content_policy, its_policy)
     waiter = state.inbox.wait_for(job.id) if waits else None
     try:
         fault_points.reach(state.settings, "before_accept")

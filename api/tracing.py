@@ -7,11 +7,11 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 
 from api.call import CALL
-from api.submission import trace_id_of
 from shared.batches.schemas import BATCH_PREFIX
 from shared.jobs.schemas import public_id
 from shared.jobs.tables import JobRow
 from shared.queue.lanes import lane_of
+from shared.tracing.headers import trace_id_of
 
 if TYPE_CHECKING:
     from shared.tracing.tracer import Tracer

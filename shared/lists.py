@@ -81,3 +81,11 @@ def one_of(name: str, value: V | None, other_name: str, other: V | None, origin:
     if value is not None and other is not None and value != other:
         raise InvalidFieldError([origin, other_name], f"`{name}` and `{other_name}` differ")
     return value if value is not None else other
+
+
+def check_ranges(query: Struct, *ranges: tuple[str, str]) -> None:
+    """Raise `InvalidFieldError` if the second member of a pair, an upper bound, is below the first one."""
+    for least_name, most_name in ranges:
+        least, most = getattr(query, least_name), getattr(query, most_name)
+        if least is not None and most is not None and most < least:
+            raise InvalidFieldError(["query", most_name], f"`{most_name}` is before or below `{least_name}`")

@@ -7,7 +7,7 @@ from api.http import Routes
 from shared.audit.queries import list_audit_events
 from shared.audit.schemas import AuditEvent, ListAuditQuery
 from shared.audit.tables import AuditEventRow
-from shared.lists import ListPage
+from shared.lists import ListPage, check_ranges
 
 routes = Routes("Admin: audit")
 
@@ -15,6 +15,7 @@ routes = Routes("Admin: audit")
 @routes.get("/v1/admin/audit", right="admin")
 async def list_audit(call: Call, query: ListAuditQuery) -> ListPage[AuditEvent]:
     """List administrative changes, newest first; they are never changed or deleted."""
+    check_ranges(query, ("start_time", "end_time"))
     async with call.state.database.read() as session:
         rows, total = await list_audit_events(session, query)
     return ListPage(data=[_to_event(row) for row in rows], total=total, offset=query.offset, limit=query.limit)

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 from msgspec import UNSET, Raw, json
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from api.batch_errors import (
     BatchInputError,
@@ -60,6 +60,7 @@ from shared.files.tables import FileRow
 from shared.ids import new_ulid, parse_id
 from shared.jobs.schemas import CANCELLED, EXPIRED, FAILED
 from shared.lists import cursor_page
+from shared.request_logs.redaction import FULL, policy_of, strictest
 from shared.webhooks.events import BATCH_ENDS, UnknownEventTypeError
 from shared.webhooks.statements import EVERYBODY, NewWebhookEndpoint
 from shared.webhooks.tables import WebhookEndpointRow
@@ -153,13 +154,19 @@ def _new_batch(call: Call, endpoint: str, window: str, window_s: int, file_id: s
         input_file_id=file_id,
         completion_window=window,
         request_id=call.request_id,
-        origin=json.encode(origin_of(call)).decode(),
+        origin=_encode_origin(call),
         output_ttl_s=_OUTPUT_TTL_S,
         output_file_id=new_ulid(),
         error_file_id=new_ulid(),
         created_ms=now,
         expires_ms=now + window_s * 1000,
     )
+
+
+def _encode_origin(call: Call, came_under: str = FULL) -> str:
+    """Return where a batch comes from, with the stricter one of the policy of now and that of its lines."""
+    origin = origin_of(call)
+    return json.encode(replace(origin, content_policy=strictest(call.caller.content_policy, came_under))).decode()
 
 
 def _check_room(call: Call) -> None:
@@ -261,8 +268,11 @@ async def retry_batch(call: Call, batch_id: str, body: RetryBatchRequest) -> Bat
     if not file.lines:
         raise NothingToRetryError
     window_s = (old.expires_ms - old.created_ms) // 1000
-    call.dialect = json.decode(old.origin or "{}", type=Origin).dialect or call.dialect
+    origin = json.decode(old.origin or "{}", type=Origin)
+    call.dialect = origin.dialect or call.dialect
     row = _new_batch(call, old.endpoint, old.completion_window, window_s, file.id)
+    its_policy = policy_of(origin.content_policy, old.organization_id, has_headers=True)
+    row.origin = _encode_origin(call, its_policy)
     row.retry_of, row.metadata_, row.output_ttl_s, row.start = old.id, old.metadata_, old.output_ttl_s, old.start
     row.item_events, row.notify = old.item_events, old.notify
     return await _store(call, row, file)

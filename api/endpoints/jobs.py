@@ -40,7 +40,7 @@ from shared.jobs.schemas import (
     public_id,
 )
 from shared.jobs.tables import JobRow
-from shared.lists import cursor_page
+from shared.lists import check_ranges, cursor_page
 from shared.replies.entries import START, Kind, Position, id_of, position_of
 from shared.request_logs.schemas import AttemptPage
 from shared.request_logs.tables import RequestLogRow
@@ -56,6 +56,7 @@ async def list_jobs(call: Call, query: ListJobsQuery) -> JobPage:
 
     Results are not part of a list; requests sent with `store: false` are not listed.
     """
+    check_ranges(query, ("created_after", "created_before"))
     after = None
     if query.after is not None and (after := parse_id(query.after, *JOB_PREFIXES)) is None:
         raise InvalidCursorError(f"`{query.after}` is not the id of a job.", param="after")

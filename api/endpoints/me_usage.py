@@ -5,7 +5,7 @@ from typing import Final
 from api.call import Call
 from api.http import Routes
 from shared.clock import now_ms
-from shared.lists import ListPage
+from shared.lists import ListPage, check_ranges
 from shared.usage.queries import list_usage_records
 from shared.usage.records import ListUsageQuery, RecordMetrics, RecordUsage, UsageRecord
 from shared.usage.schemas import MICRO, NANO_PER_UNIT, Carbon, Impacts, Range
@@ -18,6 +18,7 @@ _DEFAULT_S: Final = 30 * 86_400
 @routes.get("/v1/me/usage")
 async def list_my_usage(call: Call, query: ListUsageQuery) -> ListPage[UsageRecord]:
     """List one's successful model calls, newest first; without times, those of the last 30 days."""
+    check_ranges(query, ("start_time", "end_time"))
     now_s = now_ms() // 1000
     until_s = now_s if query.end_time is None else query.end_time
     from_s = now_s - _DEFAULT_S if query.start_time is None else query.start_time

@@ -5,22 +5,24 @@ from typing import Any
 from msgspec import UNSET, Raw, json
 
 from api.call import Call
-from api.http import ByteStream, Routes
-from api.log_export import FORMATS, export
+from api.http import JSON, ByteStream, Routes
+from api.log_export import ENDINGS, FORMATS, export
 from api.log_reads import reading_logs
-from shared.errors import InvalidCursorError, NotFoundError
+from api.negotiation import preferred
+from shared.errors import InvalidCursorError, InvalidFieldError, NotFoundError
 from shared.ids import parse_id
-from shared.lists import cursor_page
+from shared.lists import check_ranges, cursor_page
 from shared.request_logs.errors import LogsUnavailableError
 from shared.request_logs.listing import (
     LOG_PREFIX,
+    RANGES,
     GetRequestLogQuery,
     ListRequestLogsQuery,
     RequestLog,
     RequestLogPage,
 )
 from shared.request_logs.listing_queries import find_request_log, get_content_policy, list_request_logs
-from shared.request_logs.redaction import FULL, NOTHING, redact_body
+from shared.request_logs.redaction import FULL, NOTHING, redact_body, redact_metadata, strictest
 from shared.unreadable import UNREADABLE
 
 routes = Routes("Requests")
@@ -32,16 +34,22 @@ async def list_logs(call: Call, query: ListRequestLogsQuery) -> RequestLogPage |
 
     `Accept: application/x-ndjson`, `text/csv` or `application/vnd.apache.parquet` gives all that match, without pages.
     """
+    check_ranges(query, *RANGES)
+    names = call.state.settings.secret_members
+    if hidden := names.intersection(query.metadata):
+        raise InvalidFieldError(["query", f"metadata[{min(hidden)}]"], "The log does not show this key")
     user_id = None if call.caller.is_admin else call.caller.user_id
     after = None
     if query.after is not None and (after := parse_id(query.after, LOG_PREFIX)) is None:
         raise InvalidCursorError(f"`{query.after[:100]}` is not the id of a row.", param="after")
-    wanted = call.request.headers.get("Accept", "")
-    for media_type, encode in FORMATS.items():
-        if media_type in wanted:
-            return ByteStream(pieces=export(call, user_id, query, after, encode), content_type=media_type)
+    wanted = preferred(call.request.headers.get("Accept", ""), (JSON, *FORMATS))
+    if wanted != JSON:
+        if "limit" in call.request.query:
+            raise InvalidFieldError(["query", "limit"], "A file has all rows that match")
+        call.headers["Content-Disposition"] = f"attachment; filename=request_logs.{ENDINGS[wanted]}"
+        return ByteStream(pieces=export(call, user_id, query, after, FORMATS[wanted]), content_type=wanted)
     async with reading_logs(call) as session:
-        rows = await list_request_logs(session, user_id, query, after, query.limit + 1)
+        rows = await list_request_logs(session, user_id, query, after, query.limit + 1, names)
     data = rows[: query.limit]
     return cursor_page(data, has_more=len(rows) > query.limit)
 
@@ -57,10 +65,11 @@ async def get_log(call: Call, log_id: str, query: GetRequestLogQuery) -> Request
         raise NotFoundError(f"No row `{log_id[:100]}` of the request log.", param="log_id")
     log, policy = found.log, NOTHING
     if found.is_stored:
-        async with call.state.database.read() as session:  # not a replica: what may be shown is decided now
-            policy = await get_content_policy(session, log.organization_id)
+        async with call.state.database.read() as session:  # not a replica: a policy that is stricter by now counts
+            policy = strictest(found.policy, await get_content_policy(session, log.organization_id))
     wanted = {name for one in query.include for name in one.split(",")}
     names = call.state.settings.secret_members
+    log.metadata = None if log.metadata is None else redact_metadata(log.metadata, names)
     log.request_headers = None if policy == NOTHING or not found.headers else json.decode(found.headers)
     log.request = _shown(found.request, policy, names) if "request" in wanted else UNSET
     log.response = _shown(found.response, policy, names) if "response" in wanted else UNSET

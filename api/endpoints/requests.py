@@ -12,7 +12,7 @@ from shared.errors import InvalidFieldError, StoredError
 from shared.jobs.schemas import public_id
 from shared.jobs.tables import JobRow
 from shared.request_logs.queries import MAX_BODY_BYTES, LoggedRow, list_logged_requests
-from shared.request_logs.redaction import FULL, NOTHING, redact_body
+from shared.request_logs.redaction import FULL, NOTHING, policy_of, redact_body, strictest
 from shared.request_logs.schemas import LoggedRequest, LoggedRequests, QueryRequestsRequest
 from shared.request_logs.tables import RequestLogRow
 from shared.usage.schemas import MICRO
@@ -55,8 +55,11 @@ def _until_ms(timestamp: str | None) -> int:
 
 def _logged(row: LoggedRow, secret_members: frozenset[str]) -> LoggedRequest:
     log, job, headers, request, answer, policy = row
+    headers = headers if job is not None else log.request_headers
+    came_under = policy_of(log.content_policy, log.organization_id, has_headers=headers is not None)
+    policy = strictest(policy or FULL, came_under)
     is_kept = (job is None or job.store is not False) and policy != NOTHING
-    shows_bodies = is_kept and policy in (None, FULL)
+    shows_bodies = is_kept and policy == FULL
     error = json.decode(log.error, type=StoredError) if log.error else None
     code = _code(log, job, error)
     response = answer if log.status == "succeeded" else log.error.encode() if log.error else None
@@ -64,7 +67,7 @@ def _logged(row: LoggedRow, secret_members: frozenset[str]) -> LoggedRequest:
         timestamp=to_iso(log.created_ms),
         method=log.method,
         endpoint=log.endpoint.removeprefix("/v1/"),
-        request_headers=((headers if job is not None else log.request_headers) or "") if is_kept else "",
+        request_headers=(headers or "") if is_kept else "",
         request_body=_text(request if job is not None else log.request_body, secret_members) if shows_bodies else "",
         response_body=_text(response, secret_members) if shows_bodies else "",
         response_code=code,

@@ -6,8 +6,9 @@ from typing import Any, Final
 from msgspec import json
 
 from api.call import Call
-from api.http import Reply, Routes
+from api.http import JSON, Reply, Routes
 from api.log_reads import reading_logs
+from api.negotiation import preferred
 from api.usage_report import make_report, to_csv
 from shared.clock import now_ms, to_datetime
 from shared.errors import InvalidFieldError, NotFoundError
@@ -60,7 +61,8 @@ async def _report(call: Call, query: UsageReportQuery, filters: dict[str, Any]) 
     filters |= {"router_name": query.model, "key_id": query.key_id, "provider_id": query.provider_id}
     async with reading_logs(call) as session:
         lines, total = await make_report(session, query, from_ms, until_ms, filters)
-    if CSV in call.request.headers.get("Accept", ""):
+    if preferred(call.request.headers.get("Accept", ""), (JSON, CSV)) == CSV:
+        call.headers["Content-Disposition"] = f"attachment; filename=usage_report_{since}_{until}.csv"
         return Reply(body=to_csv(lines), content_type=CSV)
     page = UsageReportPage(since=since.isoformat(), until=until.isoformat(), data=lines, total=total)
     return Reply(body=json.encode(page))

@@ -9,7 +9,7 @@ from shared.lists import PageQuery, RowId, Seconds
 Text = Annotated[str, Meta(max_length=255)]
 
 
-class ListAuditQuery(PageQuery, kw_only=True):
+class ListAuditQuery(PageQuery, kw_only=True, forbid_unknown_fields=True):
     """Filters, combined with and; both ends of the time are part of it."""
 
     actor: RowId | None = None

@@ -172,7 +172,7 @@ class CreateJobRequest(Struct, kw_only=True):
     """Of the standing endpoints, only these are told; empty: all that subscribe."""
 
 
-class ListJobsQuery(Struct, kw_only=True):
+class ListJobsQuery(Struct, kw_only=True, forbid_unknown_fields=True):
     """Query of GET /v1/jobs.  `status` may be repeated; `metadata[key]=value` filters by metadata."""
 
     status: list[JobStatus] = []

@@ -52,6 +52,7 @@ class NewJob(Struct, kw_only=True):
     inbox: str | None
     admission: str | None
     request: bytes
+    content_policy: str | None = None
     dialect: str = OPENAI
     shard: int = 0
     background: bool = False

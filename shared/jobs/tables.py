@@ -121,6 +121,8 @@ class JobRow(SQLModel, table=True):
     user_agent: str | None = None
     retry_count: int = 0
     request_headers: str | None = None
+    content_policy: str | None = None
+    """That of its organization when it came in; None if nobody noted it."""
     inbox: str | None = None
     admission: str | None = None
     """What it may use, see `shared.admission.records`; None if nothing limits its caller."""

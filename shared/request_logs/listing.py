@@ -4,22 +4,27 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from shared.ids import JOB_PREFIXES
 from shared.jobs.schemas import UnixSeconds
 from shared.lists import CursorPage, RowId
 from shared.usage.schemas import Impacts
 
 LOG_PREFIX: Final = "rlog_"
 LogStatus = Literal["in_progress", "completed", "failed", "cancelled", "lost", "refused"]
+_ULID: Final = "[0-9a-hjkmnp-tv-z]{26}"
+JobId = Annotated[str, Meta(pattern=f"^({'|'.join(JOB_PREFIXES)}){_ULID}$", description="`job_..`, or an alias.")]
+BatchId = Annotated[str, Meta(pattern=f"^(batch_)?{_ULID}$")]
 Text = Annotated[str, Meta(max_length=512)]
-Amount = Annotated[float, Meta(ge=0)]
+Amount = Annotated[float, Meta(ge=0, le=10**12)]
+"""Of money; larger ones fit no column."""
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 
 
 class ListRequestLogsQuery(Struct, kw_only=True, forbid_unknown_fields=True):
     """Filters of the request log; all of them must match.  `status` may be repeated."""
 
-    job_id: Text | None = None
-    batch_id: Text | None = None
+    job_id: JobId | None = None
+    batch_id: BatchId | None = None
     request_id: Text | None = None
     endpoint: Text | None = None
     method: Text | None = None
@@ -38,7 +43,10 @@ class ListRequestLogsQuery(Struct, kw_only=True, forbid_unknown_fields=True):
     min_latency_ms: Count | None = None
     max_latency_ms: Count | None = None
     min_tokens: Count | None = None
+    """Prompt and completion."""
+    max_tokens: Count | None = None
     min_cost: Amount | None = None
+    max_cost: Amount | None = None
     streamed: bool | None = None
     metadata: dict[str, str] = {}
     after: str | None = None
@@ -89,11 +97,19 @@ class RequestLog(Struct, kw_only=True):
     object: Literal["request_log"] = "request_log"
 
 
+RANGES: Final = (
+    ("created_after", "created_before"), ("min_latency_ms", "max_latency_ms"), ("min_tokens", "max_tokens"),
+    ("min_cost", "max_cost"),
+)  # fmt: skip
+"""Members of `ListRequestLogsQuery` that bound the same."""
 RequestLogPage = CursorPage[RequestLog]
 """One page of the log, newest first unless asked otherwise."""
 
 
-class GetRequestLogQuery(Struct, kw_only=True):
+Parts = Annotated[str, Meta(pattern=r"^(request|response)(,(request|response))*$")]
+
+
+class GetRequestLogQuery(Struct, kw_only=True, forbid_unknown_fields=True):
     """`include` adds bodies, as long as they are kept: `request,response`, or repeated."""
 
-    include: list[str] = []
+    include: list[Parts] = []

@@ -17,7 +17,7 @@ from shared.jobs.schemas import public_id
 from shared.jobs.tables import JobResultRow, JobRow
 from shared.organizations.tables import OrganizationRow
 from shared.request_logs.listing import LOG_PREFIX, ListRequestLogsQuery, LogStatus, RequestLog
-from shared.request_logs.redaction import FULL
+from shared.request_logs.redaction import FULL, policy_of, redact_metadata
 from shared.request_logs.tables import RequestLogRow
 from shared.usage.newest import IS_NEWEST
 from shared.usage.schemas import MICRO, NANO_PER_UNIT, Impacts
@@ -42,14 +42,26 @@ _EXACT: Final = (
 
 
 async def list_request_logs(
-    session: AsyncSession, user_id: int | None, query: ListRequestLogsQuery, after: str | None, limit: int
+    session: AsyncSession,
+    user_id: int | None,
+    query: ListRequestLogsQuery,
+    after: str | None,
+    limit: int,
+    secret_members: frozenset[str],
 ) -> list[RequestLog]:
-    """Return at most `limit` rows behind the row `after`; of one user, or of everybody if `user_id` is None."""
+    """Return at most `limit` rows behind the row `after`; of one user, or of everybody if `user_id` is None.
+
+    Metadata of the secret members is not shown; whoever asks makes sure that the query does not filter by it.
+    """
     conditions = _conditions(session, user_id, query)
     row_id = col(RequestLogRow.id)
     if after is not None:
         conditions.append(row_id < after if query.order == "desc" else row_id > after)
-    return await _read(session, conditions, row_id.desc() if query.order == "desc" else row_id, limit)
+    rows = await _read(session, conditions, row_id.desc() if query.order == "desc" else row_id, limit)
+    if secret_members:
+        for row in rows:
+            row.metadata = None if row.metadata is None else redact_metadata(row.metadata, secret_members)
+    return rows
 
 
 async def _read(session: AsyncSession, conditions: list[Any], order: Any, limit: int) -> list[RequestLog]:
@@ -76,6 +88,8 @@ class StoredLog(Struct, frozen=True, kw_only=True):
     log: RequestLog
     is_stored: bool
     """Whether the caller did not ask that nothing be kept."""
+    policy: str
+    """What might be shown of it when it came in."""
     headers: str | None
     request: bytes | None
     response: bytes | None
@@ -90,10 +104,12 @@ async def find_request_log(session: AsyncSession, user_id: int | None, log_id: s
     job = None if log.job_id is None else await session.get(JobRow, log.job_id)
     result = None if job is None else await session.get(JobResultRow, job.id)
     answer = result.body if result is not None and log.status == "succeeded" else None
+    headers = log.request_headers if job is None else job.request_headers
     return StoredLog(
         log=shown,
         is_stored=job is None or job.store is not False,
-        headers=log.request_headers if job is None else job.request_headers,
+        policy=policy_of(log.content_policy, log.organization_id, has_headers=headers is not None),
+        headers=headers,
         request=log.request_body if job is None else job.request,
         response=answer if answer is not None else log.error.encode() if log.error else None,
     )
@@ -125,14 +141,17 @@ def _conditions(session: AsyncSession, user_id: int | None, query: ListRequestLo
         found.append(col(RequestLogRow.id) < oldest_ulid(query.created_before * 1000))
     tokens = col(RequestLogRow.prompt_tokens) + col(RequestLogRow.completion_tokens)
     bounds = (
-        (col(RequestLogRow.latency_ms), query.min_latency_ms, None),
-        (col(RequestLogRow.latency_ms), None, query.max_latency_ms),
-        (tokens, query.min_tokens, None),
-        (col(RequestLogRow.cost_micros), None if query.min_cost is None else round(query.min_cost * MICRO), None),
+        (col(RequestLogRow.latency_ms), query.min_latency_ms, query.max_latency_ms),
+        (tokens, query.min_tokens, query.max_tokens),
+        (col(RequestLogRow.cost_micros), _micros(query.min_cost), _micros(query.max_cost)),
     )
     for column, least, most in bounds:
         found += ([] if least is None else [column >= least]) + ([] if most is None else [column <= most])
     return found + metadata_conditions(session, query.metadata, col(RequestLogRow.metadata_))
+
+
+def _micros(amount: float | None) -> int | None:
+    return None if amount is None else round(amount * MICRO)
 
 
 _STORED: Final = {"completed": "succeeded"}

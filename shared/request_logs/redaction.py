@@ -8,12 +8,31 @@ from msgspec import json
 from shared.unreadable import UNREADABLE
 
 FULL: Final = "full"
+METADATA: Final = "metadata"
 NOTHING: Final = "none"
+_BY_STRICTNESS: Final = (FULL, METADATA, NOTHING)
 
 _SECRET_NAMES: Final = frozenset({"authorization", "cookie", "proxy-authorization", "set-cookie"})
 _SALT: Final = b'"cache_salt"'
 """Keeps the caches of engines apart; who knows it could look into them."""
 _SECRET_ENDS: Final = ("-key", "-token", "-secret")
+
+
+def strictest(*policies: str) -> str:
+    """Return the content policy that shows least."""
+    return max(policies, key=_BY_STRICTNESS.index)
+
+
+def policy_of(noted: str | None, organization_id: int | None, *, has_headers: bool) -> str:
+    """Return the content policy under which a request came in.
+
+    Nobody knows whether bodies might be shown of one that came in before it was noted; `none` left no headers.
+    """
+    if noted is not None:
+        return noted
+    if organization_id is None:
+        return FULL
+    return METADATA if has_headers else NOTHING
 
 
 def clean(text: str) -> str:
@@ -43,6 +62,11 @@ def redact_body(body: bytes, names: frozenset[str]) -> bytes:
         return json.encode(_redacted(json.decode(body), names))
     except UNREADABLE:
         return b"***"
+
+
+def redact_metadata(metadata: dict[str, str], names: frozenset[str]) -> dict[str, str]:
+    """Return metadata with the values of these keys replaced by `***`."""
+    return {key: "***" if key in names else value for key, value in metadata.items()}
 
 
 def _redacted(value: Any, names: frozenset[str]) -> Any:

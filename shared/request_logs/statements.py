@@ -63,6 +63,8 @@ class NewRefusal(Struct, kw_only=True):
     error: str | None
     error_code: str | None
     retry_count: int
+    trace_id: str | None
+    content_policy: str
     request_headers: str | None
     request_body: bytes | None
     attempt: int = 0
@@ -78,11 +80,11 @@ _START = """
 INSERT INTO request_logs (id, created_ms, worker, provider_id, provider_type, provider_model, job_id, attempt, status,
     request_id, batch_id, method, endpoint, model, router_id, key_id, user_id, organization_id, client_address,
     user_agent, streamed, queue_ms, retry_count, trace_id, metadata,
-    prompt_tokens, completion_tokens, is_estimated, cost_micros)
+    content_policy, prompt_tokens, completion_tokens, is_estimated, cost_micros)
 SELECT CAST($1 AS TEXT), CAST($2 AS BIGINT), CAST($3 AS TEXT), CAST($4 AS BIGINT), CAST($5 AS TEXT), CAST($6 AS TEXT),
     id, attempt, 'in_progress', request_id, batch_id, 'POST', endpoint, model, router_id, key_id, user_id,
     organization_id, client_address, user_agent, stream, CAST($2 AS BIGINT) - created_ms, retry_count, trace_id,
-    metadata, 0, 0, false, 0
+    metadata, content_policy, 0, 0, false, 0
 FROM jobs WHERE id = $7
 """
 _END = """

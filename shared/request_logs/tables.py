@@ -62,6 +62,8 @@ class RequestLogRow(SQLModel, table=True):
     retry_count: int = 0
     trace_id: str | None = None
     metadata_: str | None = Field(default=None, sa_column_kwargs={"name": "metadata"})
+    content_policy: str | None = None
+    """That of the job, or of the refused caller; None if nobody noted it."""
     request_headers: str | None = None
     request_body: bytes | None = None
     """Of refused requests only; others have theirs in `jobs`."""

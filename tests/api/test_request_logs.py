@@ -13,12 +13,14 @@ from sqlmodel import col
 
 from shared.clock import now_ms
 from shared.ids import oldest_ulid
+from shared.jobs.tables import JobRow
 from shared.request_logs.tables import RequestLogRow
 from shared.settings import DAY_S
 from tests.api.test_retention import sweep
+from tests.batches import chat_line, ended, make_batch
 from tests.conftest import make_settings
 from tests.installation import Installation, open_installation
-from tests.people import ORGANIZATIONS, add_user, create, key_of
+from tests.people import ORGANIZATIONS, add_user, changed, create, key_of
 from tests.servers import RedisServer
 
 LOGS = "/v1/request_logs"
@@ -68,7 +70,9 @@ async def test_an_attempt_is_told_with_what_it_cost(both: Installation) -> None:
         ({"created_after": "99999999999"}, []),
         ({"user_id": "77"}, []),
         ({"provider_id": "1"}, ["failed", "completed", "completed"]),
-        ({"job_id": "job_nobody"}, []),
+        ({"job_id": "job_" + "0" * 26, "batch_id": "batch_" + "0" * 26}, []),
+        ({"min_tokens": "0", "max_tokens": "0"}, ["refused", "failed"]),
+        ({"min_cost": "0", "max_cost": "0.000001"}, ["refused", "failed", "completed", "completed"]),
         ({"vote": "up"}, []),
         ({"order": "asc"}, ["completed", "completed", "failed", "refused"]),
     ],
@@ -87,12 +91,44 @@ async def test_rows_are_found_by_filters(sluice: Installation, filters: Any, exp
 @pytest.mark.parametrize(
     "query",
     ["nothing=1", "http_status=abc", "http_status=700", "status=done", "limit=0", "limit=1001", "min_cost=-1",
-     "streamed=perhaps", "vote=sideways", "order=up", "user_id=x", "created_after=yesterday"],
+     "streamed=perhaps", "vote=sideways", "order=up", "user_id=x", "created_after=yesterday", "min_cost=inf",
+     "min_cost=nan", "min_cost=1e308", "min_cost=1e400", "max_cost=-1",
+     "created_after=100&created_before=50", "min_latency_ms=10&max_latency_ms=5", "min_tokens=2&max_tokens=1",
+     "min_cost=2&max_cost=1", "job_id=zzz", "batch_id=zzz", "metadata[]=x", "metadata[a=x", "metadata=x",
+     "metadata[a]=1&metadata[a]=2", "model=a&model=b"],
 )  # fmt: skip
 async def test_impossible_filters_are_refused(sluice: Installation, query: str) -> None:
     response = await sluice.get(f"{LOGS}?{query}")
 
     assert (response.status, (await response.json())["error"]["code"]) == (422, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    ("path", "param"),
+    [
+        ("/v1/jobs?bogus=1", None),
+        ("/v1/jobs?model=a&model=b", "model"),
+        ("/v1/jobs?created_after=10&created_before=5", "created_before"),
+        ("/v1/admin/audit?created_after=1", None),
+        ("/v1/admin/audit?start_time=10&end_time=5", "end_time"),
+        ("/v1/me/usage?start_time=10&end_time=5", "end_time"),
+        ("/v1/usage/report?bogus=1", None),
+        ("/v1/request_logs/rlog_x?include=bogus", "include.0"),
+        ("/v1/request_logs/rlog_x?include=request,bogus", "include.0"),
+        ("/v1/request_logs/rlog_x?bogus=1", None),
+    ],
+)
+async def test_other_lists_refuse_what_they_cannot_look_for(sluice: Installation, path: str, param: str | None) -> None:
+    response = await sluice.get(path)
+
+    error = (await response.json())["error"]
+    assert (response.status, error["code"], error["param"]) == (422, "invalid_request", param)
+
+
+async def test_lists_of_openai_pass_over_what_they_do_not_know(sluice: Installation) -> None:
+    paths = ("/v1/files?bogus=1", "/v1/batches?limit=1&limit=2", "/v1/chat/completions?metadata[a]=1&metadata[a]=2")
+
+    assert [(await sluice.get(path)).status for path in paths] == [200, 200, 200]
 
 
 async def test_pages_follow_each_other(both: Installation) -> None:
@@ -167,6 +203,67 @@ async def test_an_organization_decides_what_is_kept(both: Installation, policy: 
     assert {(one["request_body"], one["response_body"]) for one in old["requests"]} == {("", "")}
 
 
+@pytest.mark.parametrize("policy", ["metadata", "none"])
+async def test_a_policy_that_is_loosened_is_for_later_requests(both: Installation, policy: str) -> None:
+    organization = await create(both, ORGANIZATIONS, name="o", content_policy=policy)
+    me = await key_of(both, (await add_user(both, organization=organization["id"]))["id"])
+    failed = await both.chat("secret", simulator={"fail": "400"}, headers=me)
+    await both.post("/v1/embeddings", {"model": "nobody", "input": "secret"}, headers=me)
+
+    await changed(both, f"{ORGANIZATIONS}/{organization['id']}", {"content_policy": "full"})
+    await both.post(f"/v1/jobs/{failed.headers['x-job-id']}/retry", {}, headers=me)
+    later = await both.chat("open", headers=me)
+
+    rows = [await (await both.get(f"{LOGS}/{row['id']}?include=request,response")).json() for row in await logs(both)]
+    shown = [row["job_id"] for row in rows if row["request"] is not None or row["response"] is not None]
+    assert (shown, len(rows)) == ([later.headers["x-job-id"]], 4)
+    old = await (await both.post("/v1/requests", {"period": 15})).text()
+    assert ("secret" in old, "open" in old) == (False, True)
+
+
+async def test_lines_of_a_batch_keep_the_policy_they_came_under(both: Installation) -> None:
+    organization = await create(both, ORGANIZATIONS, name="o", content_policy="none")
+    me = await key_of(both, (await add_user(both, organization=organization["id"]))["id"])
+    batch = await make_batch(both, chat_line("a", "secret", body={"simulator": {"fail": "400"}}), headers=me)
+    await ended(both, batch["id"])
+
+    await changed(both, f"{ORGANIZATIONS}/{organization['id']}", {"content_policy": "full"})
+    again = await both.post(f"/v1/batches/{batch['id']}/retry", {"statuses": ["failed"]}, headers=me)
+    await ended(both, (await again.json())["id"])
+
+    rows = [await (await both.get(f"{LOGS}/{row['id']}?include=request,response")).json() for row in await logs(both)]
+    assert [(row["request"], row["response"]) for row in rows] == [(None, None), (None, None)]
+
+
+async def test_a_policy_that_is_tightened_is_for_earlier_requests_too(both: Installation) -> None:
+    organization = await create(both, ORGANIZATIONS, name="o")
+    me = await key_of(both, (await add_user(both, organization=organization["id"]))["id"])
+    await both.chat("secret", headers=me)
+
+    await changed(both, f"{ORGANIZATIONS}/{organization['id']}", {"content_policy": "metadata"})
+
+    (row,) = await logs(both)
+    found = await (await both.get(f"{LOGS}/{row['id']}?include=request,response")).json()
+    assert (found["request"], found["response"], found["request_headers"] is None) == (None, None, False)
+
+
+@pytest.mark.parametrize("policy", ["full", "metadata", "none"])
+async def test_bodies_whose_policy_nobody_noted_are_not_shown(both: Installation, policy: str) -> None:
+    organization = await create(both, ORGANIZATIONS, name="o", content_policy=policy)
+    me = await key_of(both, (await add_user(both, organization=organization["id"]))["id"])
+    await both.chat("secret", headers=me)
+    await both.chat("of nobody")
+    await changed(both, f"{ORGANIZATIONS}/{organization['id']}", {"content_policy": "full"})
+    async with both.state.database.transaction() as session:
+        for table in (RequestLogRow, JobRow):
+            await session.exec(update(table).values(content_policy=None))
+
+    free, old = [await (await both.get(f"{LOGS}/{row['id']}?include=request")).json() for row in await logs(both)]
+
+    assert free["request"]["messages"][0]["content"] == "of nobody"
+    assert (old["request"], old["request_headers"] is None) == (None, policy == "none")
+
+
 async def test_named_members_are_never_shown(tmp_path: Path, redis_server: RedisServer) -> None:
     async with open_installation(make_settings(tmp_path, redis_server, redacted_fields="content, ssn")) as sluice:
         await sluice.chat("My secret")
@@ -184,12 +281,35 @@ async def test_named_members_are_never_shown(tmp_path: Path, redis_server: Redis
     assert "078-05" not in old
 
 
+async def test_named_members_are_not_shown_of_metadata_either(tmp_path: Path, redis_server: RedisServer) -> None:
+    async with open_installation(make_settings(tmp_path, redis_server, redacted_fields="ssn")) as sluice:
+        await sluice.chat(metadata={"ssn": "078-05", "run": "a"})
+        listed = await logs(sluice)
+        whole = await (await sluice.get(f"{LOGS}/{listed[0]['id']}?include=request")).json()
+        files = [
+            await (await sluice.get(LOGS, headers={"Accept": media_type})).read()
+            for media_type in ("application/x-ndjson", "text/csv", "application/vnd.apache.parquet")
+        ]
+        filtered = [
+            await sluice.get(f"{LOGS}?metadata[ssn]=078-05", headers={"Accept": accept})
+            for accept in ("application/json", "text/csv")
+        ]
+        other = await logs(sluice, **{"metadata[run]": "a"})
+
+    assert listed[0]["metadata"] == whole["metadata"] == {"ssn": "***", "run": "a"}
+    assert whole["request"]["metadata"] == {"ssn": "***", "run": "a"}
+    assert [b"078-05" in file for file in files] == [False, False, False]
+    assert [response.status for response in filtered] == [422, 422]
+    assert len(other) == 1
+
+
 async def test_the_log_is_exported_in_three_formats(both: Installation) -> None:
     for number in range(3):
         await both.chat(metadata={"name": "=1+1"} if number else None, headers={"User-Agent": "=1+1"})
 
     async def read(media_type: str) -> bytes:
-        response = await both.get(f"{LOGS}?limit=1&order=asc", headers={"Accept": media_type})
+        response = await both.get(f"{LOGS}?order=asc", headers={"Accept": media_type})
+        assert response.headers["Content-Disposition"].startswith("attachment; filename=request_logs.")
         assert (response.status, response.content_type) == (200, media_type)
         return bytes(await response.read())
 
@@ -204,6 +324,40 @@ async def test_the_log_is_exported_in_three_formats(both: Installation) -> None:
     assert table[0]["created_at"] == listed[0]["created_at"]
     assert {row["user_agent"] for row in rows} == {"'=1+1"}
     assert {row["user_agent"] for row in table} == {"=1+1"}
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        ("", "application/json"),
+        ("*/*", "application/json"),
+        ("application/json, text/csv;q=0.5", "application/json"),
+        ("text/csv;q=0", "application/json"),
+        ("text/csv;q=0.4, application/x-ndjson; q=0.9", "application/x-ndjson"),
+        ("TEXT/*", "text/csv"),
+        ("*/*;q=0.1, text/csv", "text/csv"),
+        ("text/csvx", "application/json"),
+        ("image/png", "application/json"),
+        ("text/csv;q=much", "application/json"),
+    ],
+)
+async def test_the_form_is_the_one_that_is_preferred(sluice: Installation, accept: str, expected: str) -> None:
+    assert (await sluice.get(LOGS, headers={"Accept": accept})).content_type == expected
+
+
+async def test_a_report_is_a_file_with_a_name(sluice: Installation) -> None:
+    path = "/v1/usage/report?since=2026-11-01&until=2026-11-02"
+    report = await sluice.get(path, headers={"Accept": "text/csv, application/json;q=0.5"})
+    plain = await sluice.get(path, headers={"Accept": "application/json, text/csv;q=0.5"})
+
+    assert (report.content_type, plain.content_type) == ("text/csv", "application/json")
+    assert report.headers["Content-Disposition"] == "attachment; filename=usage_report_2026-11-01_2026-11-02.csv"
+
+
+async def test_a_file_has_no_limit(sluice: Installation) -> None:
+    response = await sluice.get(f"{LOGS}?limit=5", headers={"Accept": "text/csv"})
+
+    assert (response.status, (await response.json())["error"]["param"]) == (422, "limit")
 
 
 async def test_an_empty_export_is_a_file(sluice: Installation) -> None:

@@ -9,6 +9,7 @@ import pytest_asyncio
 from msgspec import Struct
 
 from shared.jobs.tables import JobRow
+from shared.request_logs.tables import RequestLogRow
 from tests.batches import chat_line, ended, make_batch
 from tests.collector import Collector, Span, serve_collector
 from tests.conftest import make_settings
@@ -46,6 +47,19 @@ async def traced(tmp_path: Path, redis_server: RedisServer, prepared_url: str) -
 def one(spans: list[Span], name: str) -> Span:
     (found,) = [span for span in spans if span.name == name]
     return found
+
+
+async def test_a_refused_request_is_logged_with_its_trace(traced: Traced, sluice: Installation) -> None:
+    for installation, name in ((traced.sluice, "nobody"), (sluice, "nobody")):
+        await installation.chat(model=name, headers=HEADERS)
+        await installation.chat(model=name)
+
+    server, *_ = await traced.collector.until(SERVER, trace=TRACE)
+
+    known, new = [row.trace_id for row in await traced.sluice.rows(RequestLogRow)]
+    assert (server.trace, known) == (TRACE, TRACE)
+    assert new not in (None, TRACE)
+    assert [row.trace_id for row in await sluice.rows(RequestLogRow)] == [TRACE, None]
 
 
 async def test_a_chat_is_one_tree_in_the_trace_of_its_caller(
