@@ -24,7 +24,7 @@ from shared.jobs.schemas import QUEUED, TERMINAL, WITH_RESULT, public_id
 from shared.jobs.statements import request_cancel
 from shared.jobs.tables import JobRow
 from shared.request_logs.listing_queries import get_content_policy
-from shared.request_logs.redaction import FULL
+from shared.request_logs.redaction import FULL, policy_of, strictest
 
 log = structlog.get_logger()
 MAX_WAIT_S: Final = 60.0
@@ -55,7 +55,8 @@ async def find_readable_job(call: Call, job_id: str, missing: NotFoundError | No
     if row.user_id != call.caller.user_id:
         async with call.state.database.read() as session:
             policy = await get_content_policy(session, row.organization_id)
-        if policy != FULL:
+        came_under = policy_of(row.content_policy, row.organization_id, has_headers=True)
+        if strictest(policy, came_under) != FULL:
             raise PermissionDeniedError("The content policy of this job's organization shows it to its users only.")
     return row
 

@@ -20,4 +20,6 @@ async def test_an_administrator_sees_jobs_but_not_what_they_say(sluice: Installa
     assert (await sluice.get(f"/v1/jobs/{job}")).status == 200
     assert (await sluice.get(f"/v1/jobs/{job}/attempts")).status == 200
     await changed(sluice, f"{ORGANIZATIONS}/{organization['id']}", {"content_policy": "full"})
+    assert await statuses(sluice.headers) == {403}, "it was sent under the other policy"
+    job = (await sluice.chat(headers=owner, store=True)).headers["x-job-id"]
     assert await statuses(sluice.headers) == {200}

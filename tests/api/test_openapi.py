@@ -20,7 +20,7 @@ from tests.servers import RedisServer
 
 each_endpoint = pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda e: f"{e.method} {e.path}")
 ROOT = Path(__file__).parents[2]
-OPEN = ["/", "/readme", "/docs", "/health", "/status"]
+OPEN = ["/", "/readme", "/docs", "/health", "/health/live", "/status"]
 
 
 async def test_the_reference_is_valid_openapi(sluice: Installation) -> None:
@@ -115,7 +115,8 @@ async def test_only_open_pages_need_no_key(sluice: Installation) -> None:
     reference = await reference_of(sluice)
 
     assert [path for path, _, operation in operations(reference) if "security" not in operation] == [
-        "/v1/auth/login", "/health", "/status", "/", "/readme", "/docs", "/docs/{page}", "/docs/reference/{tag}",
+        "/v1/auth/login", "/health", "/health/live", "/status", "/", "/readme", "/docs", "/docs/{page}",
+        "/docs/reference/{tag}",
     ]  # fmt: skip
 
 
