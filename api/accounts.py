@@ -68,9 +68,9 @@ async def next_password_hash(
             raise PasswordNotSetError
         async with passwords.attempt(row.email, address_of(call.request)):
             if not await passwords.verify(row.password_hash, current):
-                raise InvalidPasswordError(is_current=True)
+                raise InvalidPasswordError
     elif password is not None and needs_current and row.password_hash is not None:
-        raise InvalidPasswordError(is_current=True)
+        raise InvalidPasswordError
     return None if password is None else await passwords.hash(password)
 
 

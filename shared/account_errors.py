@@ -13,15 +13,12 @@ class ExpirationTooFarError(BadRequestError):
 
 
 class InvalidPasswordError(AuthenticationError):
-    """The password is wrong, or there is no such account; both look the same on purpose.
-
-    `is_current`: it was the password that an account has before a change, not one to log in with.
-    """
+    """The password is wrong, or there is no such account; both look the same on purpose."""
 
     code = "invalid_password"
 
-    def __init__(self, *, is_current: bool = False) -> None:
-        super().__init__("Invalid current password." if is_current else "Email or password is wrong.")
+    def __init__(self) -> None:
+        super().__init__("Invalid current password.")
 
 
 class AccountExpiredError(PermissionDeniedError):

@@ -69,7 +69,7 @@ async def update_me(call: Call, body: UpdateMeRequest) -> None:
     async with call.state.database.transaction() as session:
         row = await lock_user(session, user_id)
         if password_hash is not None and row.password_hash != found.password_hash:  # changed by somebody else
-            raise InvalidPasswordError(is_current=True)
+            raise InvalidPasswordError
         before = to_user(row)
         row.email, row.name, row.updated_ms = email or row.email, name or row.name, now_ms()
         await save_user(session, row)
