@@ -24,7 +24,7 @@ class CreateKeyRequest(Struct, kw_only=True):
     ] = None
 
 
-class CreateTokenRequest(CreateKeyRequest, kw_only=True, forbid_unknown_fields=True):
+class CreateTokenRequest(CreateKeyRequest, kw_only=True):
     """The same for any user."""
 
     user: RowId

@@ -12,7 +12,7 @@ Shard = Annotated[int, Meta(ge=0, le=10_000)]
 OrganizationName = Annotated[str, Meta(min_length=1, max_length=255)]
 
 
-class CreateOrganizationRequest(Struct, kw_only=True, forbid_unknown_fields=True):
+class CreateOrganizationRequest(Struct, kw_only=True):
     """A new tenant."""
 
     name: OrganizationName
@@ -26,7 +26,7 @@ class CreateOrganizationRequest(Struct, kw_only=True, forbid_unknown_fields=True
     """How long its rows of the request log are kept, if not as long as the settings say; never longer."""
 
 
-class UpdateOrganizationRequest(Struct, kw_only=True, forbid_unknown_fields=True):
+class UpdateOrganizationRequest(Struct, kw_only=True):
     """What is absent stays; a budget that is null becomes unlimited."""
 
     name: OrganizationName | None = None

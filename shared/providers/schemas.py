@@ -37,7 +37,7 @@ Joules = Annotated[float, Meta(ge=0, le=1_000_000, description="Measured; replac
 QosLimit = Annotated[float, Meta(ge=0, le=1e12)]
 
 
-class CreateProviderRequest(Struct, kw_only=True, forbid_unknown_fields=True):
+class CreateProviderRequest(Struct, kw_only=True):
     """A new upstream server of a router (`router` or `router_id`)."""
 
     router: RowId | None = None
@@ -67,7 +67,7 @@ class CreateProviderRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     probe: Annotated[bool, Meta(description="False: add it without looking whether it answers.")] = True
 
 
-class UpdateProviderRequest(Struct, kw_only=True, forbid_unknown_fields=True):
+class UpdateProviderRequest(Struct, kw_only=True):
     """What is absent stays; null clears what may be null, with `qos_metric` also `qos_limit`."""
 
     router: RowId | None = None

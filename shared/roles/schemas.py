@@ -35,7 +35,7 @@ class RouterLimits(Struct, frozen=True, kw_only=True):
         return 0 in (self.rpm, self.rpd, self.tpm, self.tpd)
 
 
-class LimitRequest(Struct, kw_only=True, forbid_unknown_fields=True):
+class LimitRequest(Struct, kw_only=True):
     """Requests (`rpm`, `rpd`) or input tokens (`tpm`, `tpd`) per minute or day; `router` is also `router_id`."""
 
     router: RowId | None = None
@@ -60,7 +60,7 @@ class OwnLimit(Limit, kw_only=True):
     """Name of the router."""
 
 
-class CreateRoleRequest(Struct, kw_only=True, forbid_unknown_fields=True):
+class CreateRoleRequest(Struct, kw_only=True):
     """A new role; a router without a limit cannot be used by it."""
 
     name: RoleName
@@ -68,7 +68,7 @@ class CreateRoleRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     limits: Annotated[list[LimitRequest], Meta(max_length=10_000)] | None = None
 
 
-class UpdateRoleRequest(Struct, kw_only=True, forbid_unknown_fields=True):
+class UpdateRoleRequest(Struct, kw_only=True):
     """What is absent or null stays; `permissions` and `limits` are replaced as a whole."""
 
     name: RoleName | None = None

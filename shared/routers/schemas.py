@@ -54,7 +54,7 @@ Tools = Annotated[bool, Meta(description="Whether the model can call tools; null
 Small = Annotated[bool, Meta(description="Of a model that speaks: its characters are counted apart in the usage.")]
 
 
-class CreateRouterRequest(Struct, kw_only=True, forbid_unknown_fields=True):
+class CreateRouterRequest(Struct, kw_only=True):
     """A new public model; prices are money per million tokens; `fallback` is asked when all its providers are out."""
 
     name: Annotated[str, Meta(min_length=1, max_length=255)]
@@ -79,7 +79,7 @@ class CreateRouterRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     cost_completion_tokens: Price = Decimal(0)
 
 
-class UpdateRouterRequest(Struct, kw_only=True, forbid_unknown_fields=True):
+class UpdateRouterRequest(Struct, kw_only=True):
     """What is absent or null stays, but null removes what may be null; `aliases` are replaced as a whole."""
 
     name: Annotated[str, Meta(min_length=1, max_length=255)] | None = None

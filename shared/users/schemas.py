@@ -18,7 +18,7 @@ Priority = Annotated[int, Meta(ge=0, le=2**31 - 1, description="Higher goes firs
 Expires = Annotated[int, Meta(le=2**40, description="Unix seconds, in the future; null is never.")]
 
 
-class CreateUserRequest(Struct, kw_only=True, forbid_unknown_fields=True):
+class CreateUserRequest(Struct, kw_only=True):
     """A new account; it needs a role to use anything."""
 
     email: Email
@@ -32,7 +32,7 @@ class CreateUserRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     priority: Priority | None = None
 
 
-class UpdateUserRequest(Struct, kw_only=True, forbid_unknown_fields=True):
+class UpdateUserRequest(Struct, kw_only=True):
     """What is absent stays; null clears `organization`, the budgets and `expires`, and leaves the rest as it is."""
 
     email: Email | None = None
