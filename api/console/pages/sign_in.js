@@ -39,6 +39,7 @@ function form(heading, fields, problems, enterWith) {
     try {
       await enterWith(readFields(element, fields));
     } catch (error) {
+      if (error.code === "invalid_password") error.message = "Email or password is wrong.";
       replace(problems, errorBox(error));
     } finally {
       submit.disabled = false;
