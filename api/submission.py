@@ -18,7 +18,7 @@ from shared.directory import Router
 from shared.errors import ModelNotFoundError, WrongModelTypeError
 from shared.jobs.schemas import QUEUED
 from shared.jobs.statements import NewJob
-from shared.request_logs.redaction import NOTHING, clean, policy_of, redact_headers, strictest
+from shared.request_logs.redaction import NOTHING, clean, policy_of, redact_headers, redact_metadata, strictest
 from shared.tracing.headers import trace_id_of
 
 MAX_ATTEMPTS: Final = 3
@@ -153,6 +153,7 @@ def new_job(
         priority=min(wanted, settings.routing_max_priority),
         cost_estimate=_turns(submission.estimate),
         metadata=json.encode(submission.metadata).decode() if submission.metadata else None,
+        log_metadata=_log_metadata(submission.metadata or {}, settings.secret_members),
         end_user=submission.end_user,
         created_ms=now,
         not_before_ms=None,
@@ -174,6 +175,10 @@ def new_job(
         admission=None if admission is None else admission.encode(),
         request=draft.body,
     )
+
+
+def _log_metadata(metadata: dict[str, str], names: frozenset[str]) -> str | None:
+    return json.encode(redact_metadata(metadata, names)).decode() if names.intersection(metadata) else None
 
 
 def _turns(estimate: Estimate) -> float:

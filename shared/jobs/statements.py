@@ -53,6 +53,7 @@ class NewJob(Struct, kw_only=True):
     admission: str | None
     request: bytes
     content_policy: str | None = None
+    log_metadata: str | None = None
     dialect: str = OPENAI
     shard: int = 0
     background: bool = False

@@ -94,6 +94,8 @@ class JobRow(SQLModel, table=True):
     cost_estimate: float = 1.0
     """Share of the tenant's turn in the queue: estimated tokens / 1000."""
     metadata_: str | None = Field(default=None, sa_column_kwargs={"name": "metadata"})
+    log_metadata: str | None = None
+    """What the request log keeps of it instead, if some of its values are not to be there."""
     end_user: str | None = None
     batch_id: str | None = None
     custom_id: str | None = None

@@ -84,7 +84,7 @@ INSERT INTO request_logs (id, created_ms, worker, provider_id, provider_type, pr
 SELECT CAST($1 AS TEXT), CAST($2 AS BIGINT), CAST($3 AS TEXT), CAST($4 AS BIGINT), CAST($5 AS TEXT), CAST($6 AS TEXT),
     id, attempt, 'in_progress', request_id, batch_id, 'POST', endpoint, model, router_id, key_id, user_id,
     organization_id, client_address, user_agent, stream, CAST($2 AS BIGINT) - created_ms, retry_count, trace_id,
-    metadata, content_policy, 0, 0, false, 0
+    COALESCE(log_metadata, metadata), content_policy, 0, 0, false, 0
 FROM jobs WHERE id = $7
 """
 _END = """

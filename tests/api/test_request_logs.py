@@ -284,6 +284,8 @@ async def test_named_members_are_never_shown(tmp_path: Path, redis_server: Redis
 async def test_named_members_are_not_shown_of_metadata_either(tmp_path: Path, redis_server: RedisServer) -> None:
     async with open_installation(make_settings(tmp_path, redis_server, redacted_fields="ssn")) as sluice:
         await sluice.chat(metadata={"ssn": "078-05", "run": "a"})
+        (stored,) = await sluice.rows(RequestLogRow)
+        (job,) = await sluice.rows(JobRow)
         listed = await logs(sluice)
         whole = await (await sluice.get(f"{LOGS}/{listed[0]['id']}?include=request")).json()
         files = [
@@ -296,6 +298,8 @@ async def test_named_members_are_not_shown_of_metadata_either(tmp_path: Path, re
         ]
         other = await logs(sluice, **{"metadata[run]": "a"})
 
+    assert json.loads(stored.metadata_ or "") == {"ssn": "***", "run": "a"}
+    assert json.loads(job.metadata_ or "") == {"ssn": "078-05", "run": "a"}, "its owner gets it back"
     assert listed[0]["metadata"] == whole["metadata"] == {"ssn": "***", "run": "a"}
     assert whole["request"]["metadata"] == {"ssn": "***", "run": "a"}
     assert [b"078-05" in file for file in files] == [False, False, False]
