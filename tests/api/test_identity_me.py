@@ -51,8 +51,8 @@ async def test_one_sees_one_s_account(both: Installation) -> None:
         "object": "userInfo", "id": user["id"], "email": "first@example.com", "name": "First", "organization": 1,
         "budget": 2.5, "carbon_budget": 7, "carbon_budget_remaining": 7, "permissions": ["read_metric"],
         "limits": [
-            {"router": 1, "router_id": 1, "type": "rpm", "value": 5},
-            {"router": 1, "router_id": 1, "type": "tpd", "value": None},
+            {"router": 1, "router_id": 1, "type": "rpm", "value": 5, "model": "simulator"},
+            {"router": 1, "router_id": 1, "type": "tpd", "value": None, "model": "simulator"},
         ],
         "expires": None, "priority": 2, "created": user["created"], "updated": user["updated"],
     }  # fmt: skip
@@ -67,8 +67,8 @@ async def test_the_master_has_an_account_without_a_row(both: Installation) -> No
         "carbon_budget": None, "carbon_budget_remaining": None,
         "permissions": list(PERMISSIONS),
         "limits": [
-            {"router": number, "router_id": number, "type": kind, "value": None}
-            for number, _ in enumerate(FIRST_MODELS, start=1)
+            {"router": number, "router_id": number, "type": kind, "value": None, "model": model}
+            for number, model in enumerate(FIRST_MODELS, start=1)
             for kind in kinds
         ],
         "expires": None, "priority": 0, "created": 0, "updated": 0,

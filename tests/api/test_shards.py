@@ -267,7 +267,12 @@ async def test_a_worker_has_to_know_its_shard(
     tmp_path: Path, redis_server: RedisServer, own_redis: RedisServer
 ) -> None:
     variables = {"SLUICE_REDIS_URL": redis_server.url, "SLUICE_SHARD_REDIS_URLS": own_redis.url}
-    environ = {"PATH": os.environ["PATH"], "SLUICE_DATA_DIR": str(tmp_path), **variables}
+    environ = {
+        "PATH": os.environ["PATH"],
+        "SLUICE_DATA_DIR": str(tmp_path),
+        "SLUICE_ENCRYPTION_KEY": "k" * 20,
+        **variables,
+    }
     command = [sys.executable, "-m", "worker"]
     process = await asyncio.create_subprocess_exec(*command, env=environ, stderr=asyncio.subprocess.PIPE)
     _, said = await process.communicate()
