@@ -130,7 +130,6 @@ def new_job(
     """Return the job of a submission, with what is usual for what nobody asked for."""
     settings, caller, now = draft.state.settings, draft.caller, now_ms()
     wanted = caller.priority if submission.priority is None else submission.priority
-    ttl_s = settings.unstored_result_ttl_s if submission.store is False else settings.result_ttl_s
     return NewJob(
         id=job_id,
         kind=submission.kind,
@@ -159,7 +158,7 @@ def new_job(
         not_before_ms=None,
         expires_ms=now + settings.start_timeout_s * 1000,
         timeout_s=submission.timeout_s or settings.job_timeout_s,
-        result_ttl_s=ttl_s,
+        result_ttl_s=settings.unstored_result_ttl_s if submission.store is False else settings.result_ttl_s,
         max_attempts=_most_attempts(draft.state, submission.router),
         on_worker_lost="retry",
         cancel_when_unread=False,
