@@ -10,6 +10,9 @@ from tests.console.visits import Visit
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 PLACES = ["", "/readme", *(f"/{name}" for name in FILES), "/reference", "/reference/jobs", "/reference/admin-routers"]
 
+DARK = ("", "/readme", "/concepts", "/reference/jobs")
+"""Pages that have everything there is, which are looked at in the dark theme, too: all have one style sheet."""
+
 
 @pytest.mark.timeout(180)
 async def test_every_page_fits_narrow_and_wide_screens_and_axe_finds_nothing(visit: Visit) -> None:
@@ -21,9 +24,9 @@ async def test_every_page_fits_narrow_and_wide_screens_and_axe_finds_nothing(vis
             if await visit.page.evaluate("document.documentElement.scrollWidth") > width:
                 found.append(f"{place} is wider than {width}")
         await visit.page.evaluate(Axe().axe_script)
-        for theme, options in _OPTIONS.items():
+        for theme in ("light", "dark") if place in DARK else ("light",):
             await visit.page.emulate_media(color_scheme=theme)
-            results = await visit.page.evaluate("options => axe.run(options)", options)
+            results = await visit.page.evaluate("options => axe.run(options)", _OPTIONS[theme])
             found += [f"{place}, {theme}: {one['id']}: {one['nodes'][0]['html']}" for one in results["violations"]]
 
     assert "\n".join(found) == ""
