@@ -49,9 +49,7 @@ class Scans:
     async def close(self) -> None:
         """Stop; what is left is taken over when the leases end."""
         await end_tasks(self._task)
-        await end_tasks(
-            *self._running.values()
-        )  # the other one began them, maybe at its very end
+        await end_tasks(*self._running.values())  # the other one began them, maybe at its very end
 
     async def _follow(self, state: State) -> None:
         while True:
