@@ -6,6 +6,7 @@ SQLite: WAL and `synchronous=FULL`; readers never wait for the writer.  PostgreS
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,7 +42,10 @@ def create_engine(url: str) -> AsyncEngine:
     engine = create_async_engine(f"sqlite+aiosqlite:///{path}", pool_size=5)
 
     @event.listens_for(engine.sync_engine, "connect")
-    def _pragmas(connection: Any, _record: Any) -> None:
+    def _prepare(connection: Any, _record: Any) -> None:
+        # A statement cancelled twice is stopped twice; the second stop would wait for a thread that has ended, and the
+        # process for it.
+        connection.driver_connection.stop = cache(connection.driver_connection.stop)
         connection.isolation_level = None  # the driver's own BEGIN is deferred; ours says what it wants
         for pragma in SQLITE_PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")

@@ -45,7 +45,7 @@ def new_postgres_database(server_url: str, name: str) -> str:
 
 
 def wait_for_no_disk(server_url: str) -> None:
-    """Make a server faster that no test kills."""
+    """Make a server faster: what a test kills is its processes, never the machine."""
     _execute(server_url, "ALTER SYSTEM SET fsync = off", "ALTER SYSTEM SET full_page_writes = off")
     _execute(server_url, "SELECT pg_reload_conf()")
 

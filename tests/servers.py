@@ -13,6 +13,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from shared.embedded_redis import redis_command, start_redis
+from tests.databases import wait_for_no_disk
 
 
 class RedisServer:
@@ -26,8 +27,9 @@ class RedisServer:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        (self._folder / "appendonly.aof").unlink(missing_ok=True)
         self._process = start_redis(self._folder, self.socket)
+        with Redis(unix_socket_path=str(self.socket)) as redis:
+            redis.config_set("appendonly", "no")  # a disk that is busy would make it wait
 
     @property
     def is_running(self) -> bool:
@@ -81,6 +83,7 @@ class PostgresServer:
         folder.chmod(0o755)  # the server may run as another user
         self._server: Any = pgserver.get_server(folder / "data")
         self.url: str = self._server.get_uri()
+        wait_for_no_disk(self.url)
 
     def open_standby(self, folder: Path) -> "PostgresServer":
         """Return a new server that follows this one and can be read."""
@@ -88,7 +91,7 @@ class PostgresServer:
         data.mkdir(mode=0o700)
         if owner is not None:
             shutil.chown(data, owner)
-        command = [self._server.bin_path / "pg_basebackup", "--write-recovery-conf", "--checkpoint=fast"]
+        command = [self._server.bin_path / "pg_basebackup", "--write-recovery-conf", "--checkpoint=fast", "--no-sync"]
         subprocess.run([*command, "--pgdata", data, "--dbname", self.url], user=owner, check=True)
         for copied in (".handle_pids.json", ".s.PGSQL.5432.lock"):  # who uses the other one
             (data / copied).unlink(missing_ok=True)
