@@ -37,6 +37,7 @@ async def store_input(call: Call, filename: str, lines: AsyncIterator[bytes]) ->
         id=call.upload_id,
         user_id=call.caller.user_id,
         organization_id=call.caller.organization_id,
+        content_policy=call.caller.content_policy,
         filename=filename,
         purpose=BATCH_PURPOSE,
         size_bytes=size,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from api.call import Call, Draft
+from api.shown import check_shown
 from shared.chat.file_parts import file_ids
 from shared.clock import now_ms, to_iso, to_seconds
 from shared.errors import BodyTooLargeError
@@ -18,6 +19,13 @@ async def find_own_file(call: Call, file_id: str) -> FileRow:
     async with call.state.database.read() as session:
         row = await find_file(session, None if call.caller.is_admin else call.caller.user_id, file_id)
     return _usable(row, file_id)
+
+
+async def find_readable_file(call: Call, file_id: str) -> FileRow:
+    """Return a file whose bytes the caller may see; raises also `PermissionDeniedError`."""
+    row = await find_own_file(call, file_id)
+    await check_shown(call, row, row.content_policy)
+    return row
 
 
 async def check_named_files(draft: Draft, messages: Sequence[Any]) -> int:

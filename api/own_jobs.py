@@ -8,13 +8,13 @@ from redis.exceptions import RedisError
 
 from api.call import Call
 from api.render import error_of, gone, polling_headers
+from api.shown import check_shown
 from api.state import queue_of, state_of
 from api.waiting_jobs import CANCELLED_ERROR, end_waiting
 from shared.clock import now_ms
 from shared.errors import (
     JobNotFinishedError,
     NotFoundError,
-    PermissionDeniedError,
     ReplayedError,
     StorageUnavailableError,
 )
@@ -23,8 +23,6 @@ from shared.jobs.queries import find_job, get_light, get_result, remove_bodies
 from shared.jobs.schemas import QUEUED, TERMINAL, WITH_RESULT, public_id
 from shared.jobs.statements import request_cancel
 from shared.jobs.tables import JobRow
-from shared.request_logs.listing_queries import get_content_policy
-from shared.request_logs.redaction import FULL, policy_of, strictest
 
 log = structlog.get_logger()
 MAX_WAIT_S: Final = 60.0
@@ -52,12 +50,7 @@ async def find_readable_job(call: Call, job_id: str, missing: NotFoundError | No
     Raises `NotFoundError`, `GoneError` and `PermissionDeniedError`.
     """
     row = await find_own_job(call, job_id, missing)
-    if row.user_id != call.caller.user_id:
-        async with call.state.database.read() as session:
-            policy = await get_content_policy(session, row.organization_id)
-        came_under = policy_of(row.content_policy, row.organization_id, has_headers=True)
-        if strictest(policy, came_under) != FULL:
-            raise PermissionDeniedError("The content policy of this job's organization shows it to its users only.")
+    await check_shown(call, row, row.content_policy)
     return row
 
 

@@ -20,7 +20,8 @@ from api.batch_results import list_matching, result_lines, to_item
 from api.call import Call
 from api.http import REQUESTS, ByteStream, Routes
 from api.own_batches import BatchNotFoundError, find_own_batch, to_batch
-from api.own_files import find_own_file
+from api.own_files import find_readable_file
+from api.shown import check_shown
 from api.submission import Origin, origin_of
 from api.webhooks import read_notice
 from shared.admission.errors import QueueFullError
@@ -60,7 +61,7 @@ from shared.files.tables import FileRow
 from shared.ids import new_ulid, parse_id
 from shared.jobs.schemas import CANCELLED, EXPIRED, FAILED
 from shared.lists import cursor_page
-from shared.request_logs.redaction import FULL, policy_of, strictest
+from shared.request_logs.redaction import policy_of, strictest
 from shared.webhooks.events import BATCH_ENDS, UnknownEventTypeError
 from shared.webhooks.statements import EVERYBODY, NewWebhookEndpoint
 from shared.webhooks.tables import WebhookEndpointRow
@@ -93,7 +94,7 @@ async def create_batch(call: Call, body: CreateBatchRequest) -> Batch:
     _check_room(call)
     notice = await read_notice(call, body.webhook, body.webhook_endpoint_ids, BATCH_ENDS)
     file = await _file_of(call, body)
-    row = _new_batch(call, body.endpoint, body.completion_window, window_s, file.id)
+    row = _new_batch(call, body.endpoint, body.completion_window, window_s, file)
     row.metadata_ = json.encode(body.metadata).decode() if body.metadata else None
     row.start, row.item_events = body.start, body.item_events
     if body.output_expires_after is not None:
@@ -120,7 +121,7 @@ async def _file_of(call: Call, body: CreateBatchRequest) -> FileRow:
     if body.requests is not None:
         await _check_inline(call, body.endpoint, body.requests)
         return await store_input(call, "requests.jsonl", _each(body.requests))
-    file = await find_own_file(call, body.input_file_id or "")
+    file = await find_readable_file(call, body.input_file_id or "")
     if file.purpose != BATCH_PURPOSE:
         raise InvalidInputFileError("The file has another purpose than `batch`.")
     return file
@@ -141,7 +142,7 @@ async def _check_inline(call: Call, endpoint: str, lines: list[Raw]) -> None:
         raise BatchInputError(BatchErrors(data=checker.errors))
 
 
-def _new_batch(call: Call, endpoint: str, window: str, window_s: int, file_id: str) -> BatchRow:
+def _new_batch(call: Call, endpoint: str, window: str, window_s: int, file: FileRow) -> BatchRow:
     now = now_ms()
     return BatchRow(
         id=new_ulid(),
@@ -151,10 +152,10 @@ def _new_batch(call: Call, endpoint: str, window: str, window_s: int, file_id: s
         key_id=call.caller.key_id,
         status=VALIDATING,
         endpoint=endpoint,
-        input_file_id=file_id,
+        input_file_id=file.id,
         completion_window=window,
         request_id=call.request_id,
-        origin=_encode_origin(call),
+        origin=_encode_origin(call, file),
         output_ttl_s=_OUTPUT_TTL_S,
         output_file_id=new_ulid(),
         error_file_id=new_ulid(),
@@ -163,10 +164,15 @@ def _new_batch(call: Call, endpoint: str, window: str, window_s: int, file_id: s
     )
 
 
-def _encode_origin(call: Call, came_under: str = FULL) -> str:
+def _encode_origin(call: Call, file: FileRow) -> str:
     """Return where a batch comes from, with the stricter one of the policy of now and that of its lines."""
-    origin = origin_of(call)
-    return json.encode(replace(origin, content_policy=strictest(call.caller.content_policy, came_under))).decode()
+    its_policy = policy_of(file.content_policy, file.organization_id, has_headers=True)
+    policy = strictest(call.caller.content_policy, its_policy)
+    return json.encode(replace(origin_of(call), content_policy=policy)).decode()
+
+
+def _origin(row: BatchRow) -> Origin:
+    return json.decode(row.origin or "{}", type=Origin)
 
 
 def _check_room(call: Call) -> None:
@@ -244,6 +250,7 @@ async def list_batch_results(call: Call, batch_id: str, query: BatchResultsQuery
     """
     async with call.state.database.read() as session:
         row = await find_own_batch(call, session, batch_id)
+    await check_shown(call, row, _origin(row).content_policy)
     start = item_id(row.id, query.starting_line - 1)
     pieces = result_lines(call, row, start, with_input="input" in query.include, follow_retries=query.follow_retries)
     return ByteStream(pieces=pieces, content_type=NDJSON)
@@ -259,20 +266,21 @@ async def retry_batch(call: Call, batch_id: str, body: RetryBatchRequest) -> Bat
         raise UnprocessableEntityError(["body", "statuses"], "Expected either `statuses` or `custom_ids`")
     async with call.state.database.read() as session:
         old = await find_own_batch(call, session, batch_id)
+    origin = _origin(old)
+    await check_shown(call, old, origin.content_policy)
     _check_room(call)
     if old.finished_ms is None:
         raise BatchNotFinishedError(batch_id)
     statuses: tuple[Any, ...] = tuple(body.statuses or (FAILED, CANCELLED, EXPIRED))
     lines = list_matching(call, old, statuses, None if body.custom_ids is None else frozenset(body.custom_ids))
     file = await store_input(call, f"{BATCH_PREFIX}{old.id}_retry.jsonl", lines)
+    its_policy = policy_of(origin.content_policy, old.organization_id, has_headers=True)
+    file.content_policy = strictest(call.caller.content_policy, its_policy)
     if not file.lines:
         raise NothingToRetryError
     window_s = (old.expires_ms - old.created_ms) // 1000
-    origin = json.decode(old.origin or "{}", type=Origin)
     call.dialect = origin.dialect or call.dialect
-    row = _new_batch(call, old.endpoint, old.completion_window, window_s, file.id)
-    its_policy = policy_of(origin.content_policy, old.organization_id, has_headers=True)
-    row.origin = _encode_origin(call, its_policy)
+    row = _new_batch(call, old.endpoint, old.completion_window, window_s, file)
     row.retry_of, row.metadata_, row.output_ttl_s, row.start = old.id, old.metadata_, old.output_ttl_s, old.start
     row.item_events, row.notify = old.item_events, old.notify
     return await _store(call, row, file)

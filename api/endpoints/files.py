@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from api.call import Call
 from api.http import ByteStream, Routes
-from api.own_files import find_own_file, to_file
+from api.own_files import find_own_file, find_readable_file, to_file
 from shared.batches.queries import find_batch_reading
 from shared.batches.schemas import BATCH_PREFIX
 from shared.clock import now_ms
@@ -54,6 +54,7 @@ async def create_file(call: Call, form: CreateFileForm) -> File:
         id=call.upload_id or "",
         user_id=call.caller.user_id,
         organization_id=call.caller.organization_id,
+        content_policy=call.caller.content_policy,
         filename=file.name,
         purpose=form.purpose,
         size_bytes=file.size_bytes,
@@ -94,7 +95,7 @@ async def get_file(call: Call, file_id: str) -> File:
 )
 async def get_file_content(call: Call, file_id: str) -> ByteStream:
     """Read a file; `Range: bytes=a-b` gives a part of it."""
-    row = await find_own_file(call, file_id)
+    row = await find_readable_file(call, file_id)
     name = quote(row.filename, safe="")
     call.headers |= {
         "Content-Disposition": f"attachment; filename*=UTF-8''{name}", "ETag": f'"{row.id}"', "Accept-Ranges": "bytes"

@@ -196,7 +196,7 @@ async def cancel_job(call: Call, job_id: str) -> Job:
 @routes.post("/v1/jobs/{job_id}/retry", status=202, raises=(*ANY_ROUTE, JobNotRetryableError))
 async def retry_job(call: Call, job_id: str) -> Reply[Job]:
     """Send a failed, cancelled or expired job again, as a new job; repeated, it answers 200 with the first retry."""
-    return await retry(call, await find_own_job(call, job_id))
+    return await retry(call, await find_readable_job(call, job_id))
 
 
 @routes.delete("/v1/jobs/{job_id}", raises=(NotFoundError, GoneError, JobNotFinishedError))

@@ -15,6 +15,8 @@ class FileRow(SQLModel, table=True):
     id: str = Field(primary_key=True)
     user_id: int = bigint()
     organization_id: int | None = bigint(default=None)
+    content_policy: str | None = None
+    """That of its organization when it was stored; None if nobody noted it."""
     filename: str
     purpose: str
     size_bytes: int = bigint()

@@ -1,5 +1,8 @@
-"""What an administrator sees of the jobs of an organization that keeps its content to itself."""
+"""What an administrator sees of jobs, batches and files of an organization that keeps its content to itself."""
 
+from typing import Any
+
+from tests.batches import BATCHES, CHATS, chat_line, ended, make_batch
 from tests.installation import Installation
 from tests.people import ORGANIZATIONS, add_user, changed, create, key_of
 
@@ -19,7 +22,43 @@ async def test_an_administrator_sees_jobs_but_not_what_they_say(sluice: Installa
     assert await statuses(sluice.headers) == {403}
     assert (await sluice.get(f"/v1/jobs/{job}")).status == 200
     assert (await sluice.get(f"/v1/jobs/{job}/attempts")).status == 200
+    failed = (await sluice.chat(headers=owner, simulator={"fail": "400"})).headers["x-job-id"]
+    assert (await sluice.post(f"/v1/jobs/{failed}/retry", {})).status == 403, "the new job would be the administrator's"
     await changed(sluice, f"{ORGANIZATIONS}/{organization['id']}", {"content_policy": "full"})
     assert await statuses(sluice.headers) == {403}, "it was sent under the other policy"
     job = (await sluice.chat(headers=owner, store=True)).headers["x-job-id"]
     assert await statuses(sluice.headers) == {200}
+
+
+async def test_an_administrator_sees_batches_and_files_but_not_what_is_in_them(sluice: Installation) -> None:
+    organization = await create(sluice, ORGANIZATIONS, name="discreet", content_policy="metadata")
+    user = await add_user(sluice, "ada@example.com", organization=organization["id"])
+    owner = await key_of(sluice, user["id"])
+
+    async def statuses(batch: dict[str, Any], headers: dict[str, str]) -> set[int]:
+        names = ("input_file_id", "output_file_id", "error_file_id")
+        files = (f"/v1/files/{batch[name]}/content" for name in names if batch[name])
+        reads = [await sluice.get(path, headers=headers) for path in (f"{BATCHES}/{batch['id']}/results", *files)]
+        sent = {"input_file_id": batch["input_file_id"], "endpoint": CHATS, "completion_window": "24h"}
+        again = await sluice.post(BATCHES, sent, headers=headers)
+        retried = await sluice.post(f"{BATCHES}/{batch['id']}/retry", {"custom_ids": ["b"]}, headers=headers)
+        return {answer.status for answer in (*reads, again, retried)}
+
+    async def ran() -> Any:
+        lines = (chat_line("a"), chat_line("b", body={"simulator": {"fail": "400"}}))
+        return await ended(sluice, (await make_batch(sluice, *lines, headers=owner))["id"])
+
+    batch = await ran()
+    assert await statuses(batch, sluice.headers) == {403}
+    assert await statuses(batch, owner) == {200}
+    assert (await sluice.get(f"{BATCHES}/{batch['id']}/requests")).status == 200
+    assert (await sluice.get(f"/v1/files/{batch['output_file_id']}")).status == 200
+    await changed(sluice, f"{ORGANIZATIONS}/{organization['id']}", {"content_policy": "full"})
+    assert await statuses(batch, sluice.headers) == {403}, "it came in under the other policy"
+    again = await ended(sluice, (await retry(sluice, batch["id"], owner))["id"])
+    assert await statuses(again, sluice.headers) == {403}, "its lines came in under the other policy"
+    assert await statuses(await ran(), sluice.headers) == {200}
+
+
+async def retry(sluice: Installation, batch_id: str, headers: dict[str, str]) -> Any:
+    return await (await sluice.post(f"{BATCHES}/{batch_id}/retry", {"custom_ids": ["b"]}, headers=headers)).json()

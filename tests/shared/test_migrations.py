@@ -92,4 +92,4 @@ async def test_migrating_again_changes_nothing(database_url: str) -> None:
         revision = await connection.run_sync(lambda c: MigrationContext.configure(c).get_current_revision())
 
     await database.close()
-    assert revision == "0024"
+    assert revision == "0025"

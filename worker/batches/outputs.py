@@ -38,6 +38,10 @@ async def write_files(runtime: Runtime, batch: BatchRow) -> Files:
     )
 
 
+class _Origin(Struct):
+    content_policy: str | None = None
+
+
 async def _write(
     runtime: Runtime, batch: BatchRow, file_id: str | None, name: str, statuses: Sequence[str]
 ) -> FileRow | None:
@@ -57,8 +61,9 @@ async def _write(
         await runtime.uploads.delete([file_id])
         return None
     now = now_ms()
+    origin = json.decode(batch.origin or "{}", type=_Origin)
     return FileRow(
-        id=file_id, user_id=batch.user_id, organization_id=batch.organization_id,
+        id=file_id, user_id=batch.user_id, organization_id=batch.organization_id, content_policy=origin.content_policy,
         filename=f"{BATCH_PREFIX}{batch.id}_{name}.jsonl", purpose=OUTPUT_PURPOSE, size_bytes=size,
         sha256=digest.hexdigest(), lines=count, created_ms=now, expires_ms=now + batch.output_ttl_s * 1000,
     )  # fmt: skip

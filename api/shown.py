@@ -1,0 +1,22 @@
+"""What an administrator may read of others: content only as far as their organization's policy shows it."""
+
+from api.call import Call
+from shared.batches.tables import BatchRow
+from shared.errors import PermissionDeniedError
+from shared.files.tables import FileRow
+from shared.jobs.tables import JobRow
+from shared.request_logs.listing_queries import get_content_policy
+from shared.request_logs.redaction import FULL, policy_of, strictest
+
+
+async def check_shown(call: Call, row: JobRow | FileRow | BatchRow, came_under: str | None) -> None:
+    """Raise `PermissionDeniedError` unless the row is the caller's, or its content is open now and was when it came.
+
+    `came_under` is the content policy of then, None if nobody noted it.
+    """
+    if row.user_id == call.caller.user_id:
+        return
+    async with call.state.database.read() as session:
+        policy = await get_content_policy(session, row.organization_id)
+    if strictest(policy, policy_of(came_under, row.organization_id, has_headers=True)) != FULL:
+        raise PermissionDeniedError("The content policy of its organization shows this to its users only.")
