@@ -12,7 +12,7 @@ import pytest_asyncio
 from redis import Redis
 
 from shared.settings import Settings
-from tests.databases import new_postgres_database, prepared_postgres, wait_for_no_disk
+from tests.databases import new_postgres_database, prepared_postgres, prepared_sqlite, wait_for_no_disk
 from tests.installation import ADMIN_KEY, Installation, open_installation
 from tests.libraries import EMBEDDER, Library, open_library
 from tests.providers import ScriptedProvider, serve_provider
@@ -123,7 +123,8 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def prepared_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A database as an installation finds it when it starts again, on each engine in turn."""
     if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/test.db"  # `open_installation` copies it there
+        (tmp_path / "test.db").write_bytes(prepared_sqlite())
+        yield f"sqlite:///{tmp_path}/test.db"
         return
     with prepared_postgres(request.getfixturevalue("postgres_url"), name_after(tmp_path)) as url:
         yield url

@@ -16,11 +16,11 @@ ALLOWED = {
 
 
 @pytest_asyncio.fixture
-async def processes(tmp_path: Path, database_url: str) -> AsyncIterator[Processes]:
+async def processes(tmp_path: Path, prepared_url: str) -> AsyncIterator[Processes]:
     """A running installation; with PostgreSQL it has two api and two worker processes."""
     options = {"lease_s": 2, "stream_grace_s": 5}
-    if database_url.startswith("postgresql"):
-        options |= {"database_url": database_url, "workers": 2, "api_processes": 2}
+    if prepared_url.startswith("postgresql"):
+        options |= {"database_url": prepared_url, "workers": 2, "api_processes": 2}
     running = Processes(new_folder(tmp_path), **options)
     try:
         await running.start()
@@ -30,11 +30,11 @@ async def processes(tmp_path: Path, database_url: str) -> AsyncIterator[Processe
 
 
 @pytest_asyncio.fixture
-async def telling(tmp_path: Path, database_url: str) -> AsyncIterator[Processes]:
+async def telling(tmp_path: Path, prepared_url: str) -> AsyncIterator[Processes]:
     """A running installation that may send webhooks to this machine; with PostgreSQL it has two workers."""
     options: dict[str, Any] = {"lease_s": 2, "accept_patience_s": 5} | ALLOWED
-    if database_url.startswith("postgresql"):
-        options |= {"database_url": database_url, "workers": 2, "api_processes": 2}
+    if prepared_url.startswith("postgresql"):
+        options |= {"database_url": prepared_url, "workers": 2, "api_processes": 2}
     running = Processes(new_folder(tmp_path), **options)
     try:
         await running.start()

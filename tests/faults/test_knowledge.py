@@ -16,9 +16,9 @@ from tests.waiting import eventually
 
 
 @pytest_asyncio.fixture
-async def library(tmp_path: Path, database_url: str) -> AsyncIterator[Processes]:
+async def library(tmp_path: Path, prepared_url: str) -> AsyncIterator[Processes]:
     """A running installation with an embedding model, on each database in turn."""
-    options = {"lease_s": 2, "vector_store_model": "simulator-embedding", "database_url": database_url}
+    options = {"lease_s": 2, "vector_store_model": "simulator-embedding", "database_url": prepared_url}
     running = Processes(new_folder(tmp_path), **options)
     try:
         await running.start()

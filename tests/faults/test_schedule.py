@@ -30,15 +30,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.mark.timeout(180)
 async def test_whatever_breaks_every_accepted_job_is_done_and_charged_once(
-    tmp_path: Path, database_url: str, own_redis: RedisServer, seed: int
+    tmp_path: Path, prepared_url: str, own_redis: RedisServer, seed: int
 ) -> None:
     folder = tmp_path / "d"
     folder.mkdir(mode=0o700)
     options = {"lease_s": LEASE_S, "stream_grace_s": 10, "drain_s": 1, "workers": 2}
     redis = None
-    if database_url.startswith("postgresql"):
+    if prepared_url.startswith("postgresql"):
         redis = own_redis  # without persistence: whenever it is killed, everything in it is lost
-        options |= {"database_url": database_url, "redis_url": redis.url, "api_processes": 2}
+        options |= {"database_url": prepared_url, "redis_url": redis.url, "api_processes": 2}
     processes = Processes(folder, **options)
     try:
         await processes.start()

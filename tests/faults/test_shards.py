@@ -28,11 +28,11 @@ async def submit(http: ClientSession, headers: dict[str, str], count: int) -> li
 
 
 async def test_a_shard_that_loses_its_worker_and_its_redis_loses_no_job(
-    tmp_path: Path, database_url: str, own_redis: RedisServer
+    tmp_path: Path, prepared_url: str, own_redis: RedisServer
 ) -> None:
     folder = tmp_path / "d"
     folder.mkdir(mode=0o700)
-    options = {"database_url": database_url, "shard_redis_urls": own_redis.url, "worker_slots": 8, "lease_s": 2}
+    options = {"database_url": prepared_url, "shard_redis_urls": own_redis.url, "worker_slots": 8, "lease_s": 2}
     processes = Processes(folder, **options)
     try:
         await processes.start()

@@ -23,11 +23,11 @@ SLOTS = 8
 
 
 @pytest_asyncio.fixture
-async def pair(tmp_path: Path, database_url: str) -> Any:
+async def pair(tmp_path: Path, prepared_url: str) -> Any:
     """Two workers, so small that both have to work."""
     folder = tmp_path / "d"
     folder.mkdir(mode=0o700)
-    running = Processes(folder, database_url=database_url, workers=2, worker_slots=SLOTS, lease_s=2)
+    running = Processes(folder, database_url=prepared_url, workers=2, worker_slots=SLOTS, lease_s=2)
     try:
         await running.start()
         yield running
