@@ -5,12 +5,11 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
 from msgspec import json
-from msgspec.structs import replace
 
 from api.call import Call
 from api.log_reads import reading_logs
-from shared.request_logs.listing import LOG_PREFIX, ListRequestLogsQuery, RequestLog
-from shared.request_logs.listing_queries import list_request_logs
+from shared.request_logs.listing import LOG_PREFIX, RequestLog
+from shared.request_logs.listing_queries import Wanted, list_request_logs
 from shared.tasks import end_tasks
 
 Encode = Callable[[Sequence[RequestLog] | None], bytes]
@@ -19,15 +18,14 @@ _PAGE: Final = 2000
 
 
 async def export(
-    call: Call, user_id: int | None, query: ListRequestLogsQuery, after: str | None, new_encoder: Callable[[], Encode]
+    call: Call, wanted: Wanted, after: str | None, new_encoder: Callable[[], Encode]
 ) -> AsyncIterator[bytes]:
     """Yield all rows that match, page by page; the next page is read while this one is encoded and sent."""
     encode = await asyncio.to_thread(new_encoder)  # the first one of a table imports Arrow
-    query = replace(query, limit=_PAGE)
 
     async def read(last: str | None) -> list[RequestLog]:
         async with reading_logs(call) as session:
-            return await list_request_logs(session, user_id, query, last, _PAGE, call.state.settings.secret_members)
+            return await list_request_logs(session, wanted, last, _PAGE, call.state.settings.secret_members)
 
     loop = asyncio.get_running_loop()
     reading = loop.create_task(read(after))

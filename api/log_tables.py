@@ -17,6 +17,7 @@ Encode = Callable[[Sequence[RequestLog] | None], bytes]
 _FIELDS: Final = (
     *(name for name in RequestLog.__struct_fields__ if name not in {
         "impacts", "metadata", "object", "request_headers", "request", "response",
+        "key_name", "user_email", "organization_name",
     }),
     "kWh", "kgCO2eq", "metadata",
 )  # fmt: skip

@@ -11,9 +11,9 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.spreadsheets import harmless
 from shared.clock import to_datetime
-from shared.usage.report_names import Names, find_names
+from shared.names import Names, find_names
 from shared.usage.report_queries import DAY_MS, SOURCES, SUMS, Part, sum_charges, sum_records
-from shared.usage.reports import Emissions, UsageLine, UsageReportQuery
+from shared.usage.reports import Emissions, UsageLine
 from shared.usage.schemas import MICRO, NANO_PER_UNIT, Range
 
 Group = tuple[Any, ...]
@@ -37,20 +37,17 @@ class _Sums:
         self.charged_micros += other.charged_micros
 
 
-async def make_report(
-    session: AsyncSession, query: UsageReportQuery, from_ms: int, until_ms: int, filters: dict[str, Any]
-) -> tuple[list[UsageLine], UsageLine]:
-    """Return the lines of [from, until), and their sum."""
-    dimensions = [name for name in _DIMENSIONS if name in query.group_by]
-    part = Part(from_ms=from_ms, until_ms=until_ms, dimensions=dimensions, filters=filters)
-    has_charges = "provider" not in dimensions and query.provider_id is None
+async def make_report(session: AsyncSession, part: Part, period: str) -> tuple[list[UsageLine], UsageLine]:
+    """Return the lines of a part of the ledger by day, month or in total, and their sum."""
+    dimensions = part.dimensions
+    has_charges = "provider" not in dimensions and part.filters.get("provider_id") is None
     groups: defaultdict[Group, _Sums] = defaultdict(_Sums)
     for day, *rest in await sum_records(session, part):
-        found = groups[(_period(int(day), query.period), *rest[: len(dimensions)])]
+        found = groups[(_period(int(day), period), *rest[: len(dimensions)])]
         found.records = [one + more for one, more in zip(found.records, rest[len(dimensions) :], strict=True)]
     if has_charges:
         for day, *rest in await sum_charges(session, part):
-            found = groups[(_period(int(day), query.period), *rest[: len(dimensions)])]
+            found = groups[(_period(int(day), period), *rest[: len(dimensions)])]
             found.jobs += rest[-2]
             found.charged_micros += rest[-1]
     total = _Sums()

@@ -28,7 +28,7 @@ async def add_user(installation: Installation, email: str = "first@example.com",
 
 async def key_of(installation: Installation, user_id: int, **members: Any) -> dict[str, str]:
     """Return the headers of a new key of this user."""
-    return bearer((await create(installation, TOKENS, name="k", user=user_id, **members))["key"])
+    return bearer((await create(installation, TOKENS, **({"name": "k", "user": user_id} | members)))["key"])
 
 
 async def person(installation: Installation, *permissions: str, email: str = "first@example.com") -> dict[str, str]:

@@ -72,3 +72,8 @@ export function instant(seconds) {
 export function words(name) {
   return name.replaceAll("_", " ");
 }
+
+// What has an id, by its name if it still has one.
+export function named(name, id) {
+  return name ?? (id === null || id === undefined ? DASH : `id ${id}`);
+}

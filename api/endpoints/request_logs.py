@@ -8,6 +8,7 @@ from api.call import Call
 from api.http import JSON, ByteStream, Routes
 from api.log_export import ENDINGS, FORMATS, export
 from api.log_reads import reading_logs
+from api.named import find_named
 from api.negotiation import preferred
 from shared.errors import InvalidCursorError, InvalidFieldError, NotFoundError
 from shared.ids import parse_id
@@ -21,7 +22,13 @@ from shared.request_logs.listing import (
     RequestLog,
     RequestLogPage,
 )
-from shared.request_logs.listing_queries import find_request_log, get_content_policy, list_request_logs
+from shared.request_logs.listing_queries import (
+    Wanted,
+    add_names,
+    find_request_log,
+    get_content_policy,
+    list_request_logs,
+)
 from shared.request_logs.redaction import FULL, NOTHING, redact_body, redact_metadata, strictest
 from shared.unreadable import UNREADABLE
 
@@ -38,19 +45,22 @@ async def list_logs(call: Call, query: ListRequestLogsQuery) -> RequestLogPage |
     names = call.state.settings.secret_members
     if hidden := names.intersection(query.metadata):
         raise InvalidFieldError(["query", f"metadata[{min(hidden)}]"], "The log does not show this key")
-    user_id = None if call.caller.is_admin else call.caller.user_id
     after = None
     if query.after is not None and (after := parse_id(query.after, LOG_PREFIX)) is None:
         raise InvalidCursorError(f"`{query.after[:100]}` is not the id of a row.", param="after")
-    wanted = preferred(call.request.headers.get("Accept", ""), (JSON, *FORMATS))
-    if wanted != JSON:
+    user_id = None if call.caller.is_admin else call.caller.user_id
+    named = await find_named(call, query, "everybody" if user_id is None else "caller")
+    wanted = Wanted(user_id=user_id, query=query, named=named)
+    form = preferred(call.request.headers.get("Accept", ""), (JSON, *FORMATS))
+    if form != JSON:
         if "limit" in call.request.query:
             raise InvalidFieldError(["query", "limit"], "A file has all rows that match")
-        call.headers["Content-Disposition"] = f"attachment; filename=request_logs.{ENDINGS[wanted]}"
-        return ByteStream(pieces=export(call, user_id, query, after, FORMATS[wanted]), content_type=wanted)
+        call.headers["Content-Disposition"] = f"attachment; filename=request_logs.{ENDINGS[form]}"
+        return ByteStream(pieces=export(call, wanted, after, FORMATS[form]), content_type=form)
     async with reading_logs(call) as session:
-        rows = await list_request_logs(session, user_id, query, after, query.limit + 1, names)
-    data = rows[: query.limit]
+        rows = await list_request_logs(session, wanted, after, query.limit + 1, names)
+        data = rows[: query.limit]
+        await add_names(session, data)
     return cursor_page(data, has_more=len(rows) > query.limit)
 
 
@@ -61,6 +71,8 @@ async def get_log(call: Call, log_id: str, query: GetRequestLogQuery) -> Request
     ulid = parse_id(log_id, LOG_PREFIX)
     async with reading_logs(call) as session:
         found = None if ulid is None else await find_request_log(session, user_id, ulid)
+        if found is not None:
+            await add_names(session, [found.log])
     if found is None:
         raise NotFoundError(f"No row `{log_id[:100]}` of the request log.", param="log_id")
     log, policy = found.log, NOTHING

@@ -7,6 +7,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from shared.ids import JOB_PREFIXES
 from shared.jobs.schemas import UnixSeconds
 from shared.lists import CursorPage, RowId
+from shared.names import Name
 from shared.usage.schemas import Impacts
 
 LOG_PREFIX: Final = "rlog_"
@@ -33,9 +34,16 @@ class ListRequestLogsQuery(Struct, kw_only=True, forbid_unknown_fields=True):
     model: Text | None = None
     """As called."""
     provider_id: RowId | None = None
+    provider_model: Text | None = None
+    """As the provider calls it."""
     key_id: RowId | None = None
     user_id: RowId | None = None
     organization_id: RowId | None = None
+    key: Name | None = None
+    """By its name as it is today, like the next two; several may have the same."""
+    user: Name | None = None
+    """Email."""
+    organization: Name | None = None
     error_code: Text | None = None
     vote: Literal["up", "down"] | None = None
     created_after: UnixSeconds | None = None
@@ -57,7 +65,8 @@ class ListRequestLogsQuery(Struct, kw_only=True, forbid_unknown_fields=True):
 class RequestLog(Struct, kw_only=True):
     """One attempt of a job, or one request that was refused before it was a job.
 
-    `cost` is what the attempt consumed; `http_status` is that of the provider, or of the refusal.
+    `cost` is what the attempt consumed; `http_status` is that of the provider, or of the refusal.  Names are those of
+    today, null if what they named is gone; files have ids only.
     """
 
     id: str
@@ -91,6 +100,9 @@ class RequestLog(Struct, kw_only=True):
     vote: str | None
     trace_id: str | None
     metadata: dict[str, str] | None
+    key_name: str | UnsetType | None = UNSET
+    user_email: str | UnsetType | None = UNSET
+    organization_name: str | UnsetType | None = UNSET
     request_headers: dict[str, str] | UnsetType | None = UNSET
     request: Any = UNSET
     response: Any = UNSET

@@ -3,6 +3,7 @@
 Ids sort by time, so a span of time is a range of the primary key, whatever else is asked for.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from msgspec import Struct, json
@@ -15,6 +16,7 @@ from shared.ids import JOB_PREFIXES, oldest_ulid, parse_id
 from shared.jobs.queries import metadata_conditions
 from shared.jobs.schemas import public_id
 from shared.jobs.tables import JobResultRow, JobRow
+from shared.names import find_names
 from shared.organizations.tables import OrganizationRow
 from shared.request_logs.listing import LOG_PREFIX, ListRequestLogsQuery, LogStatus, RequestLog
 from shared.request_logs.redaction import FULL, policy_of, redact_metadata
@@ -36,25 +38,29 @@ _COLUMNS: Final = (
     col(UsageRecordRow.energy_nwh), col(UsageRecordRow.operational_ng), col(UsageRecordRow.embodied_ng),
 )  # fmt: skip
 _EXACT: Final = (
-    "request_id", "endpoint", "method", "http_status", "model", "provider_id", "key_id", "user_id", "organization_id",
-    "error_code", "streamed",
+    "request_id", "endpoint", "method", "http_status", "model", "provider_id", "provider_model", "key_id", "user_id",
+    "organization_id", "error_code", "streamed",
 )  # fmt: skip
 
 
+class Wanted(Struct, frozen=True, kw_only=True):
+    """Which rows are asked for: those of one user, or anybody's if `user_id` is None, that fulfil all filters."""
+
+    user_id: int | None
+    query: ListRequestLogsQuery
+    named: dict[str, list[int]]
+    """Column → ids of what the query names."""
+
+
 async def list_request_logs(
-    session: AsyncSession,
-    user_id: int | None,
-    query: ListRequestLogsQuery,
-    after: str | None,
-    limit: int,
-    secret_members: frozenset[str],
+    session: AsyncSession, wanted: Wanted, after: str | None, limit: int, secret_members: frozenset[str]
 ) -> list[RequestLog]:
-    """Return at most `limit` rows behind the row `after`; of one user, or of everybody if `user_id` is None.
+    """Return at most `limit` rows behind the row `after`.
 
     Metadata of the secret members is not shown; whoever asks makes sure that the query does not filter by it.
     """
-    conditions = _conditions(session, user_id, query)
-    row_id = col(RequestLogRow.id)
+    query, row_id = wanted.query, col(RequestLogRow.id)
+    conditions = _conditions(session, wanted)
     if after is not None:
         conditions.append(row_id < after if query.order == "desc" else row_id > after)
     rows = await _read(session, conditions, row_id.desc() if query.order == "desc" else row_id, limit)
@@ -62,6 +68,17 @@ async def list_request_logs(
         for row in rows:
             row.metadata = None if row.metadata is None else redact_metadata(row.metadata, secret_members)
     return rows
+
+
+async def add_names(session: AsyncSession, logs: Sequence[RequestLog]) -> None:
+    """Give rows the names of their keys, users and organizations."""
+    keys = await find_names(session, "key", (log.key_id for log in logs))
+    users = await find_names(session, "user", (log.user_id for log in logs))
+    organizations = await find_names(session, "organization", (log.organization_id for log in logs))
+    for log in logs:
+        log.key_name = keys.get(log.key_id or 0)
+        log.user_email = None if log.user_id is None else users.get(log.user_id)
+        log.organization_name = organizations.get(log.organization_id or 0)
 
 
 async def _read(session: AsyncSession, conditions: list[Any], order: Any, limit: int) -> list[RequestLog]:
@@ -121,12 +138,14 @@ async def get_content_policy(session: AsyncSession, organization_id: int | None)
     return FULL if organization is None else organization.content_policy
 
 
-def _conditions(session: AsyncSession, user_id: int | None, query: ListRequestLogsQuery) -> list[Any]:
+def _conditions(session: AsyncSession, wanted: Wanted) -> list[Any]:
+    query = wanted.query
     found: list[Any] = [
         col(getattr(RequestLogRow, name)) == value for name in _EXACT if (value := getattr(query, name)) is not None
     ]
-    if user_id is not None:
-        found.append(col(RequestLogRow.user_id) == user_id)
+    found += [col(getattr(RequestLogRow, name)).in_(ids) for name, ids in wanted.named.items()]
+    if wanted.user_id is not None:
+        found.append(col(RequestLogRow.user_id) == wanted.user_id)
     if query.job_id is not None:
         found.append(col(RequestLogRow.job_id) == (parse_id(query.job_id, *JOB_PREFIXES) or ""))
     if query.batch_id is not None:

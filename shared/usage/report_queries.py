@@ -36,6 +36,8 @@ class Part(Struct, frozen=True, kw_only=True):
     dimensions: Sequence[str]
     filters: dict[str, Any]
     """Column → value; None is any."""
+    named: dict[str, list[int]]
+    """Column → values, one of which it has."""
 
 
 async def sum_records(session: AsyncSession, part: Part) -> list[tuple[Any, ...]]:
@@ -57,6 +59,7 @@ async def _sum(
     day = cast(col(table.created_ms), BigInteger).op("/")(DAY_MS).label("day")
     groups = [day, *(col(getattr(table, COLUMN_OF[name])) for name in part.dimensions)]
     equal = [col(getattr(table, name)) == value for name, value in part.filters.items() if value is not None]
+    equal += [col(getattr(table, name)).in_(ids) for name, ids in part.named.items()]
     span = [col(table.created_ms) >= part.from_ms, col(table.created_ms) < part.until_ms]
     statement: Any = sa_select(*groups, *sums).where(*span, *equal, *conditions).group_by(*groups)
     rows = (await session.exec(statement)).all()

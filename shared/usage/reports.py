@@ -5,6 +5,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta, Struct
 
 from shared.lists import RowId
+from shared.names import Name
 from shared.usage.schemas import Range
 
 Dimension = Literal["organization", "user", "key", "model", "provider"]
@@ -29,6 +30,11 @@ class UsageReportQuery(Struct, kw_only=True, forbid_unknown_fields=True):
     organization_id: RowId | None = None
     provider_id: RowId | None = None
     """Then there are no charges, as with `group_by=provider`: a job may have tried several."""
+    key: Name | None = None
+    """By its name as it is today, like the next two; several may have the same."""
+    user: Name | None = None
+    """Email."""
+    organization: Name | None = None
 
 
 class Emissions(Struct, kw_only=True):

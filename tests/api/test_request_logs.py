@@ -1,13 +1,10 @@
 """GET /v1/request_logs: filters, pages, bodies, files."""
 
-import csv
-import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pyarrow import parquet
 from sqlalchemy import update
 from sqlmodel import col
 
@@ -307,69 +304,6 @@ async def test_named_members_are_not_shown_of_metadata_either(tmp_path: Path, re
     assert len(other) == 1
 
 
-async def test_the_log_is_exported_in_three_formats(both: Installation) -> None:
-    for number in range(3):
-        await both.chat(metadata={"name": "=1+1"} if number else None, headers={"User-Agent": "=1+1"})
-
-    async def read(media_type: str) -> bytes:
-        response = await both.get(f"{LOGS}?order=asc", headers={"Accept": media_type})
-        assert response.headers["Content-Disposition"].startswith("attachment; filename=request_logs.")
-        assert (response.status, response.content_type) == (200, media_type)
-        return bytes(await response.read())
-
-    lines = [json.loads(line) for line in (await read("application/x-ndjson")).splitlines()]
-    rows = list(csv.DictReader(io.StringIO((await read("text/csv")).decode())))
-    table = parquet.read_table(io.BytesIO(await read("application/vnd.apache.parquet"))).to_pylist()
-
-    listed = await logs(both, order="asc")
-    assert lines == listed
-    assert [row["id"] for row in rows] == [row["id"] for row in table] == [row["id"] for row in listed]
-    assert [row["prompt_tokens"] for row in table] == [row["prompt_tokens"] for row in listed]
-    assert table[0]["created_at"] == listed[0]["created_at"]
-    assert {row["user_agent"] for row in rows} == {"'=1+1"}
-    assert {row["user_agent"] for row in table} == {"=1+1"}
-
-
-@pytest.mark.parametrize(
-    ("accept", "expected"),
-    [
-        ("", "application/json"),
-        ("*/*", "application/json"),
-        ("application/json, text/csv;q=0.5", "application/json"),
-        ("text/csv;q=0", "application/json"),
-        ("text/csv;q=0.4, application/x-ndjson; q=0.9", "application/x-ndjson"),
-        ("TEXT/*", "text/csv"),
-        ("*/*;q=0.1, text/csv", "text/csv"),
-        ("text/csvx", "application/json"),
-        ("image/png", "application/json"),
-        ("text/csv;q=much", "application/json"),
-    ],
-)
-async def test_the_form_is_the_one_that_is_preferred(sluice: Installation, accept: str, expected: str) -> None:
-    assert (await sluice.get(LOGS, headers={"Accept": accept})).content_type == expected
-
-
-async def test_a_report_is_a_file_with_a_name(sluice: Installation) -> None:
-    path = "/v1/usage/report?since=2026-11-01&until=2026-11-02"
-    report = await sluice.get(path, headers={"Accept": "text/csv, application/json;q=0.5"})
-    plain = await sluice.get(path, headers={"Accept": "application/json, text/csv;q=0.5"})
-
-    assert (report.content_type, plain.content_type) == ("text/csv", "application/json")
-    assert report.headers["Content-Disposition"] == "attachment; filename=usage_report_2026-11-01_2026-11-02.csv"
-
-
-async def test_a_file_has_no_limit(sluice: Installation) -> None:
-    response = await sluice.get(f"{LOGS}?limit=5", headers={"Accept": "text/csv"})
-
-    assert (response.status, (await response.json())["error"]["param"]) == (422, "limit")
-
-
-async def test_an_empty_export_is_a_file(sluice: Installation) -> None:
-    response = await sluice.get(LOGS, headers={"Accept": "application/vnd.apache.parquet"})
-
-    assert parquet.read_table(io.BytesIO(await response.read())).num_rows == 0
-
-
 async def test_an_organization_may_keep_its_rows_for_a_shorter_time(both: Installation) -> None:
     organization = await create(both, ORGANIZATIONS, name="o", log_days=1)
     me = await key_of(both, (await add_user(both, organization=organization["id"]))["id"])
@@ -384,3 +318,38 @@ async def test_an_organization_may_keep_its_rows_for_a_shorter_time(both: Instal
     await sweep(both)
 
     assert [row.organization_id for row in await both.rows(RequestLogRow)] == [None]
+
+
+async def test_rows_are_found_by_names_and_tell_them(both: Installation) -> None:
+    organization = await create(both, ORGANIZATIONS, name="acme")
+    user = await add_user(both, "ada@example.com", organization=organization["id"])
+    owner = await key_of(both, user["id"], name="nightly")
+    job = (await both.chat(headers=owner)).headers["x-job-id"]
+    await both.chat()
+
+    for name, value in {"user": "ada@example.com", "organization": "acme", "key": "nightly"}.items():
+        for headers in (both.headers, owner):
+            (row,) = await logs(both, headers=headers, **{name: value})
+            assert row["job_id"] == job
+            told = (row["user_email"], row["organization_name"], row["key_name"])
+            assert told == ("ada@example.com", "acme", "nightly")
+            shown = await (await both.get(f"{LOGS}/{row['id']}", headers=headers)).json()
+            assert (shown["user_email"], shown["organization_name"], shown["key_name"]) == told
+    (row,) = await logs(both, user="master")
+    assert (row["user_email"], row["organization_name"], row["key_name"]) == ("master", None, None)
+    assert len(await logs(both, provider_model=row["provider_model"])) == 2
+    file = await both.get(f"{LOGS}?user=ada@example.com", headers={"Accept": "application/x-ndjson"})
+    assert [json.loads(line)["job_id"] for line in (await file.text()).splitlines()] == [job]
+
+
+@pytest.mark.parametrize("query", ["user=eve@example.com", "user=master", "organization=rival", "key=theirs", "key="])
+@pytest.mark.parametrize("path", [LOGS, "/v1/usage/report"])
+async def test_nobody_learns_of_others_by_their_names(sluice: Installation, path: str, query: str) -> None:
+    rival = await create(sluice, ORGANIZATIONS, name="rival")
+    await key_of(sluice, (await add_user(sluice, "eve@example.com", organization=rival["id"]))["id"], name="theirs")
+    own = await key_of(sluice, (await add_user(sluice, "ada@example.com"))["id"])
+
+    for asked in (query, query.partition("=")[0] + "=nobody"):
+        response = await sluice.get(f"{path}?{asked}", headers=own)
+        error = (await response.json())["detail"][0]
+        assert (response.status, error["loc"]) == (422, ["query", query.partition("=")[0]])

@@ -77,6 +77,18 @@ async def test_lines_are_those_of_the_groups(both: Installation) -> None:
     ] * 2
 
 
+async def test_a_report_is_of_those_who_are_named(both: Installation) -> None:
+    first = await use(both)
+    lines = {line["user_email"]: line for line in (await report(both, group_by="user"))["data"]}
+
+    assert (await report(both, user="one@example.com"))["total"]["cost"] == lines["one@example.com"]["cost"]
+    assert (await report(both, organization="o"))["total"]["cost"] == lines["one@example.com"]["cost"]
+    assert (await report(both, key="k"))["total"]["attempts"] == sum(line["attempts"] for line in lines.values())
+    assert (await report(both, REPORT, key="k", headers=first))["total"]["cost"] == lines["one@example.com"]["cost"]
+    named = await both.get(f"{ALL}?user=nobody@example.com")
+    assert (named.status, (await named.json())["detail"][0]["loc"]) == (422, ["query", "user"])
+
+
 async def test_the_intensity_counts_what_is_known(both: Installation) -> None:
     await use(both)
 

@@ -2,7 +2,7 @@
 
 import { button, h, link } from "../dom.js";
 import { filterForm } from "../filters.js";
-import { count, duration, grams, instant, money } from "../format.js";
+import { count, duration, grams, instant, money, named } from "../format.js";
 import { withQuery } from "../http.js";
 import { attempt, emptyBox } from "../notice.js";
 import { keepFresh } from "../poll.js";
@@ -24,10 +24,10 @@ const FILTERS = [
 ];
 const MORE = [
   { name: "http_status", label: "HTTP status", kind: "integer", min: 100, max: 599 },
-  { name: "provider_id", label: "Provider", kind: "integer" },
-  { name: "key_id", label: "Key", kind: "integer" },
-  { name: "user_id", label: "User", kind: "integer", forAdmins: true },
-  { name: "organization_id", label: "Organization", kind: "integer", forAdmins: true },
+  { name: "provider_model", label: "Model at the provider" },
+  { name: "key", label: "Key", placeholder: "Name" },
+  { name: "user", label: "User", placeholder: "Email", forAdmins: true },
+  { name: "organization", label: "Organization", placeholder: "Name", forAdmins: true },
   { name: "min_latency_ms", label: "Latency from (ms)", kind: "integer", min: 0 },
   { name: "max_latency_ms", label: "Latency to (ms)", kind: "integer", min: 0 },
   { name: "min_tokens", label: "Tokens from", kind: "integer", min: 0 },
@@ -43,22 +43,25 @@ const MORE = [
 const COLUMNS = [
   { name: "Time", head: true, cell: (row) => link(instant(row.created_at), `#/logs/${row.id}`) },
   { name: "State", cell: (row) => badge(row.status) },
-  { name: "Error", cell: (row) => h("span", { class: "clip short", title: row.error_code }, row.error_code ?? "") },
+  { name: "Error", cell: (row) => clipped(row.error_code ?? "") },
   { name: "HTTP", numeric: true, cell: (row) => row.http_status ?? "–" },
-  { name: "Model", cell: (row) => h("span", { class: "clip short", title: row.model }, row.model ?? "–") },
+  { name: "Model", cell: (row) => clipped(row.model ?? "–") },
   { name: "Latency", numeric: true, cell: (row) => duration(row.latency_ms) },
   { name: "In", numeric: true, cell: (row) => count(row.prompt_tokens) },
   { name: "Out", numeric: true, cell: (row) => count(row.completion_tokens) },
   { name: "Cost", numeric: true, cell: (row) => money(row.cost) },
   { name: "CO2e", numeric: true, cell: (row) => grams(row.impacts ? row.impacts.kgCO2eq * 1000 : null) },
   { name: "Endpoint", cell: (row) => row.endpoint },
-  { name: "Provider", numeric: true, cell: (row) => row.provider_id ?? "–" },
-  { name: "User", numeric: true, cell: (row) => row.user_id ?? "–" },
-  { name: "Key", numeric: true, cell: (row) => row.key_id ?? "–" },
+  { name: "Provider", cell: (row) => clipped(named(row.provider_model, row.provider_id)) },
+  { name: "User", cell: (row) => clipped(named(row.user_email, row.user_id)) },
+  { name: "Organization", cell: (row) => clipped(named(row.organization_name, row.organization_id)), forAdmins: true },
+  { name: "Key", cell: (row) => clipped(named(row.key_name, row.key_id)) },
   { name: "Queue", numeric: true, cell: (row) => duration(row.queue_ms) },
   { name: "First token", numeric: true, cell: (row) => duration(row.ttft_ms) },
 ];
 const EXPORTS = [["NDJSON", "application/x-ndjson", "ndjson"], ["CSV", "text/csv", "csv"], ["Parquet", "application/vnd.apache.parquet", "parquet"]];
+
+const clipped = (text) => h("span", { class: "clip short", title: text }, text);
 
 export async function render(main, { rest, query, signal }) {
   if (rest[0]) return renderLog(main, rest[0], signal);
@@ -66,13 +69,13 @@ export async function render(main, { rest, query, signal }) {
   const problems = h("div");
   const exports = EXPORTS.map(([text, accept, ending]) => button(`Export ${text}`, () =>
     attempt(problems, () => downloadLarge(withQuery("/v1/request_logs", asked), `request_logs.${ending}`, accept))));
-  const more = MORE.filter((one) => !one.forAdmins || isAdmin());
+  const forAll = (one) => !one.forAdmins || isAdmin();
   const list = cursorList({
-    path: "/v1/request_logs", query: asked, caption: "Request log", columns: COLUMNS, signal,
+    path: "/v1/request_logs", query: asked, caption: "Request log", columns: COLUMNS.filter(forAll), signal,
     empty: emptyBox("No request matches. Widen the filters, or send something in the playground."),
   });
   main.append(h("h1", { tabindex: "-1" }, title),
     h("p", { class: "lead" }, isAdmin() ? "Each attempt at a provider and each refused request, of everybody." : "Each attempt at a provider and each refused request of yours."),
-    filterForm("logs", FILTERS, query, { more, actions: exports }), problems, list.element);
+    filterForm("logs", FILTERS, query, { more: MORE.filter(forAll), actions: exports }), problems, list.element);
   keepFresh(list, (row) => row.status === "in_progress", signal);
 }

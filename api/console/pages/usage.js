@@ -15,10 +15,12 @@ export const title = "Usage and carbon";
 const GROUPS = [["model", "Model"], ["provider", "Provider"], ["key", "Key"]];
 const USER = ["user", "User"];
 const FOR_MANY = { "": [["organization", "Organization"], USER], organization: [USER], own: [] };
-const IDS = [
-  { name: "organization_id", label: "Only organization", of: [""] }, { name: "user_id", label: "Only user", of: ["", "organization"] },
-  { name: "key_id", label: "Only key" }, { name: "provider_id", label: "Only provider" },
-].map((one) => ({ ...one, kind: "integer", min: 0, placeholder: "Id" }));
+const ONLY = [
+  { name: "organization", label: "Only organization", placeholder: "Name", of: [""] },
+  { name: "user", label: "Only user", placeholder: "Email", of: ["", "organization"] },
+  { name: "key", label: "Only key", placeholder: "Name" },
+  { name: "provider_id", label: "Only provider", kind: "integer", min: 0, placeholder: "Id" },
+];
 const PATHS = { "": "/v1/admin/usage/report", organization: "/v1/organization/usage/report", own: "/v1/usage/report" };
 
 export async function render(main, { query, signal }) {
@@ -27,8 +29,8 @@ export async function render(main, { query, signal }) {
   const isForAll = of === "";
   delete asked.of;
   if (asked.group_by === "none") delete asked.group_by;
-  const more = IDS.filter((one) => !one.of || one.of.includes(of));
-  for (const one of IDS) if (!more.includes(one)) delete asked[one.name];
+  const more = ONLY.filter((one) => !one.of || one.of.includes(of));
+  for (const one of ONLY) if (!more.includes(one)) delete asked[one.name];
   const path = withQuery(PATHS[of], asked);
   const problems = h("div");
   const csv = button("Export CSV", () => attempt(problems, () => download(path, "usage.csv", "text/csv")));
