@@ -19,8 +19,8 @@ from shared.database import Database
 from shared.migrations import migrate
 from shared.providers.tables import ProviderRow
 from shared.routers.tables import RouterRow
-from shared.usage.report_queries import SUMS
-from shared.usage.reports import UsageLine, UsageReportQuery
+from shared.usage.report_queries import SUMS, Part
+from shared.usage.reports import UsageLine
 from shared.usage.schemas import MICRO, NANO_PER_UNIT
 from shared.usage.tables import ChargeRow, CloseRow, RestatementRow, UsageRecordRow
 from tests.conftest import name_after
@@ -68,9 +68,9 @@ async def fill(database: Database, seed: int) -> None:
 
 
 async def report(database: Database, period: str, dimensions: Any) -> tuple[list[UsageLine], UsageLine]:
-    query = UsageReportQuery(period=period, group_by=list(dimensions))  # type: ignore[arg-type]
+    part = Part(from_ms=FIRST_MS, until_ms=END_MS, dimensions=dimensions, filters={}, named={})
     async with database.read() as session:
-        return await make_report(session, query, FIRST_MS, END_MS, {})
+        return await make_report(session, part, period)
 
 
 def within(found: list[Any]) -> list[Any]:
