@@ -16,6 +16,7 @@ from typing import Final
 
 import structlog
 from msgspec import json
+from msgspec.structs import replace
 from redis.exceptions import RedisError
 from sqlalchemy import delete
 from sqlalchemy.exc import SQLAlchemyError
@@ -27,7 +28,7 @@ from api.batch_lines import Line, LineChecker, read_lines
 from api.batch_start import best_start
 from api.http import Endpoint
 from api.state import State, state_of
-from api.submission import Origin, new_job
+from api.submission import Origin, new_job, policy_now
 from shared.batches.events import tell_end
 from shared.batches.items import item_id, item_span
 from shared.batches.queries import change_batch, has_free_batches, keep_lease, lease_batches
@@ -194,6 +195,7 @@ async def _read_in(state: State, endpoint: Endpoint, row: BatchRow) -> None:
     values = {
         "total": checker.count,
         "model": next(iter(checker.models)) if len(checker.models) == 1 else None,
+        "origin": json.encode(replace(origin, content_policy=policy_now(caller, origin))).decode(),
         "start_ms": await best_start(state, row, checker) if row.start == LOW_CARBON else None,
     }
     async with state.database.transaction() as session:

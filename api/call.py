@@ -8,6 +8,7 @@ from api.notice import Notice
 from api.state import State
 from shared.dialects import OPENAI
 from shared.jobs.schemas import CreateJobRequest
+from shared.request_logs.redaction import FULL
 
 
 class Draft(Struct, kw_only=True):
@@ -32,6 +33,8 @@ class Draft(Struct, kw_only=True):
     """Which API's defaults and forms count, see `shared.dialects`."""
     model: str | None = None
     """As called; for the request log."""
+    came_under: str = FULL
+    """Strictest content policy of the earlier jobs of which the server put something into the body."""
     is_stored: bool = False
     """`body` is that of a job which was made before, in the form in which jobs keep it."""
 

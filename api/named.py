@@ -1,13 +1,13 @@
-"""What a query names, for those who may see it."""
+"""What a query names, or gives by its id, for those who may see it."""
 
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from sqlmodel import col, select
 
 from api.call import Call
 from shared.errors import InvalidFieldError
 from shared.keys.tables import KeyRow
-from shared.names import find_ids
+from shared.names import MOST, find_ids
 from shared.organizations.tables import OrganizationRow
 from shared.users.tables import UserRow
 
@@ -18,6 +18,7 @@ class _Naming(Protocol):
     organization: str | None
 
 
+_DIGITS: Final = 10
 Scope = Literal["caller", "organization", "everybody"]
 
 
@@ -33,8 +34,12 @@ async def find_named(call: Call, query: _Naming, scope: Scope) -> dict[str, list
             if text is None:
                 continue
             ids = await find_ids(session, name, text, *conditions.get(name, ()))
+            if not ids and text.isdecimal() and len(text) < _DIGITS:
+                ids = [int(text)]  # of what has gone, only the id is left
             if not ids:
                 raise InvalidFieldError(["query", name], f"No {name} has this name")
+            if len(ids) > MOST:
+                raise InvalidFieldError(["query", name], f"More than {MOST} have this name; use the id")
             found[f"{name}_id"] = ids
     return found
 

@@ -6,8 +6,9 @@ from msgspec import ValidationError
 
 from api.call import Draft
 from api.render import gone
+from api.shown import keep_policy
 from shared.errors import BodyTooLargeError, to_unprocessable
-from shared.jobs.queries import find_job
+from shared.jobs.queries import find_job, get_light
 from shared.jobs.schemas import RESPONSE, TERMINAL, WITH_RESULT
 from shared.responses.errors import ItemNotFoundError, ResponseNotFinishedError, ResponseNotFoundError
 from shared.responses.items import all_items, find_item, read_items, stored_request, to_items, ulid_of_item
@@ -51,6 +52,7 @@ async def _read_history(draft: Draft, response_id: str) -> list[dict[str, Any]]:
         if row.status not in TERMINAL:
             raise ResponseNotFinishedError(response_id)
         request, answer = await get_request_and_answer(session, row.id)
+    keep_policy(draft, row)
     return all_items(row.id, request, answer if row.status in WITH_RESULT else None)
 
 
@@ -65,6 +67,7 @@ async def _resolve(draft: Draft, item: dict[str, Any], index: int, near: list[di
         async with draft.state.database.read() as session:
             job_id = await find_job_of_item(session, draft.caller.user_id, ulid)
             if job_id is not None:
+                keep_policy(draft, await get_light(session, job_id))
                 found = find_item(all_items(job_id, *await get_request_and_answer(session, job_id)), item_id)
     if found is None:
         raise ItemNotFoundError(item_id[:100], f"input.{index}.id")

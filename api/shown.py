@@ -1,6 +1,6 @@
-"""What an administrator may read of others: content only as far as their organization's policy shows it."""
+"""Content policies of what others own, and of what is put into a new job from earlier ones."""
 
-from api.call import Call
+from api.call import Call, Draft
 from shared.batches.tables import BatchRow
 from shared.errors import PermissionDeniedError
 from shared.files.tables import FileRow
@@ -20,3 +20,8 @@ async def check_shown(call: Call, row: JobRow | FileRow | BatchRow, came_under: 
         policy = await get_content_policy(session, row.organization_id)
     if strictest(policy, policy_of(came_under, row.organization_id, has_headers=True)) != FULL:
         raise PermissionDeniedError("The content policy of its organization shows this to its users only.")
+
+
+def keep_policy(draft: Draft, row: JobRow) -> None:
+    """Have the job of the draft, which says what this one said, shown no more than this one."""
+    draft.came_under = strictest(draft.came_under, policy_of(row.content_policy, row.organization_id, has_headers=True))

@@ -9,6 +9,7 @@ from msgspec import Struct, json
 from api.access import check_access
 from api.call import Call, Draft
 from api.client_address import address_of
+from api.keys import Caller
 from api.limits import Estimate
 from api.refusals import carried_trace, retry_count
 from api.state import State
@@ -169,7 +170,7 @@ def new_job(
         user_agent=origin.user_agent,
         retry_count=origin.retry_count,
         request_headers=origin.request_headers,
-        content_policy=_policy(draft, origin),
+        content_policy=strictest(policy_now(caller, origin), draft.came_under),
         inbox=None,
         admission=None if admission is None else admission.encode(),
         request=draft.body,
@@ -185,9 +186,9 @@ def _turns(estimate: Estimate) -> float:
     return min(max(tokens / _TOKENS_PER_TURN, 0.01), _MAX_TURNS)
 
 
-def _policy(draft: Draft, origin: Origin) -> str:
-    """Return the stricter one of the policy of now and that under which the request came in."""
-    caller, has_headers = draft.caller, origin.request_headers is not None
+def policy_now(caller: Caller, origin: Origin) -> str:
+    """Return the stricter one of the policy of now and that under which a request came in."""
+    has_headers = origin.request_headers is not None
     came_under = policy_of(origin.content_policy, caller.organization_id, has_headers=has_headers)
     return strictest(caller.content_policy, came_under)
 

@@ -18,7 +18,6 @@ from shared.usage.schemas import MICRO, NANO_PER_UNIT, Range
 
 Group = tuple[Any, ...]
 """Period and dimensions."""
-_DIMENSIONS: Final = ("organization", "user", "key", "model", "provider")
 _NG_PER_G: Final = 10**9
 _COUNTED: Final = 1 + len(SUMS) + len(SOURCES)
 

@@ -14,6 +14,10 @@ Direction = Literal["asc", "desc"]
 OrderField = Literal["id", "name", "created", "updated", "model_name", "email"]
 
 
+Name = Annotated[str, Meta(max_length=1024)]
+"""Name of a row, in a filter."""
+
+
 class PageQuery(Struct, kw_only=True):
     """Which part of a list whose order is fixed."""
 

@@ -1,9 +1,8 @@
 """Names of organizations, users, keys and providers, as they are today.  Nothing here commits."""
 
 from collections.abc import Iterable
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-from msgspec import Meta
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -19,9 +18,8 @@ _COLUMNS: Final[dict[str, tuple[Any, Any]]] = {
     "key": (KeyRow.id, KeyRow.name),
     "provider": (ProviderRow.id, ProviderRow.model_name),
 }
-_AT_ONCE: Final = 500
+MOST: Final = 500
 """Ids of one statement; databases bound the parameters of a statement."""
-Name = Annotated[str, Meta(max_length=1024)]
 Names = dict[int, str]
 """By id; what is gone has none."""
 
@@ -33,15 +31,15 @@ async def find_names(session: AsyncSession, dimension: str, ids: Iterable[int | 
     wanted = sorted({number for number in ids if number is not None})
     number, name = _COLUMNS[dimension]
     names: Names = {0: MASTER_EMAIL} if dimension == "user" and 0 in wanted else {}
-    for start in range(0, len(wanted), _AT_ONCE):
-        statement = select(number, name).where(col(number).in_(wanted[start : start + _AT_ONCE]))
+    for start in range(0, len(wanted), MOST):
+        statement = select(number, name).where(col(number).in_(wanted[start : start + MOST]))
         names |= dict((await session.exec(statement)).all())
     return names
 
 
 async def find_ids(session: AsyncSession, dimension: str, name: str, *conditions: Any) -> list[int]:
-    """Return the ids of those with exactly this name that fulfil the conditions."""
+    """Return the ids of those with exactly this name that fulfil the conditions; of more than `MOST`, one too many."""
     if dimension == "user" and name == MASTER_EMAIL and not conditions:
         return [0]  # it has no row
     number, column = _COLUMNS[dimension]
-    return list((await session.exec(select(number).where(col(column) == name, *conditions))).all())
+    return list((await session.exec(select(number).where(col(column) == name, *conditions).limit(MOST + 1))).all())

@@ -27,6 +27,7 @@ class RedisServer:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
+        (self._folder / "appendonly.aof").unlink(missing_ok=True)
         self._process = start_redis(self._folder, self.socket)
         with Redis(unix_socket_path=str(self.socket)) as redis:
             redis.config_set("appendonly", "no")  # a disk that is busy would make it wait

@@ -52,6 +52,7 @@ from shared.errors import (
     InvalidCursorError,
     InvalidFieldError,
     NotFoundError,
+    PermissionDeniedError,
     StorageUnavailableError,
     UnprocessableEntityError,
 )
@@ -251,6 +252,8 @@ async def list_batch_results(call: Call, batch_id: str, query: BatchResultsQuery
     async with call.state.database.read() as session:
         row = await find_own_batch(call, session, batch_id)
     await check_shown(call, row, _origin(row).content_policy)
+    if query.follow_retries and row.user_id != call.caller.user_id:
+        raise PermissionDeniedError("Only the owner of a batch sees its retries in its results.")
     start = item_id(row.id, query.starting_line - 1)
     pieces = result_lines(call, row, start, with_input="input" in query.include, follow_retries=query.follow_retries)
     return ByteStream(pieces=pieces, content_type=NDJSON)

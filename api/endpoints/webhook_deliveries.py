@@ -84,11 +84,12 @@ async def list_webhook_deliveries(
 
 @routes.get("/v1/webhook_deliveries/{webhook_delivery_id}", raises=(NotFoundError,))
 async def get_webhook_delivery(call: Call, webhook_delivery_id: str) -> WebhookDelivery:
-    """Get a delivery with its tries and its body."""
+    """Get a delivery with its tries and its body; a result in it is shown to its owner only."""
     async with call.state.database.read() as session:
         row, endpoint = await get_delivery(session, owner_of(call), webhook_delivery_id)
         attempts = await list_attempts(session, [row.id])
-    body = await render_delivery(call.state.database, row, include_result=endpoint.include_result)
+    has_result = endpoint.include_result and endpoint.user_id == call.caller.user_id
+    body = await render_delivery(call.state.database, row, include_result=has_result)
     delivery = to_delivery(row, endpoint, attempts.get(row.id, []))
     return replace(delivery, request_body=body.decode())
 

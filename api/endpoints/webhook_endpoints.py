@@ -10,7 +10,13 @@ from api.call import Call
 from api.http import Routes
 from api.webhooks import InvalidHeaderError, owner_of, seal_headers, to_endpoint
 from shared.clock import now_ms
-from shared.errors import BadRequestError, InvalidCursorError, NotFoundError, StorageUnavailableError
+from shared.errors import (
+    BadRequestError,
+    InvalidCursorError,
+    NotFoundError,
+    PermissionDeniedError,
+    StorageUnavailableError,
+)
 from shared.group_commit.units import CommitError, StaleError
 from shared.ids import new_ulid, parse_id
 from shared.lists import cursor_page
@@ -117,6 +123,8 @@ async def update_webhook_endpoint(
     changes = await _changes(call, body)
     async with call.state.database.transaction() as session:
         row = await get_endpoint(session, owner_of(call), webhook_endpoint_id)
+        if {"url", "include_result", "headers_sealed"} & changes.keys():
+            _check_owner(call, row)
         if body.headers is not UNSET and _has_headers(call, row, body.headers):
             changes.pop("headers_sealed")
         changed = {name: value for name, value in changes.items() if getattr(row, name) != value}
@@ -124,6 +132,12 @@ async def update_webhook_endpoint(
             setattr(row, name, value)
         session.add(row)
     return to_endpoint(row, call.state.box)
+
+
+def _check_owner(call: Call, row: WebhookEndpointRow) -> None:
+    """Raise `PermissionDeniedError` for an administrator who would have the content of others sent elsewhere."""
+    if row.user_id != call.caller.user_id:
+        raise PermissionDeniedError("Only the owner of a webhook endpoint changes where and what it sends.")
 
 
 async def _changes(call: Call, body: UpdateWebhookEndpointRequest) -> dict[str, Any]:
@@ -178,6 +192,7 @@ async def rotate_webhook_secret(
     secret, now, box = new_secret(), now_ms(), call.state.box
     async with call.state.database.transaction() as session:
         row = await get_endpoint(session, owner_of(call), webhook_endpoint_id)
+        _check_owner(call, row)
         row.secrets_sealed = seal(box, rotate(_unseal_or_forget(call, row), secret, now, overlap_s))
         row.secret_hint, row.updated_ms = hint(secret), now
         session.add(row)

@@ -12,6 +12,7 @@ from api.call import Call
 from api.chats import CHAT_ERRORS, chat_submission
 from api.http import EventStream, Reply, Routes
 from api.respond import ERRORS, respond_or_stream
+from api.shown import keep_policy
 from shared.chat.schemas import ChatCompletion, ChatCompletionChunk, ChatCompletionRequest
 from shared.clock import now_ms, to_iso
 from shared.conversations.queries import (
@@ -186,6 +187,9 @@ async def _to_request(call: Call, row: ConversationRow, body: CreateMessageReque
     router = None if model is None else await call.state.directory.find_router(model)
     async with call.state.database.read() as session:
         said = [message for message, _ in await list_messages(session, row.id)]
+        last = await session.get(JobRow, said[-1].job_id, options=LIGHT) if said else None
+    if last is not None:
+        keep_policy(call, last)  # it has kept those of the answers before
     turns = [{"role": one.role, "content": one.content} for one in said if one.content]
     turns.append({"role": "user", "content": body.content})
     room = None if router is None or router.max_context_length is None else router.max_context_length - limit

@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import limits
+import logs
 import reports
 import subscriptions
+import webhooks
 from client import Client, ClientError
 from lookup import id_of, read_page
 from nouns import NOUNS, Member, Noun
@@ -29,6 +31,8 @@ def add_commands(commands: Any) -> None:
         _add_noun(nouns.add_parser(noun.name, help=noun.text), noun)
     limits.add_commands(nouns)
     reports.add_commands(nouns)
+    logs.add_commands(nouns)
+    webhooks.add_commands(nouns)
     subscriptions.add_commands(nouns)
 
 

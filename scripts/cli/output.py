@@ -49,6 +49,8 @@ def _text(name: str, value: Any) -> str:
         return "-"
     if name in _TIMES:
         return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M")
+    if name == "created_at":  # of what comes many times a minute
+        return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%S")
     if name == "limits":
         return ", ".join(
             f"{one['router']}:{one['type']}={'-' if one['value'] is None else one['value']}" for one in value

@@ -22,6 +22,10 @@ _HEALTH = (
 )
 _AUDIT = ("created", "actor_email", "action", "object_type", "object_id", "request_id")
 _SUMS = ("requests", "attempts", "prompt_tokens", "completion_tokens", "cost", "charge", "kwh", "gco2eq", "coverage")
+_GROUPS = {
+    "organization": ("organization_id", "organization_name"), "user": ("user_id", "user_email"),
+    "key": ("key_id", "key_name"), "model": ("model",), "provider": ("provider_id", "provider_name"),
+}  # fmt: skip
 _ALL = 10**6
 
 
@@ -33,9 +37,7 @@ def add_commands(nouns: Any) -> None:
     add.add_argument("--since", help="first day, UTC (the first of this month)")
     add.add_argument("--until", help="last day, UTC (today)")
     add.add_argument("--period", choices=("day", "month", "total"), default="total", help="per line (total)")
-    add.add_argument(
-        "--by", action="append", choices=("organization", "user", "key", "model", "provider"), help="may be repeated"
-    )
+    add.add_argument("--by", action="append", choices=tuple(_GROUPS), help="may be repeated")
     add.add_argument("--model")
     add.add_argument("--user", help="id or email")
     add.add_argument("--organization", help="id or name")
@@ -87,8 +89,7 @@ def _flat(line: Any) -> dict[str, Any]:
 
 
 def _usage_columns(options: argparse.Namespace) -> list[str]:
-    groups = [name if name == "model" else f"{name}_id" for name in options.by or ()]
-    return ["period", *groups, *_SUMS]
+    return ["period", *(column for name in options.by or () for column in _GROUPS[name]), *_SUMS]
 
 
 async def list_audit(client: Client, options: argparse.Namespace) -> int:

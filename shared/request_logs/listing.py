@@ -6,8 +6,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from shared.ids import JOB_PREFIXES
 from shared.jobs.schemas import UnixSeconds
-from shared.lists import CursorPage, RowId
-from shared.names import Name
+from shared.lists import CursorPage, Name, RowId
 from shared.usage.schemas import Impacts
 
 LOG_PREFIX: Final = "rlog_"
@@ -40,7 +39,7 @@ class ListRequestLogsQuery(Struct, kw_only=True, forbid_unknown_fields=True):
     user_id: RowId | None = None
     organization_id: RowId | None = None
     key: Name | None = None
-    """By its name as it is today, like the next two; several may have the same."""
+    """By its name as it is today, like the next two, or by its id; several may have the same."""
     user: Name | None = None
     """Email."""
     organization: Name | None = None

@@ -4,8 +4,7 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
-from shared.lists import RowId
-from shared.names import Name
+from shared.lists import Name, RowId
 from shared.usage.schemas import Range
 
 Dimension = Literal["organization", "user", "key", "model", "provider"]
@@ -31,7 +30,7 @@ class UsageReportQuery(Struct, kw_only=True, forbid_unknown_fields=True):
     provider_id: RowId | None = None
     """Then there are no charges, as with `group_by=provider`: a job may have tried several."""
     key: Name | None = None
-    """By its name as it is today, like the next two; several may have the same."""
+    """By its name as it is today, like the next two, or by its id; several may have the same."""
     user: Name | None = None
     """Email."""
     organization: Name | None = None

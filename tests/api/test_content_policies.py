@@ -57,7 +57,59 @@ async def test_an_administrator_sees_batches_and_files_but_not_what_is_in_them(s
     assert await statuses(batch, sluice.headers) == {403}, "it came in under the other policy"
     again = await ended(sluice, (await retry(sluice, batch["id"], owner))["id"])
     assert await statuses(again, sluice.headers) == {403}, "its lines came in under the other policy"
+    assert (await follow(sluice, again["id"], sluice.headers), await follow(sluice, again["id"], owner)) == (403, 200)
     assert await statuses(await ran(), sluice.headers) == {200}
+
+
+async def test_what_goes_on_from_earlier_words_keeps_their_policy(sluice: Installation) -> None:
+    organization = await create(sluice, ORGANIZATIONS, name="discreet", content_policy="metadata")
+    owner = await key_of(sluice, (await add_user(sluice, organization=organization["id"]))["id"])
+
+    async def respond(**members: Any) -> dict[str, Any]:
+        answer = await sluice.post("/v1/responses", {"model": "simulator", "input": "Hi"} | members, headers=owner)
+        assert answer.status == 200, await answer.text()
+        found: dict[str, Any] = await answer.json()
+        return found
+
+    async def status(response: dict[str, Any]) -> int:
+        return (await sluice.get(f"/v1/responses/{response['id']}")).status
+
+    first = await respond()
+    await changed(sluice, f"{ORGANIZATIONS}/{organization['id']}", {"content_policy": "full"})
+    second = await respond(previous_response_id=first["id"])
+    third = await respond(previous_response_id=second["id"])
+    reference = {"type": "item_reference", "id": first["output"][0]["id"]}
+    referring = await respond(input=[reference, {"role": "user", "content": "Hi"}])
+
+    assert [await status(one) for one in (first, second, third, referring)] == [403] * 4
+    assert await status(await respond()) == 200
+
+
+async def test_a_conversation_keeps_its_policy(sluice: Installation) -> None:
+    organization = await create(sluice, ORGANIZATIONS, name="discreet", content_policy="metadata")
+    owner = await key_of(sluice, (await add_user(sluice, organization=organization["id"]))["id"])
+    path = f"/v2/inference/{(await create_as(sluice, owner, '/v2/inference', label='l'))['subscription']['id']}"
+    path += f"/conversations/{(await create_as(sluice, owner, path + '/conversations'))['conversation']['id']}/messages"
+
+    async def ask() -> int:
+        answer = await sluice.post(path, {"content": "Hi", "model": "simulator"}, headers=owner)
+        assert answer.status == 200, await answer.text()
+        return (await sluice.get(f"/v1/jobs/{answer.headers['x-job-id']}/result")).status
+
+    assert await ask() == 403
+    await changed(sluice, f"{ORGANIZATIONS}/{organization['id']}", {"content_policy": "full"})
+    assert await ask() == 403, "it has what was said before"
+    assert await ask() == 403
+
+
+async def create_as(sluice: Installation, headers: dict[str, str], path: str, **body: Any) -> Any:
+    answer = await sluice.post(path, body, headers=headers)
+    assert answer.status == 201, await answer.text()
+    return await answer.json()
+
+
+async def follow(sluice: Installation, batch_id: str, headers: dict[str, str]) -> int:
+    return (await sluice.get(f"{BATCHES}/{batch_id}/results?follow_retries=true", headers=headers)).status
 
 
 async def retry(sluice: Installation, batch_id: str, headers: dict[str, str]) -> Any:

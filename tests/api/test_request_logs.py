@@ -335,6 +335,7 @@ async def test_rows_are_found_by_names_and_tell_them(both: Installation) -> None
             assert told == ("ada@example.com", "acme", "nightly")
             shown = await (await both.get(f"{LOGS}/{row['id']}", headers=headers)).json()
             assert (shown["user_email"], shown["organization_name"], shown["key_name"]) == told
+        assert len(await logs(both, **{name: str(row[f"{name}_id"])})) == 1
     (row,) = await logs(both, user="master")
     assert (row["user_email"], row["organization_name"], row["key_name"]) == ("master", None, None)
     assert len(await logs(both, provider_model=row["provider_model"])) == 2

@@ -9,6 +9,7 @@ from standardwebhooks import Webhook
 from shared.clock import now_ms
 from shared.jobs.tables import JobEventRow
 from tests.installation import Installation
+from tests.people import add_user, key_of
 from tests.receivers import Answer, Receiver, hang, reset, says, send_a_gigabyte, serve_receiver
 from tests.waiting import eventually
 from tests.webhooks import add_endpoint, change_endpoint, deliveries, let_time_pass, read_endpoint, row_of, until
@@ -319,6 +320,19 @@ async def test_a_result_is_sent_along_if_it_is_small(told: Installation, receive
     assert data[None]["result"] == small
     assert "result" not in data[True]
     assert all(len(one.raw) < 300_000 for one in receiver.received)
+
+
+async def test_a_result_in_a_delivery_is_shown_to_its_owner_only(told: Installation, receiver: Receiver) -> None:
+    owner = await key_of(told, (await add_user(told))["id"])
+    endpoint = await add_endpoint(told, receiver, "job.completed", include_result=True, as_=owner)
+    await told.chat(headers=owner, simulator={"text": "between us"})
+    (delivery,) = await until(told, endpoint, "delivered")
+
+    path = f"/v1/webhook_deliveries/{delivery['id']}"
+    own, others = [await (await told.get(path, headers=headers)).json() for headers in (owner, told.headers)]
+
+    assert ("between us" in own["request_body"], "between us" in others["request_body"]) == (True, False)
+    assert json.loads(others["request_body"])["type"] == "job.completed"
 
 
 async def test_headers_of_the_endpoint_are_sent_along(told: Installation, receiver: Receiver) -> None:

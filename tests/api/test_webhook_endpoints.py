@@ -379,3 +379,15 @@ async def test_who_has_no_endpoint_has_no_deliveries(told: Installation, receive
     assert await told.rows(WebhookDeliveryRow) == []
     assert (await read_endpoint(told, {"id": "we_nonsense"}))["error"]["code"] == "not_found"
     assert receiver.received == []
+
+
+async def test_only_its_owner_changes_where_and_what_an_endpoint_sends(told: Installation, receiver: Receiver) -> None:
+    owner = await key_of(told, (await add_user(told))["id"])
+    path = f"{ENDPOINTS}/{(await add_endpoint(told, receiver, as_=owner))['id']}"
+
+    for change in ({"url": receiver.url + "/x"}, {"include_result": True}, {"headers": {"X-A": "b"}}):
+        statuses = [(await told.post(path, change, headers=headers)).status for headers in (told.headers, owner)]
+        assert statuses == [403, 200]
+    assert (await told.post(f"{path}/rotate_secret", {})).status == 403
+    assert (await told.post(path, {"description": "of ada"})).status == 200
+    assert (await told.post(f"{path}/disable", {})).status == 200

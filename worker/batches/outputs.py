@@ -23,6 +23,12 @@ _SUCCEEDED: Final = (COMPLETED, INCOMPLETE)
 _UNSUCCESSFUL: Final = (FAILED, CANCELLED, EXPIRED)
 
 
+class _Origin(Struct):
+    """What is read of `api.submission.Origin`."""
+
+    content_policy: str | None = None
+
+
 class Files(Struct, frozen=True, kw_only=True):
     """What was written; None if there is no such line."""
 
@@ -36,10 +42,6 @@ async def write_files(runtime: Runtime, batch: BatchRow) -> Files:
         output=await _write(runtime, batch, batch.output_file_id, "output", _SUCCEEDED),
         error=await _write(runtime, batch, batch.error_file_id, "error", _UNSUCCESSFUL),
     )
-
-
-class _Origin(Struct):
-    content_policy: str | None = None
 
 
 async def _write(

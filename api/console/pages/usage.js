@@ -16,9 +16,9 @@ const GROUPS = [["model", "Model"], ["provider", "Provider"], ["key", "Key"]];
 const USER = ["user", "User"];
 const FOR_MANY = { "": [["organization", "Organization"], USER], organization: [USER], own: [] };
 const ONLY = [
-  { name: "organization", label: "Only organization", placeholder: "Name", of: [""] },
-  { name: "user", label: "Only user", placeholder: "Email", of: ["", "organization"] },
-  { name: "key", label: "Only key", placeholder: "Name" },
+  { name: "organization", label: "Only organization", placeholder: "Name or id", of: [""] },
+  { name: "user", label: "Only user", placeholder: "Email or id", of: ["", "organization"] },
+  { name: "key", label: "Only key", placeholder: "Name or id" },
   { name: "provider_id", label: "Only provider", kind: "integer", min: 0, placeholder: "Id" },
 ];
 const PATHS = { "": "/v1/admin/usage/report", organization: "/v1/organization/usage/report", own: "/v1/usage/report" };
