@@ -57,6 +57,8 @@ def run_drain(database: str, setup: Setup, jobs: int, **settings: object) -> lis
         start_worker(installation)
         machine.wait_until("the worker finishes a job", lambda: ledger.span().jobs > 0, 30, 0.05)
         before, cpu_s = ledger.span().jobs, machine.cpu_s(installation.roots)
+        if before == jobs:
+            raise BenchError(f"{jobs} jobs were done before they could be watched; let more of them wait")
         ledger.wait_until_done(_DRAIN_WITHIN_S)
         cpu_s = machine.cpu_s(installation.roots) - cpu_s
         span = ledger.span()

@@ -102,7 +102,8 @@ class _Bench:
             stream=False, user_id=1, organization_id=number % _TENANTS, key_id=None,
             router_id=number % _ROUTERS, router_name="model",
             model="model", price_prompt="0", price_completion="0", created_ms=now_ms(), request_id=f"req_{new_ulid()}",
-            timeout_s=600, result_ttl_s=3600, traceparent=None, inbox=None, request=_BODY,
+            timeout_s=600, result_ttl_s=3600, traceparent=None, on_worker_lost="retry", inbox=None, admission=None,
+            request=_BODY,
         )  # fmt: skip
         return NewJob(
             job_id=message.job_id, function=RUN_JOB, args=(message,), tenant=str(number % _TENANTS),

@@ -114,6 +114,8 @@ class Connection(asyncio.Protocol):
                 self._body_bytes = int(value)
             elif name == b"transfer-encoding" and b"chunked" in value:
                 self._is_chunked = True
+        if self._received[9:12] in (b"204", b"304"):  # they have no body, and may not say so
+            self._body_bytes = 0
         return True
 
     def _finish(self) -> None:

@@ -126,7 +126,7 @@ def _prepared(
         url = postgres.new_database() if postgres and database == POSTGRESQL else f"sqlite:///{folder}/data/sluice.db"
         values: dict[str, object] = {
             "data_dir": folder / "data", "port": free_port(), "admin_key": KEY, "log_level": "warning",
-            "database_url": url,
+            "database_url": url, "encryption_key": KEY,
         }  # fmt: skip
         environ = {f"SLUICE_{key.upper()}": str(value) for key, value in (values | settings).items()}
         environ["PYTHONPATH"] = str(ROOT)
