@@ -1,7 +1,7 @@
 """Where a request comes from: the address of its connection, or what trusted proxies say."""
 
 import ipaddress
-from functools import cache
+from functools import cache, lru_cache
 
 from aiohttp import web
 
@@ -31,6 +31,7 @@ def address_of(request: web.Request) -> str | None:
     return address
 
 
+@lru_cache(maxsize=4096)
 def _plain(address: str) -> str:
     """Return an address as text; a socket for both protocols tells those of IPv4 as `::ffff:198.51.100.7`."""
     known = ipaddress.ip_address(address)

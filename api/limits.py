@@ -81,9 +81,9 @@ async def admit(draft: Draft, router: Router, estimate: Estimate, job_id: str) -
         StorageUnavailableError: Redis does not know a budget, and the database is away.
 
     """
-    limits, demands = _limits(draft, router, estimate), _demands(draft, router, estimate)
-    if not limits.windows and not demands:
+    if is_unlimited(draft.caller, draft.state.settings, router):
         return None
+    limits, demands = _limits(draft, router, estimate), _demands(draft, router, estimate)
     decision = await draft.state.admissions.decide(job_id, limits, demands)
     draft.state.metrics.count(ADMISSIONS, decision.verdict)
     set_limit_headers(draft.headers, limits, decision)

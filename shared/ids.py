@@ -11,12 +11,22 @@ _PAIRS = [high + low for high in ALPHABET for low in ALPHABET]
 _CHARACTERS = frozenset(ALPHABET)
 _VALUES = {character: value for value, character in enumerate(ALPHABET)}
 _LENGTH = 26
+_BYTES, _AT_ONCE = 10, 256
+_RANDOM: list[bytes] = []
+"""Not yet used: asking the system gives up the lock of the interpreter, which a thread that commits may then hold."""
+os.register_at_fork(after_in_child=_RANDOM.clear)
 JOB_PREFIXES = ("job_", "chatcmpl-", "resp_", "batch_req_", "cmpl-", "embd-")
 
 
 def new_ulid() -> str:
     """Return 48 bits of Unix ms, then 80 random bits, as 26 characters."""
-    return _encode((time.time_ns() // 1_000_000 << 80) | int.from_bytes(os.urandom(10), "big"))
+    try:
+        random = _RANDOM.pop()
+    except IndexError:
+        fresh = os.urandom(_BYTES * _AT_ONCE)
+        _RANDOM.extend(fresh[place : place + _BYTES] for place in range(_BYTES, len(fresh), _BYTES))
+        random = fresh[:_BYTES]
+    return _encode((time.time_ns() // 1_000_000 << 80) | int.from_bytes(random, "big"))
 
 
 def oldest_ulid(instant_ms: int) -> str:

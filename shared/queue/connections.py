@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any, Final
 
+from redis._parsers import _AsyncHiredisParser  # not exported; hiredis is a dependency
 from redis.asyncio import BlockingConnectionPool, Connection, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.connection import AbstractConnection
 from typing_extensions import override
@@ -13,19 +14,22 @@ _SOCKET_TIMEOUT_S: Final = 5.0
 """Longer than any blocking command, which blocks for 1 s at a time."""
 
 
+class _Parser(_AsyncHiredisParser):
+    """redis-py reads each answer under a timer; those that come with another one need none."""
+
+    async def read_from_socket(self) -> Any:
+        """Wait for the next bytes."""
+        async with asyncio.timeout(_SOCKET_TIMEOUT_S):
+            return await super().read_from_socket()  # type: ignore[no-untyped-call]
+
+
 class _Sending:
     """redis-py sends under `wait_for`: a task per command, and in Python 3.11 it may swallow a cancellation."""
 
-    socket_timeout: float | None
-
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
         """Send under a plain timeout."""
-        timeout_s, self.socket_timeout = self.socket_timeout, None
-        try:
-            async with asyncio.timeout(timeout_s):
-                await super().send_packed_command(command, check_health)  # type: ignore[misc]  # of the connection
-        finally:
-            self.socket_timeout = timeout_s
+        async with asyncio.timeout(_SOCKET_TIMEOUT_S):
+            await super().send_packed_command(command, check_health)  # type: ignore[misc]  # of the connection
 
 
 class _TcpConnection(_Sending, Connection):
@@ -94,7 +98,8 @@ def open_pool(url: str) -> BlockingConnectionPool:
         max_connections=_CONNECTIONS,
         timeout=_SOCKET_TIMEOUT_S,
         socket_connect_timeout=_CONNECT_TIMEOUT_S,
-        socket_timeout=_SOCKET_TIMEOUT_S,
+        socket_timeout=None,  # `_Parser` and `_Sending` have it
+        parser_class=_Parser,
     )
     pool.connection_class = _CONNECTIONS_OF[pool.connection_class]
     return pool
