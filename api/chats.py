@@ -104,13 +104,17 @@ async def _files_bytes(draft: Draft) -> int:
     return await check_named_files(draft, messages) if isinstance(messages, list) else 0
 
 
+def _usual_tokens(body: ChatCompletionRequest, router: Router, rules: Rules) -> int:
+    given = [name for name in _LIMITS if getattr(body, name) is not None]
+    tokens: int = chat_defaults(rules, router.default_parameters, given).get("max_tokens", 0)
+    return tokens
+
+
 def _estimate(
     draft: Draft, body: ChatCompletionRequest, messages: list[Message], router: Router, rules: Rules, files_bytes: int
 ) -> Estimate:
-    given = [name for name in _LIMITS if getattr(body, name) is not None]
-    usual = chat_defaults(rules, router.default_parameters, given).get("max_tokens", 0)
     answers = body.n or 1
-    output_tokens = (body.max_completion_tokens or body.max_tokens or usual) * answers
+    output_tokens = (body.max_completion_tokens or body.max_tokens or _usual_tokens(body, router, rules)) * answers
     return Estimate(
         prompt_tokens=estimate_prompt(body, messages), output_tokens=output_tokens, answers=answers,
         prompts=answers, repeated_bytes=len(draft.body) * (answers - 1),  # a provider may give one answer per call
