@@ -53,6 +53,7 @@ from shared.ids import new_ulid
 from shared.jobs.messages import BAND_NUMBERS
 from shared.jobs.schemas import BATCH
 from shared.jobs.tables import JobRow
+from shared.request_logs.redaction import strictest
 from shared.tasks import end_tasks
 from shared.webhooks.queue import enqueue_deliveries
 from shared.webhooks.statements import Delivery
@@ -191,11 +192,11 @@ async def _read_in(state: State, endpoint: Endpoint, row: BatchRow) -> None:
     if checker.errors:
         await refuse(state, row, checker.errors)
         return
-    now = now_ms()
+    now, policy = now_ms(), strictest(policy_now(caller, origin), checker.came_under)
     values = {
         "total": checker.count,
         "model": next(iter(checker.models)) if len(checker.models) == 1 else None,
-        "origin": json.encode(replace(origin, content_policy=policy_now(caller, origin))).decode(),
+        "origin": json.encode(replace(origin, content_policy=policy)).decode(),
         "start_ms": await best_start(state, row, checker) if row.start == LOW_CARBON else None,
     }
     async with state.database.transaction() as session:

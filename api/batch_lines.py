@@ -18,6 +18,7 @@ from shared.directory import Router
 from shared.errors import ApiError, ModelNotAllowedError, ModelNotFoundError, to_unprocessable
 from shared.ids import new_id
 from shared.jobs.schemas import EMBEDDING
+from shared.request_logs.redaction import FULL, strictest
 from shared.unreadable import UNREADABLE
 
 _BOM: Final = b"\xef\xbb\xbf"
@@ -81,6 +82,8 @@ class LineChecker:
         self.models: set[str] = set()
         self.routers: dict[int, Router] = {}
         """Those that the lines ask for."""
+        self.came_under = FULL
+        """Strictest content policy of what the lines go on from."""
 
     @property
     def count(self) -> int:
@@ -102,6 +105,7 @@ class LineChecker:
             if len(self.errors) < MAX_ERRORS:
                 self.errors.append(BatchError(code=error.code, message=str(error), param=error.param, line=number))
             return None
+        self.came_under = strictest(self.came_under, draft.came_under)
         self.models.add(submission.model)
         self.routers[submission.router.id] = submission.router
         return Line(custom_id=line.custom_id, draft=draft, submission=submission)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from api.call import Call, Draft
-from api.shown import check_shown
+from api.shown import check_shown, keep_policy
 from shared.chat.file_parts import file_ids
 from shared.clock import now_ms, to_iso, to_seconds
 from shared.errors import BodyTooLargeError
@@ -35,8 +35,11 @@ async def check_named_files(draft: Draft, messages: Sequence[Any]) -> int:
     """
     async with draft.state.database.read() as session:
         named = {one: await find_file(session, draft.caller.user_id, one) for one in file_ids(messages)}
-    most = draft.state.settings.max_body_bytes
-    size_bytes = sum(_usable(row, file_id).size_bytes for file_id, row in named.items())
+    most, size_bytes = draft.state.settings.max_body_bytes, 0
+    for file_id, row in named.items():
+        usable = _usable(row, file_id)
+        keep_policy(draft, usable)
+        size_bytes += usable.size_bytes
     if size_bytes > most:
         raise BodyTooLargeError(f"The files of a chat have at most {most} bytes together.")
     return size_bytes

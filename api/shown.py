@@ -22,6 +22,6 @@ async def check_shown(call: Call, row: JobRow | FileRow | BatchRow, came_under: 
         raise PermissionDeniedError("The content policy of its organization shows this to its users only.")
 
 
-def keep_policy(draft: Draft, row: JobRow) -> None:
-    """Have the job of the draft, which says what this one said, shown no more than this one."""
+def keep_policy(draft: Draft, row: JobRow | FileRow) -> None:
+    """Have the job of the draft, which says again what is in this row, shown no more than this."""
     draft.came_under = strictest(draft.came_under, policy_of(row.content_policy, row.organization_id, has_headers=True))

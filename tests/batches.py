@@ -25,7 +25,7 @@ def to_jsonl(*lines: dict[str, Any] | str) -> bytes:
 async def add_input(installation: Installation, data: bytes, **options: Any) -> str:
     """Upload the input of a batch; returns the id of the file."""
     form = FormData()
-    form.add_field("purpose", "batch")
+    form.add_field("purpose", options.get("purpose", "batch"))
     form.add_field("file", BytesIO(data), filename="input.jsonl")
     headers = installation.headers | options.get("headers", {})
     response = await installation.client.post("/v1/files", data=form, headers=headers)

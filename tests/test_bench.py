@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 SHORT = (
-    "--plain", "--seconds", "0.2", "--warm-up", "0", "--rounds", "1", "--jobs", "1500", "--lines", "50",
+    "--plain", "--seconds", "0.2", "--warm-up", "0", "--rounds", "1", "--jobs", "4000", "--lines", "50",
     "--depths", "300,600", "--clients", "20", "--chunks", "200", "--log-rows", "2000", "--log-days", "2",
 )  # fmt: skip
 
@@ -31,4 +31,6 @@ def test_scenarios_measure_something(tmp_path: Path, names: str, database: str) 
     done = subprocess.run(command, capture_output=True, text=True, check=False)
 
     assert (done.returncode, "FAILED" in done.stderr) == (0, False), done.stderr[-2000:]
-    assert json.loads(result.read_text())["scenarios"]
+    rows = json.loads(result.read_text())["scenarios"]
+    assert len({row["name"].partition(":")[0].split(" ")[0] for row in rows}) >= len(names.split(","))
+    assert all(row.get("requests", 1) for row in rows)

@@ -21,10 +21,11 @@ _NAMED: Final = {"key_name": "key"}
 
 def add_commands(nouns: Any) -> None:
     """Add `logs`."""
-    logs = nouns.add_parser("logs", help="attempts and refused requests, newest first; with an id, one of them")
+    text = "attempts and refused requests, newest first; with an id, one of them"
+    logs = nouns.add_parser("logs", help=text, allow_abbrev=False)  # `--key SECRET` must be no `--key-name`
     logs.add_argument("id", nargs="?", help="rlog_..: that one, with request and response as far as they may be shown")
-    logs.add_argument("--since", help="UTC, such as 2026-11-01 or 2026-11-01T12:30")
-    logs.add_argument("--until", help="UTC")
+    logs.add_argument("--since", help="from this time on, UTC, such as 2026-11-01 or 2026-11-01T12:30")
+    logs.add_argument("--until", help="before this time, UTC")
     logs.add_argument("--status", action="append", help="completed, failed, refused, ..; may be repeated")
     for name in _FILTERS:
         logs.add_argument(f"--{name.replace('_', '-')}")

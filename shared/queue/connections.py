@@ -98,8 +98,8 @@ def open_pool(url: str) -> BlockingConnectionPool:
         max_connections=_CONNECTIONS,
         timeout=_SOCKET_TIMEOUT_S,
         socket_connect_timeout=_CONNECT_TIMEOUT_S,
-        socket_timeout=None,  # `_Parser` and `_Sending` have it
         parser_class=_Parser,
     )
     pool.connection_class = _CONNECTIONS_OF[pool.connection_class]
+    pool.connection_kwargs["socket_timeout"] = None  # `_Parser` and `_Sending` have it, whatever the URL says
     return pool

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.batches import BATCHES, CHATS, chat_line, ended, make_batch
+from tests.batches import BATCHES, CHATS, add_input, chat_line, ended, make_batch
 from tests.installation import Installation
 from tests.people import ORGANIZATIONS, add_user, changed, create, key_of
 
@@ -85,21 +85,49 @@ async def test_what_goes_on_from_earlier_words_keeps_their_policy(sluice: Instal
     assert await status(await respond()) == 200
 
 
+async def test_lines_and_files_that_say_earlier_words_again_keep_their_policy(sluice: Installation) -> None:
+    organization = await create(sluice, ORGANIZATIONS, name="discreet", content_policy="metadata")
+    owner = await key_of(sluice, (await add_user(sluice, organization=organization["id"]))["id"])
+    first = await (await sluice.post("/v1/responses", {"model": "simulator", "input": "Hi"}, headers=owner)).json()
+    file_id = await add_input(sluice, b"Some text.", headers=owner, purpose="user_data")
+    await changed(sluice, f"{ORGANIZATIONS}/{organization['id']}", {"content_policy": "full"})
+
+    async def results(**members: Any) -> int:
+        body = {"model": "simulator", "input": "Hi"} | members
+        line = {"custom_id": "a", "method": "POST", "url": "/v1/responses", "body": body}
+        batch = await make_batch(sluice, line, headers=owner, endpoint="/v1/responses")
+        await ended(sluice, batch["id"])
+        return (await sluice.get(f"{BATCHES}/{batch['id']}/results?include=input")).status
+
+    content = [{"type": "file", "file": {"file_id": file_id}}, {"type": "text", "text": "What is in it?"}]
+    body = {"model": "simulator", "messages": [{"role": "user", "content": content}]}
+    quoting = await sluice.post("/v1/chat/completions", body, headers=owner)
+
+    assert (await results(previous_response_id=first["id"]), await results()) == (403, 200)
+    assert quoting.status == 200, await quoting.text()
+    assert (await sluice.get(f"/v1/jobs/{quoting.headers['x-job-id']}/result")).status == 403
+
+
 async def test_a_conversation_keeps_its_policy(sluice: Installation) -> None:
     organization = await create(sluice, ORGANIZATIONS, name="discreet", content_policy="metadata")
     owner = await key_of(sluice, (await add_user(sluice, organization=organization["id"]))["id"])
-    path = f"/v2/inference/{(await create_as(sluice, owner, '/v2/inference', label='l'))['subscription']['id']}"
-    path += f"/conversations/{(await create_as(sluice, owner, path + '/conversations'))['conversation']['id']}/messages"
+    subscription = (await create_as(sluice, owner, "/v2/inference", label="l"))["subscription"]
+    conversations = f"/v2/inference/{subscription['id']}/conversations"
 
-    async def ask() -> int:
+    async def begin() -> str:
+        return f"{conversations}/{(await create_as(sluice, owner, conversations))['conversation']['id']}/messages"
+
+    async def ask(path: str) -> int:
         answer = await sluice.post(path, {"content": "Hi", "model": "simulator"}, headers=owner)
         assert answer.status == 200, await answer.text()
         return (await sluice.get(f"/v1/jobs/{answer.headers['x-job-id']}/result")).status
 
-    assert await ask() == 403
+    path = await begin()
+    assert await ask(path) == 403
     await changed(sluice, f"{ORGANIZATIONS}/{organization['id']}", {"content_policy": "full"})
-    assert await ask() == 403, "it has what was said before"
-    assert await ask() == 403
+    assert await ask(path) == 403, "it has what was said before"
+    assert await ask(path) == 403
+    assert await ask(await begin()) == 200
 
 
 async def create_as(sluice: Installation, headers: dict[str, str], path: str, **body: Any) -> Any:

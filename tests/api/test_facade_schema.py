@@ -31,7 +31,7 @@ each_mode = pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mod
 @pytest.mark.parametrize("tag", ["Inflection", "Vultr: subscriptions", "Vultr: conversations"])
 async def test_answers_are_those_of_the_reference(sluice: Installation, tag: str, mode: GenerationMode) -> None:
     callers = [sluice.headers, await key_of(sluice, 2)]
-    schema = schemathesis.openapi.from_dict(await reference_of(sluice)).include(tag=tag)
+    schema = (await asyncio.to_thread(schemathesis.openapi.from_dict, await reference_of(sluice))).include(tag=tag)
     if mode is GenerationMode.NEGATIVE:  # nothing of a request without parameters can be wrong
         schema = schema.exclude(path="/v1/discovery/configs")
 
@@ -44,7 +44,7 @@ async def test_shared_routes_answer_as_declared_under_each_mount(
     sluice: Installation, mount: str, mode: GenerationMode
 ) -> None:
     callers = [sluice.headers]
-    schema = schemathesis.openapi.from_dict(await reference_of(sluice))
+    schema = await asyncio.to_thread(schemathesis.openapi.from_dict, await reference_of(sluice))
     chosen = schema.include(path_regex="^/v1/(chat/completions|embeddings|models|usage|requests|health)$")
 
     assert await asyncio.to_thread(fuzz, chosen, f"{sluice.url}/{mount}", mode, callers, OURS) > 5
@@ -61,7 +61,7 @@ async def reference_of(sluice: Installation) -> Any:
     """Return the reference; where it is served is said by the test."""
     reference = await (await sluice.client.get("/openapi.json")).json()
     del reference["servers"]
-    return without_events(reference)
+    return await asyncio.to_thread(without_events, reference)  # it is large, and the loop also serves
 
 
 def without_events(reference: Any) -> Any:
