@@ -97,6 +97,18 @@ class LeasedWorker(Worker):
     # -- the loop -----------------------------------------------------------------------------------------------
 
     @override
+    async def main(self) -> None:
+        """Work as arq does; a Redis that does not answer its first question is waited for."""
+        while True:
+            try:
+                return await super().main()
+            except (RedisError, OSError) as error:
+                if self._background:  # it had begun to work, where each step waits for Redis itself
+                    raise
+                log.warning("redis_away", error=repr(error))
+                await asyncio.sleep(_REDIS_PAUSE_S)
+
+    @override
     async def _poll_iteration(self) -> None:
         """Claim: at once if there is a reason to, else at the bell or when the next job is due."""
         self._start_background()
