@@ -258,11 +258,11 @@ async def test_jobs_that_never_started_are_told_of(idle_told: Installation, rece
 async def test_expired_jobs_are_told_of(told: Installation, receiver: Receiver) -> None:
     made = await add_endpoint(told, receiver)
 
-    answer = await submit(told, not_before=now_ms() // 1000 + 1, start_timeout=1)
+    answer = await submit(told, not_before=now_ms() // 1000 + 3600, start_timeout=7200)
     job_id = (await answer.json())["id"].removeprefix("job_")
     async with told.state.database.transaction() as session:
         row = await session.get_one(JobRow, job_id)
-        row.expires_ms, row.not_before_ms = now_ms() - 1, now_ms() + 3_600_000
+        row.expires_ms = now_ms() - 1
         session.add(row)
     await until(told, made, "delivered")
 
