@@ -13,6 +13,14 @@ _WIDE = 1000
 """Columns of a pipe, whose reader cuts lines himself."""
 
 
+def add_verb(verbs: Any, name: str, text: str, command: Any) -> Any:
+    """Return the parser of a new command that prints a table, or JSON if it is told to."""
+    add = verbs.add_parser(name, help=text)
+    add.add_argument("--json", action="store_true", dest="as_json", help="print JSON")
+    add.set_defaults(command=command)
+    return add
+
+
 def print_json(value: Any) -> None:
     """Print one document."""
     print(json.dumps(value, ensure_ascii=False, indent=2))

@@ -5,7 +5,7 @@ import sys
 from typing import Any, Final
 
 from client import Client
-from output import print_json, print_object, print_table
+from output import add_verb, print_json, print_object, print_table
 from terminal import is_confirmed
 
 _PATH: Final = "/v2/inference"
@@ -17,26 +17,19 @@ def add_commands(nouns: Any) -> None:
     """Add `subscriptions`."""
     parser = nouns.add_parser("subscriptions", help="labelled keys with their own usage, of the user of the key")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
-    _verb(verbs, "list", "list them", list_subscriptions)
-    add = _verb(verbs, "show", "show one with its secret", show_subscription)
+    add_verb(verbs, "list", "list them", list_subscriptions)
+    add = add_verb(verbs, "show", "show one with its secret", show_subscription)
     add.add_argument("id")
-    add = _verb(verbs, "usage", "show what one has used", show_usage)
+    add = add_verb(verbs, "usage", "show what one has used", show_usage)
     add.add_argument("id")
-    add = _verb(verbs, "create", "make one", create_subscription)
+    add = add_verb(verbs, "create", "make one", create_subscription)
     add.add_argument("--label", required=True)
-    add = _verb(verbs, "update", "give one another label", update_subscription)
+    add = add_verb(verbs, "update", "give one another label", update_subscription)
     add.add_argument("id")
     add.add_argument("--label", required=True)
-    add = _verb(verbs, "delete", "delete one, after a question", delete_subscription)
+    add = add_verb(verbs, "delete", "delete one, after a question", delete_subscription)
     add.add_argument("id")
     add.add_argument("--yes", "-y", action="store_true", help="do not ask")
-
-
-def _verb(verbs: Any, name: str, text: str, command: Any) -> Any:
-    add = verbs.add_parser(name, help=text)
-    add.add_argument("--json", action="store_true", dest="as_json", help="print JSON")
-    add.set_defaults(command=command)
-    return add
 
 
 async def list_subscriptions(client: Client, options: argparse.Namespace) -> int:

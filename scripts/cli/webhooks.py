@@ -4,7 +4,7 @@ import argparse
 from typing import Any, Final
 
 from client import Client
-from output import print_json, print_object, print_table
+from output import add_verb, print_json, print_object, print_table
 
 _ENDPOINTS: Final = ("id", "name", "url", "status", "disabled_reason", "event_types")
 _DELIVERIES: Final = ("created_at", "id", "event_type", "status", "tries", "answer", "error")
@@ -20,25 +20,18 @@ def add_commands(nouns: Any) -> None:
     verbs = nouns.add_parser("webhooks", help="where events are sent, and what became of them").add_subparsers(
         required=True, metavar="VERB"
     )
-    add = _verb(verbs, "list", "list endpoints, newest first", list_endpoints)
+    add = add_verb(verbs, "list", "list endpoints, newest first", list_endpoints)
     add.add_argument("--limit", type=int, default=20, help="at most so many, 1 to 100 (20)")
-    add = _verb(verbs, "deliveries", "list the deliveries of an endpoint, newest first", list_deliveries)
+    add = add_verb(verbs, "deliveries", "list the deliveries of an endpoint, newest first", list_deliveries)
     add.add_argument("id", help="we_..")
     add.add_argument("--status", help="pending, delivered, failed, exhausted, ..")
     add.add_argument("--limit", type=int, default=20, help="at most so many, 1 to 100 (20)")
-    add = _verb(verbs, "show", "show a delivery with its tries and its body", show_delivery)
+    add = add_verb(verbs, "show", "show a delivery with its tries and its body", show_delivery)
     add.add_argument("id", help="whd_..")
     for name, (text, _) in _ACTIONS.items():
-        add = _verb(verbs, name, text, act)
+        add = add_verb(verbs, name, text, act)
         add.add_argument("id")
         add.set_defaults(action=name)
-
-
-def _verb(verbs: Any, name: str, text: str, command: Any) -> Any:
-    add = verbs.add_parser(name, help=text)
-    add.add_argument("--json", action="store_true", dest="as_json", help="print JSON")
-    add.set_defaults(command=command)
-    return add
 
 
 async def list_endpoints(client: Client, options: argparse.Namespace) -> int:
