@@ -129,7 +129,7 @@ RETURNING endpoint_id, user_id, event_id, event_type, object_id, data, is_test, 
     origin, attempts, step
 """
 _CLAIM_IF: Final = """
-UPDATE webhook_deliveries SET status = 'delivering', due_ms = $3, lease = $4, attempts = attempts + 1, step = step + 1
+UPDATE webhook_deliveries SET status = 'delivering', due_ms = $3, lease = $4, attempts = attempts + 1
 WHERE id = $1 AND due_ms <= $2 AND EXISTS (SELECT 1 FROM webhook_endpoints e WHERE e.id = endpoint_id
     AND e.status = 'enabled' AND """
 _CLAIM: Final = _CLAIM_IF + "e.pause_s = 0)" + _CLAIMED
@@ -153,8 +153,9 @@ _ABANDON: Final = """
 UPDATE webhook_deliveries SET status = 'aborted', due_ms = NULL WHERE id = $1
     AND NOT EXISTS (SELECT 1 FROM webhook_endpoints e WHERE e.id = endpoint_id)
 """
+# a try that a worker's end cut off is made again without a step of the schedule, hence the step is counted here
 _RECORD: Final = """
-UPDATE webhook_deliveries SET status = $3, due_ms = $4, attempts = $5, delivered_ms = $6, lease = NULL
+UPDATE webhook_deliveries SET status = $3, due_ms = $4, attempts = $5, delivered_ms = $6, lease = NULL, step = step + 1
 WHERE id = $1 AND lease = $2 AND status = 'delivering'
 """
 _SUCCEED: Final = """

@@ -101,7 +101,7 @@ class WebhookDeliveryRow(SQLModel, table=True):
     attempts: int = 0
     """Tries begun, of all schedules."""
     step: int = 0
-    """Tries begun in the current schedule."""
+    """Tries of the current schedule whose outcome is known."""
     delivered_ms: int | None = bigint(default=None)
 
 

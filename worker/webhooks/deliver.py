@@ -133,7 +133,7 @@ def _claimed(delivery_id: str, lease: str, begun: float, results: Sequence[Resul
     row = WebhookDeliveryRow(
         id=delivery_id, endpoint_id=endpoint_id, user_id=user_id, event_id=event_id, event_type=event_type,
         object_id=object_id, data=data, is_test=bool(is_test), traceparent=traceparent, tracestate=tracestate,
-        created_ms=created_ms,        status="delivering", origin=origin, attempts=attempts, step=step,
+        created_ms=created_ms, status="delivering", origin=origin, attempts=attempts, step=step,
     )  # fmt: skip
     return _Claimed(
         row=row, lease=lease, url=url, headers_sealed=headers_sealed, secrets_sealed=secrets_sealed,
@@ -152,7 +152,7 @@ async def _send(runtime: Runtime, claimed: _Claimed) -> list[Try]:
     if time.monotonic() - claimed.begun > _LATE_S:
         return []
     tries = [await _try(runtime, row, outgoing)]
-    if tries[0].is_reset and row.step == 1:
+    if tries[0].is_reset and row.step == 0:
         tries.append(await _try(runtime, row, outgoing))
     return tries
 
@@ -228,7 +228,7 @@ def _judge(claimed: _Claimed, tries: list[Try], now: int) -> TriedDelivery:
     tried = replace(tried, delivered_ms=None)
     if last.error_class == "aborted":
         return replace(tried, status="aborted")
-    delay_s = next_delay_s(row.step, last.retry_after_s)
+    delay_s = next_delay_s(row.step + 1, last.retry_after_s)
     if delay_s is None:
         return replace(tried, status="exhausted")
     return replace(tried, status="failed", due_ms=now + int(delay_s * 1000))
