@@ -10,6 +10,7 @@ from typing import Final
 
 import pytest
 import pytest_asyncio
+from aiohttp import web_app
 from redis import Redis
 
 from shared.settings import Settings
@@ -57,12 +58,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item not in set(left_out)]
 
 
+def pytest_collection_finish() -> None:
+    """Take what was imported out of the sight of the collector."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item) -> None:
-    """Take what the makers of requests keep for ever out of the collector's sight.
+    """Let go of what a test leaves behind, or take it out of the collector's sight.
 
-    It looked through millions of objects for seconds, in which a loop answers nobody and its timers ring.
+    Else it looks through millions of objects for seconds, in which a loop answers nobody and its timers ring.  aiohttp
+    remembers the middlewares of the last thousand handlers, and with them their apps; makers of requests keep theirs.
     """
+    web_app._cached_build_middleware.cache_clear()
     if item.path.name in _FUZZING or item.path.parent.name == "fuzz":
         gc.collect()
         gc.freeze()
@@ -154,7 +163,6 @@ def make_settings(tmp_path: Path, redis: RedisServer, **members: object) -> Sett
         "admin_key": ADMIN_KEY,
         "redis_url": redis.url,
         "strict": True,
-        "lease_s": 1.0,
         "drain_s": 5.0,
         "accept_patience_s": 5.0,
     }
