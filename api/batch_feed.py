@@ -111,7 +111,7 @@ async def _admit_all(feeding: _Feed, rows: Sequence[JobRow]) -> Sequence[_Admitt
 async def _feed_patiently(feeding: _Feed, row: JobRow) -> None:
     """Admit an item as soon as it can be; it fails if waiting is no use."""
     state = feeding.state
-    while True:
+    while await feeding.goes_on():
         async with state.database.read() as session:
             current = await session.get(JobRow, row.id)
         if current is None or not current.held or current.finished_ms is not None:

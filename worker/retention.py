@@ -36,10 +36,11 @@ async def retain(ctx: dict[str, Any]) -> None:
     reconciler: Reconciler = ctx["reconciler"]
     async with alone(reconciler, "retain") as is_alone:
         if is_alone:
-            await _remove_old(reconciler)
+            await remove_old(reconciler)
 
 
-async def _remove_old(reconciler: Reconciler) -> None:
+async def remove_old(reconciler: Reconciler) -> None:
+    """Do so now, whoever else does."""
     database, settings, now = reconciler.runtime.database, reconciler.runtime.settings, now_ms()
     while await _remove_page(reconciler.runtime, now):
         pass

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import update
 from sqlmodel import col
 
+from shared.batches.statements import admit_item
 from shared.batches.tables import BatchRow
 from shared.clock import now_ms
 from shared.files.tables import FileRow
@@ -235,8 +236,10 @@ async def test_a_cancelled_batch_lets_nothing_in_any_more(idle: Installation) ->
     await eventually(lambda: _has_let_in(idle, 2))
 
     assert cancelled["status"] == "cancelling"
-    held = {row.batch_id for row in await idle.rows(JobRow) if row.held}
-    assert held == {batch["id"].removeprefix("batch_")}
+    held = [row for row in await idle.rows(JobRow) if row.held]
+    assert {row.batch_id for row in held} == {batch["id"].removeprefix("batch_")}
+    results = await idle.state.writer.execute_many([admit_item(row, None) for row in held])  # its feeder had begun to
+    assert [result.rows for result in results] == [[], []]
     assert later["status"] == "validating"
 
 

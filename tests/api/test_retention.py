@@ -15,7 +15,7 @@ from tests.receivers import Receiver
 from tests.webhooks import add_endpoint
 from worker.__main__ import open_runtime
 from worker.reconciler import Reconciler
-from worker.retention import retain
+from worker.retention import remove_old
 
 DAY_MS = 86_400_000
 MANY = 1200
@@ -26,9 +26,8 @@ async def sweep(sluice: Installation) -> None:
     """Remove what has been kept long enough, as a worker does every ten minutes."""
     redis, queue = sluice.state.redis, sluice.state.queue
     async with open_runtime(sluice.state.settings, redis, "sweeper") as runtime:
-        await retain(
-            {"reconciler": Reconciler(runtime=runtime, redis=redis, queue=queue, platform=sluice.state.platform)}
-        )
+        reconciler = Reconciler(runtime=runtime, redis=redis, queue=queue, platform=sluice.state.platform)
+        await remove_old(reconciler)  # not `retain`: it leaves that to the worker at the tenth minute
 
 
 async def completed(sluice: Installation, **members: Any) -> str:
