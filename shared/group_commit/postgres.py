@@ -45,6 +45,13 @@ _AWAY: Final = (
     asyncpg.InsufficientResourcesError,
     asyncpg.ReadOnlySQLTransactionError,  # a replica until the failover ends
 )
+_PASSING: Final = (
+    asyncpg.QueryCanceledError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.LockNotAvailableError,
+)
+"""What rolls a transaction back for reasons that lie in others."""
 
 
 class PostgresStore:
@@ -78,6 +85,8 @@ class PostgresStore:
             if isinstance(error, _AWAY) or self._connection is None or self._connection.is_closed():
                 await self.close()
                 raise StoreUnavailableError(repr(error)) from error
+            if len(units) == 1 and isinstance(error, _PASSING):
+                raise WriterBusyError(repr(error)) from error
             raise RefusedError(error, None) from error
         return results
 
