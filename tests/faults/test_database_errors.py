@@ -1,5 +1,6 @@
 """Single failures of a database that is there: what was accepted goes on, and nothing is done or paid twice."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -151,3 +152,39 @@ async def test_a_planned_retry_stays_planned_if_nobody_heard_that_it_was_stored(
 
         row = await over(installation)
         assert (row.status, row.attempt) == ("completed", 2)
+
+
+_LATE_COMMIT = """
+CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF NEW.end_user = 'slow' THEN
+    BEGIN PERFORM pg_sleep(10); EXCEPTION WHEN query_canceled THEN PERFORM pg_sleep(2.5); END;
+  END IF;
+  RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON jobs DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION slow();
+"""
+"""As with a disk or a synchronous standby that hangs, to give up waiting for the commit does not end it."""
+
+
+async def test_a_job_that_is_committed_after_its_connection_was_given_up_does_not_run(
+    tmp_path: Path, redis_server: RedisServer, postgres: str
+) -> None:
+    settings = make_settings(tmp_path, redis_server, database_url=postgres, accept_patience_s=0.3)
+    async with open_installation(settings) as installation:
+        connection = await asyncpg.connect(postgres)
+        await connection.execute(_LATE_COMMIT)
+        await connection.close()
+        assert (await installation.chat("A", user="slow")).status == 503
+
+        async def is_written_again() -> bool:
+            await asyncio.sleep(0.5)
+            return bool((await installation.chat("B")).status == 200)
+
+        await eventually(is_written_again, within_s=30)  # not before the backend that was given up has ended
+
+        async def is_cancelled() -> bool:
+            slow = await installation.rows(JobRow, JobRow.end_user == "slow")
+            return [(row.status, row.attempt) for row in slow] == [("cancelled", 0)]
+
+        await eventually(is_cancelled)
