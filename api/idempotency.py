@@ -98,10 +98,21 @@ def key_of(call: Call, endpoint: str, prefer: Prefer) -> NewIdempotencyKey | Non
         id=hashlib.sha256(scope.encode()).hexdigest(),
         fingerprint=fingerprint_of(call.received, call.dialect),
         job_id="",
-        prefers=(ASYNC_WAIT if prefer.waits else ASYNC) if prefer.respond_async else WAIT,
+        prefers=prefers_of(prefer),
         expires_ms=0,
         key=key,
     )
+
+
+def prefers_of(prefer: Prefer) -> str:
+    """Return what is noted of how the answer was asked for."""
+    return (ASYNC_WAIT if prefer.waits else ASYNC) if prefer.respond_async else WAIT
+
+
+def key_of_part(key: NewIdempotencyKey, part: str, body: bytes) -> NewIdempotencyKey:
+    """Return the key of a job that a request with a key needs before its own answer; `part` tells it from others."""
+    digest = hashlib.sha256(f"{key.id}\n{part}\n".encode() + body).hexdigest()
+    return NewIdempotencyKey(id=digest, fingerprint=digest, job_id="", prefers=WAIT, expires_ms=0, key=key.key)
 
 
 def fingerprint_of(body: bytes, dialect: str = OPENAI) -> str:

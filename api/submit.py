@@ -4,8 +4,10 @@ The row is committed first; only then is an id given out and the job put into th
 dies in between, the reconciler finds the row.
 """
 
+import sqlite3
 from typing import Final
 
+import asyncpg
 import structlog
 from msgspec import Struct, json
 
@@ -45,6 +47,8 @@ from shared.tracing.headers import headers_of
 from shared.webhooks.statements import insert_endpoint
 
 log = structlog.get_logger()
+DUPLICATE: Final = (sqlite3.IntegrityError, asyncpg.UniqueViolationError)
+"""What the writer raises if a key is bound already."""
 INFERENCE_ERRORS: Final = (
     ModelNotFoundError,
     ModelNotAllowedError,

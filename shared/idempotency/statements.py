@@ -14,6 +14,8 @@ class NewIdempotencyKey(Struct, kw_only=True):
     job_id: str
     prefers: str
     expires_ms: int
+    http_status: int | None = None
+    body: bytes | None = None
     key: str
     """As sent, for the job; not stored here."""
 
