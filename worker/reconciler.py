@@ -18,6 +18,7 @@ from sqlalchemy import text
 from sqlmodel import col, select
 
 from shared.clock import now_ms
+from shared.jobs.ending import job_cancelled
 from shared.jobs.entries import queue_entry
 from shared.jobs.messages import message_of
 from shared.jobs.queries import LIGHT
@@ -29,7 +30,7 @@ from shared.queue.lanes import PLATFORM, lane_of
 from shared.readers import take_unread
 from shared.tasks import end_tasks
 from worker.context import Runtime
-from worker.failures import job_cancelled, job_expired
+from worker.failures import job_expired
 from worker.takeover import end_without_attempt
 from worker.waiting_jobs import end_waiting
 from worker.webhooks.sweep import enqueue_due, wake_paused
