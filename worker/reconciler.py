@@ -38,7 +38,12 @@ from worker.webhooks.sweep import enqueue_due, wake_paused
 log = structlog.get_logger()
 
 _SETTLED_MS: Final = 4000
-"""A younger job may still be on its way into the queue, or to be withdrawn: longer than the longest commit."""
+"""A younger job may still be on its way into the queue, or to be withdrawn.
+
+Longer than a commit takes as a rule, not than any: of a slow one, each statement may take 3 s.  A job stored so late is
+put into the queue by both, which is the same as by one, and runs if its withdrawal comes later still.  If it is older
+than `_OVERLAP_MS` by then, and nobody else puts it there, it waits for the next look at all.
+"""
 _OVERLAP_MS: Final = 9000
 _LOCK_S: Final = 3.0
 _PROGRESS_KEY: Final = "sluice:reconciler"
