@@ -1,7 +1,8 @@
 """One api process: `python -m api`; several may share the port.
 
 SIGTERM: for `SLUICE_LEAVE_S` it tells proxies that it leaves; then it accepts no more connections, answers open
-requests, and exits 0.  A second SIGTERM shortens the first part.
+requests, and exits 0.  A second SIGTERM shortens the first part.  Should a background task fail, it logs that, leaves
+in the same way but at once, and exits 1, so that whoever started it starts it again.
 """
 
 import asyncio
@@ -10,7 +11,8 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import Protocol, TypeVar
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 import structlog
 import uvloop
@@ -45,6 +47,7 @@ from shared.retrieval.index import Index
 from shared.sealed import check_secrets
 from shared.settings import Settings, SettingsError, load_settings
 from shared.shards import check_shards, mark_shard
+from shared.tasks import BACKGROUND, end_tasks
 from shared.tracing import open_tracer
 from shared.webhooks.sending import open_webhook_session
 
@@ -116,23 +119,37 @@ async def follow_batches(state: State) -> AsyncIterator[None]:
         await intake.close()
 
 
-async def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT."""
+async def serve(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT, or until a background task has failed; returns the exit code."""
+    loop, hurry, broken = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+    loop.set_exception_handler(partial(_note_failure, broken))
     async with open_state(settings) as state:
-        hurry = asyncio.Event()
         for signum in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(signum, _leave, state.leaving, hurry)
+            loop.add_signal_handler(signum, _leave, state.leaving, hurry)
         runner = open_runner(state, shutdown_timeout_s=settings.drain_s)
         await runner.setup()
         site = web.TCPSite(runner, settings.host, settings.port, reuse_port=True, backlog=1024)
         await site.start()
         tune_collector()
         log.info("api_ready", host=settings.host, port=settings.port)
-        await state.leaving.wait()
+        ends = [loop.create_task(event.wait()) for event in (state.leaving, broken)]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        await end_tasks(*ends)
+        if broken.is_set():  # who asks it now may wait in vain
+            hurry.set()
+        state.leaving.set()
         with suppress(TimeoutError):
             async with asyncio.timeout(settings.leave_s):
                 await hurry.wait()
         await runner.cleanup()
+    return int(broken.is_set())
+
+
+def _note_failure(broken: asyncio.Event, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what nobody waits for; without one of its background tasks the process is not whole."""
+    loop.default_exception_handler(context)
+    if BACKGROUND in context:
+        broken.set()
 
 
 def _leave(leaving: asyncio.Event, hurry: asyncio.Event) -> None:
@@ -150,11 +167,10 @@ def main() -> int:
         return 1
     configure_logging(settings, "api")
     try:
-        uvloop.run(serve(settings))
+        return uvloop.run(serve(settings))
     except (RedisError, SQLAlchemyError, SettingsError, OSError) as error:
         log.error("api_failed", error=repr(error))  # noqa: TRY400  # an outage needs no traceback
         return 1
-    return 0
 
 
 if __name__ == "__main__":

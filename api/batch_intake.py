@@ -54,7 +54,7 @@ from shared.jobs.messages import BAND_NUMBERS
 from shared.jobs.schemas import BATCH
 from shared.jobs.tables import JobRow
 from shared.request_logs.redaction import strictest
-from shared.tasks import end_tasks
+from shared.tasks import end_tasks, start_background
 from shared.webhooks.queue import enqueue_deliveries
 from shared.webhooks.statements import Delivery
 
@@ -84,7 +84,7 @@ class BatchIntake:
         self._running: dict[str, asyncio.Task[None]] = {}
         self._read: set[str] = set()
         """Those of them that are being read."""
-        self._task = asyncio.get_running_loop().create_task(self._follow(state, endpoints))
+        self._task = start_background(self._follow(state, endpoints))
 
     async def close(self) -> None:
         """Stop; what is left is taken over when the leases end."""

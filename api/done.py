@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from shared.queue.keys import done_channel
-from shared.tasks import end_tasks
+from shared.tasks import end_tasks, start_background
 
 log = structlog.get_logger()
 _PAUSE_S: Final = 0.5
@@ -32,7 +32,7 @@ class DoneWatch:
         done = loop.create_future()
         self._waiting.setdefault(job_id, set()).add(done)
         if self._task is None:
-            self._task = loop.create_task(self._listen())
+            self._task = start_background(self._listen())
         try:
             await asyncio.wait({done}, timeout=timeout_s)
         finally:

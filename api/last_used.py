@@ -10,7 +10,7 @@ from sqlmodel import col
 
 from shared.database import Database
 from shared.keys.tables import KeyRow
-from shared.tasks import end_tasks
+from shared.tasks import end_tasks, start_background
 
 log = structlog.get_logger()
 _USED_MS: Final = bindparam("used_ms", type_=BigInteger)
@@ -40,7 +40,7 @@ class LastUsed:
 
     def start(self) -> None:
         """Begin to write."""
-        self._task = asyncio.get_running_loop().create_task(self._repeat())
+        self._task = start_background(self._repeat())
 
     async def close(self) -> None:
         """Write what is left and stop."""

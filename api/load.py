@@ -6,7 +6,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from shared.queue.job_queue import JobQueue
-from shared.tasks import end_tasks
+from shared.tasks import end_tasks, start_background
 
 log = structlog.get_logger()
 _PAUSE_S = 1.0
@@ -23,7 +23,7 @@ class QueueLoad:
 
     def start(self) -> None:
         """Begin to look."""
-        self._task = asyncio.get_running_loop().create_task(self._repeat())
+        self._task = start_background(self._repeat())
 
     async def close(self) -> None:
         """Stop looking."""

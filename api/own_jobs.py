@@ -10,7 +10,7 @@ from api.call import Call
 from api.render import error_of, gone, polling_headers
 from api.shown import check_shown
 from api.state import queue_of, state_of
-from api.waiting_jobs import CANCELLED_ERROR, end_waiting
+from api.waiting_jobs import end_waiting
 from shared.clock import now_ms
 from shared.errors import (
     JobNotFinishedError,
@@ -19,6 +19,7 @@ from shared.errors import (
     StorageUnavailableError,
 )
 from shared.group_commit.units import CommitError, StaleError
+from shared.jobs.ending import job_cancelled
 from shared.jobs.queries import find_job, get_light, get_result, remove_bodies
 from shared.jobs.schemas import QUEUED, TERMINAL, WITH_RESULT, public_id
 from shared.jobs.statements import request_cancel
@@ -94,7 +95,7 @@ async def cancel(call: Call, row: JobRow) -> JobRow:
         return row
     try:
         if row.status == QUEUED:
-            await end_waiting(call.state, row, CANCELLED_ERROR)
+            await end_waiting(call.state, row, job_cancelled())
         else:
             await call.state.writer.execute_many((request_cancel(row.id, now_ms()),))
     except StaleError:  # it started or ended meanwhile

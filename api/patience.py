@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from shared.tasks import end_tasks
+from shared.tasks import end_tasks, start_background
 
 _LOOK_S: Final = 0.25
 _AT_ONCE: Final = 500
@@ -22,7 +22,7 @@ class Patience:
 
     def start(self, give_up: GiveUp) -> None:
         """Begin to call `give_up` with the ids of jobs whose time is over."""
-        self._task = asyncio.get_running_loop().create_task(self._repeat(give_up))
+        self._task = start_background(self._repeat(give_up))
 
     async def close(self) -> None:
         """Stop."""

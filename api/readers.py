@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from shared.readers import keep_read
-from shared.tasks import end_tasks
+from shared.tasks import end_tasks, start_background
 
 log = structlog.get_logger()
 
@@ -28,7 +28,7 @@ class Readers:
 
     def start(self) -> None:
         """Begin to tell."""
-        self._task = asyncio.get_running_loop().create_task(self._repeat())
+        self._task = start_background(self._repeat())
 
     @contextmanager
     def reading(self, job_id: str, *, counts: bool) -> Iterator[None]:

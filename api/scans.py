@@ -28,7 +28,7 @@ from shared.jobs.entries import queue_entry
 from shared.jobs.messages import message_of
 from shared.jobs.schemas import FAILED, public_id
 from shared.jobs.tables import JobRow
-from shared.tasks import end_tasks
+from shared.tasks import end_tasks, start_background
 
 log = structlog.get_logger()
 _LOOK_S: Final = 2.0
@@ -44,7 +44,7 @@ class Scans:
 
     def __init__(self, state: State) -> None:
         self._running: dict[str, asyncio.Task[None]] = {}
-        self._task = asyncio.get_running_loop().create_task(self._follow(state))
+        self._task = start_background(self._follow(state))
 
     async def close(self) -> None:
         """Stop; what is left is taken over when the leases end."""

@@ -25,7 +25,7 @@ from shared.revision import get_revision
 from shared.routers.schemas import RouterVoice
 from shared.routers.tables import RouterNameRow, RouterRow
 from shared.secrets import SecretBox
-from shared.tasks import end_tasks
+from shared.tasks import end_tasks, start_background
 from shared.users.tables import UserRow
 
 log = structlog.get_logger()
@@ -131,7 +131,7 @@ class Directory:
     async def start(self) -> None:
         """Load everything and keep it fresh."""
         await self.refresh()
-        self._task = asyncio.get_running_loop().create_task(self._follow())
+        self._task = start_background(self._follow())
 
     async def close(self) -> None:
         """Stop following changes."""

@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 
 from shared.clock import now_ms
 from shared.ids import new_ulid
-from shared.tasks import end_tasks
+from shared.tasks import end_tasks, start_background
 
 log = structlog.get_logger()
 _KEY: Final = "sluice:metrics"
@@ -93,7 +93,7 @@ class Metrics:
 
     def start(self) -> None:
         """Begin to tell."""
-        self._task = asyncio.get_running_loop().create_task(self._repeat())
+        self._task = start_background(self._repeat())
 
     async def close(self) -> None:
         """Tell what is left and stop."""

@@ -1,9 +1,25 @@
-"""End background tasks."""
+"""Start and end background tasks."""
 
 import asyncio
+from collections.abc import Coroutine
 from typing import Any, Final
 
+BACKGROUND: Final = "background"
+"""What the loop's exception handler is told of a background task has this member: the task."""
 _PATIENCE_S: Final = 0.2
+
+
+def start_background(work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+    """Start what the process needs as long as it lives; if it fails, the loop's exception handler is told at once."""
+    task = asyncio.get_running_loop().create_task(work)
+    task.add_done_callback(_tell_failure)
+    return task
+
+
+def _tell_failure(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        context = {"message": "background_task_failed", "exception": error, BACKGROUND: task}
+        task.get_loop().call_exception_handler(context)
 
 
 async def end_tasks(*tasks: "asyncio.Task[Any]") -> None:

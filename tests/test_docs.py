@@ -147,6 +147,14 @@ def test_the_numbers_are_those_that_were_measured() -> None:
     assert numbers - measured == set()
 
 
+def test_decisions_are_numbered_one_after_the_other() -> None:
+    files = sorted((ROOT / "shared" / "decisions").glob("*.md"))
+
+    assert [file.name[:5] for file in files] == [f"{number:04}-" for number in range(1, len(files) + 1)]
+    for file in files:
+        assert file.read_text().startswith(f"# {file.name[:4]} "), file.name
+
+
 def test_a_command_that_fails_fails_the_page(own_session: Session) -> None:
     run = partial(own_session.run, may_fail=False)
     assert run(Block("a.md", 1, "sh", "NAME=x\nprintf $NAME")) == "x"

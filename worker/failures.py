@@ -23,6 +23,8 @@ from msgspec import Struct
 
 from shared.clock import now_ms
 from shared.errors import StoredError
+from shared.jobs.ending import job_cancelled as job_cancelled  # noqa: PLC0414  # for the runner
+from shared.jobs.ending import model_busy as model_busy  # noqa: PLC0414  # for the runner
 from shared.jobs.messages import BAND_NUMBERS, JobMessage
 from shared.jobs.schemas import INGESTION, INTERACTIVE
 from shared.replies.entries import Kind
@@ -104,11 +106,6 @@ def _final(error: ProviderError) -> StoredError:
     return provider_unavailable()
 
 
-def model_busy() -> StoredError:
-    """Return the error of a job that no provider had room for in time."""
-    return _server_error("model_busy", "Model is too busy, please try again later.")
-
-
 def provider_unavailable() -> StoredError:
     """Return the error of a job whose providers are all out of order."""
     return _server_error("provider_unavailable", "Model is temporarily unavailable, please try again later.")
@@ -144,13 +141,6 @@ def too_deep() -> Failure:
         status=400,
     )  # fmt: skip
     return Failure(error=error, reason="http_400")
-
-
-def job_cancelled() -> StoredError:
-    """Return the error of a cancelled job."""
-    return StoredError(
-        message="The job was cancelled.", type="invalid_request_error", param=None, code="job_cancelled", status=409
-    )
 
 
 def job_expired() -> StoredError:

@@ -1,16 +1,12 @@
-"""What the metrics say of an attempt and of a job that have ended."""
+"""What the metrics say of an attempt that has ended."""
 
-from shared.clock import now_ms
 from shared.jobs.messages import JobMessage
 from shared.metrics import (
     ATTEMPTS,
-    CHARGE,
     COST,
     EMISSIONS,
     ENERGY,
     FIRST_TOKEN_SECONDS,
-    JOB_SECONDS,
-    JOBS,
     TOKENS,
     Metrics,
 )
@@ -36,11 +32,3 @@ def note_attempt(
     if meter.energy_nwh:
         metrics.count(ENERGY, model, by=meter.energy_nwh / NANO_PER_UNIT)
         metrics.count(EMISSIONS, model, by=(meter.operational_ng + meter.embodied_ng) / _NG_PER_G)
-
-
-def note_job(metrics: Metrics, message: JobMessage, status: str, charge_micros: int) -> None:
-    """Count one job that has ended."""
-    metrics.count(JOBS, message.kind, message.router_name, status)
-    metrics.observe(JOB_SECONDS, message.kind, message.router_name, value=(now_ms() - message.created_ms) / 1000)
-    if charge_micros:
-        metrics.count(CHARGE, message.router_name, by=charge_micros / MICRO)

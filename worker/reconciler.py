@@ -18,6 +18,7 @@ from sqlalchemy import text
 from sqlmodel import col, select
 
 from shared.clock import now_ms
+from shared.jobs.ending import job_cancelled
 from shared.jobs.entries import queue_entry
 from shared.jobs.messages import message_of
 from shared.jobs.queries import LIGHT
@@ -29,7 +30,7 @@ from shared.queue.lanes import PLATFORM, lane_of
 from shared.readers import take_unread
 from shared.tasks import end_tasks
 from worker.context import Runtime
-from worker.failures import job_cancelled, job_expired
+from worker.failures import job_expired
 from worker.takeover import end_without_attempt
 from worker.waiting_jobs import end_waiting
 from worker.webhooks.sweep import enqueue_due, wake_paused
@@ -37,11 +38,17 @@ from worker.webhooks.sweep import enqueue_due, wake_paused
 log = structlog.get_logger()
 
 _SETTLED_MS: Final = 4000
-"""A younger job may still be on its way into the queue, or to be withdrawn: longer than the longest commit."""
+"""A younger job may still be on its way into the queue, or to be withdrawn.
+
+Longer than a commit takes as a rule, not than any: of a slow one, each statement may take 3 s.  A job stored so late is
+put into the queue by both, which is the same as by one, and runs if its withdrawal comes later still.  If it is older
+than `_OVERLAP_MS` by then, and nobody else puts it there, it waits for the next look at all.
+"""
 _OVERLAP_MS: Final = 9000
 _LOCK_S: Final = 3.0
 _PROGRESS_KEY: Final = "sluice:reconciler"
 _FULL_SWEEP_MS: Final = 60_000
+_NEVER_MS: Final = 2**62
 _PAGE: Final = 500
 
 # looked at every second, hence as plain SQL: an ORM statement takes longer to build than to run
@@ -80,7 +87,10 @@ class _Progress(Struct):
 
     epoch: bytes | None = None
     last_ms: int = 0
-    """When the last look began; after a pause, jobs may have been missed that are not new any more."""
+    """When the last look began; after a pause, jobs may have been missed that are not new any more.
+
+    If it is ahead, the clock was set back, and the instants below tell nothing.
+    """
     next_full_ms: int = 0
     """When all unfinished jobs are looked at again, not only the newest."""
     resume_ms: int = 0
@@ -128,12 +138,14 @@ async def _restore_lost(reconciler: Reconciler) -> None:
     now = now_ms()
     epoch, noted = await reconciler.redis.mget(f"{reconciler.queue.name}:epoch", _PROGRESS_KEY)
     progress = msgpack.decode(noted, type=_Progress) if noted else _Progress()
+    adopted_ms = now + int(reconciler.runtime.settings.lease_s * 1000)
     if epoch is None or epoch != progress.epoch:
         log.info("queue_is_new", epoch=epoch)
         progress.epoch = epoch
-        progress.resume_ms = progress.next_full_ms = now + int(reconciler.runtime.settings.lease_s * 1000)
-    elif now - progress.last_ms > _OVERLAP_MS - _SETTLED_MS:
+        progress.resume_ms = progress.next_full_ms = adopted_ms
+    elif abs(now - progress.last_ms) > _OVERLAP_MS - _SETTLED_MS:
         progress.next_full_ms = now
+        progress.resume_ms = min(progress.resume_ms, adopted_ms)
     progress.last_ms = now
     if now >= progress.resume_ms:
         since = now - _OVERLAP_MS
@@ -142,7 +154,9 @@ async def _restore_lost(reconciler: Reconciler) -> None:
         await _restore(reconciler, since, now - _SETTLED_MS)
         if reconciler.runtime.shard == 0:
             await _restore_deliveries(reconciler.runtime, since)
-        if since == 0:  # a deep queue takes long to look through
+        if since == 0:
+            await _restore(reconciler, now + _FULL_SWEEP_MS, _NEVER_MS)  # of the time before the clock was set back
+            # a deep queue takes long to look through
             progress.next_full_ms = now_ms() + max(_FULL_SWEEP_MS, 20 * (now_ms() - now))
     await reconciler.redis.set(_PROGRESS_KEY, msgpack.encode(progress))
 

@@ -9,7 +9,6 @@ Each unit begins with a compare-and-set on the attempt, so a run that was overta
 """
 
 import asyncio
-from collections.abc import Sequence
 from typing import Any, Final
 
 import structlog
@@ -23,7 +22,6 @@ from shared.admission.statements import emit, spend
 from shared.carbon.method import METHOD
 from shared.carbon.zones import FACTORS_VERSION
 from shared.clock import now_ms
-from shared.documents.statements import fail_document
 from shared.errors import StoredError
 from shared.group_commit.units import (
     Result,
@@ -35,26 +33,18 @@ from shared.group_commit.units import (
 )
 from shared.group_commit.writer import GroupCommit
 from shared.ids import new_ulid
+from shared.jobs.ending import JobEnd as JobEnd  # noqa: PLC0414  # for the runner
+from shared.jobs.ending import end_unit, note_job
 from shared.jobs.messages import JobMessage
-from shared.jobs.schemas import INGESTION
-from shared.jobs.statements import (
-    FinishedJob,
-    NewJobEvent,
-    NewResult,
-    finish_job,
-    insert_event,
-    insert_result,
-    retry_job,
-)
+from shared.jobs.statements import retry_job
 from shared.request_logs.statements import EndedAttempt, end_attempt
-from shared.usage.schemas import Usage
-from shared.usage.statements import NewCharge, NewUsageRecord, insert_charge, insert_usage_record
+from shared.usage.statements import NewUsageRecord, insert_usage_record
 from shared.webhooks.events import JOB_RETRY_SCHEDULED
-from shared.webhooks.job_events import tell_change, tell_end
+from shared.webhooks.job_events import tell_change
 from shared.webhooks.queue import enqueue_deliveries
 from shared.webhooks.statements import deliveries_of
 from worker.context import Runtime
-from worker.figures import note_attempt, note_job
+from worker.figures import note_attempt
 from worker.metering import Meter
 
 log = structlog.get_logger()
@@ -81,80 +71,16 @@ class AttemptEnd(Struct, kw_only=True):
     retry_reason: str | None = None
 
 
-class JobEnd(Struct, kw_only=True):
-    """How a job ended."""
-
-    status: str
-    usage: Usage
-    charge_micros: int
-    error: StoredError | None = None
-    content_type: str = "application/json"
-    body: bytes = b""
-    frames: bytes | None = None
-    incomplete_reason: str | None = None
-    dropped: Sequence[str] = ()
-    """Parameters that the provider did not get."""
-    statements: Unit = ()
-    """What else is written with it."""
-
-
 def job_end_unit(
     message: JobMessage, attempt_number: int, end: JobEnd, attempt: AttemptEnd | None, public_url: str
 ) -> Unit:
     """Return the transaction that ends a job; `attempt` is None if none was running."""
-    now, event_id = now_ms(), new_ulid()
-    error = None if end.error is None else json.encode(end.error).decode()
-    finished = FinishedJob(
-        id=message.job_id,
-        attempt=attempt_number,
-        status=end.status,
-        finished_ms=now,
-        result_expires_ms=now + message.result_ttl_s * 1000,
-        error=error,
-        usage=json.encode(end.usage).decode(),
-        incomplete_reason=end.incomplete_reason,
-        dropped_params=json.encode(end.dropped).decode() if end.dropped else None,
-    )
-    event = NewJobEvent(job_id=message.job_id, id=f"evt_{event_id}", type=f"job.{end.status}", created_ms=now)
-    statements = [finish_job(finished)]
-    if end.body or end.frames is not None:
-        statements.append(
-            insert_result(
-                NewResult(job_id=message.job_id, content_type=end.content_type, body=end.body, frames=end.frames)
-            )
-        )
-    statements += _kind_statements(message, end)
-    if attempt is not None:
-        statements += _attempt_statements(message, attempt, now)
-    statements += [
-        insert_charge(
-            NewCharge(
-                job_id=message.job_id,
-                status=end.status,
-                created_ms=now,
-                user_id=message.user_id,
-                organization_id=message.organization_id,
-                key_id=message.key_id,
-                router_id=message.router_id,
-                router_name=message.router_name,
-                kind=message.kind,
-                prompt_tokens=end.usage.prompt_tokens,
-                completion_tokens=end.usage.completion_tokens,
-                amount_micros=end.charge_micros,
-            )
-        ),
-        insert_event(event),
-        *tell_end(message, event_id, end.status, now, public_url),
+    now = now_ms()
+    return (
+        *end_unit(message, attempt_number, end, now, public_url),
+        *(() if attempt is None else _attempt_statements(message, attempt, now)),
         *_account_statements(message, end, attempt),
-    ]
-    return tuple(statements)
-
-
-def _kind_statements(message: JobMessage, end: JobEnd) -> Unit:
-    """Return what a job of this kind changes beside itself."""
-    if message.kind == INGESTION and end.error is not None:
-        return (fail_document(message.job_id, end.error.message),)
-    return end.statements
+    )
 
 
 def retry_unit(

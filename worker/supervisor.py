@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from subprocess import SubprocessError
 from typing import IO, Final
 
 import structlog
@@ -79,26 +80,36 @@ class Group:
     async def stop(self) -> None:
         """End all of them: SIGTERM, then SIGKILL; returns when they are gone."""
         self._stopping.set()
-        await asyncio.gather(*self._tasks)
+        for ended in await asyncio.gather(*self._tasks, return_exceptions=True):
+            if isinstance(ended, Exception):  # the groups behind this one are to be stopped all the same
+                log.error("process_not_kept", error=repr(ended))
 
     async def _keep(self, child: Child) -> None:
         loop = asyncio.get_running_loop()
         pause_s = _FIRST_PAUSE_S
         while not self._stopping.is_set():
-            token, started = new_token(), loop.time()
-            process = await asyncio.create_subprocess_exec(
-                *child.command(token), preexec_fn=lambda: _die_with_parent(child.dies_by)
-            )
-            status = await self._attend(process)
-            if child.ended is not None:
-                await child.ended(token)
-            if self._stopping.is_set():
-                return
-            log.error("process_ended", name=child.name, pid=process.pid, status=status)
+            started = loop.time()
+            await self._run(child)
             pause_s = _FIRST_PAUSE_S if loop.time() - started >= _HEALTHY_S else min(pause_s * 2, _LONGEST_PAUSE_S)
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
                     await self._stopping.wait()
+
+    async def _run(self, child: Child) -> None:
+        """Start one generation and return when it has ended; at once if the machine has no room for it now."""
+        token = new_token()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *child.command(token), preexec_fn=lambda: _die_with_parent(child.dies_by)
+            )
+        except (OSError, SubprocessError) as error:
+            log.error("process_not_started", name=child.name, error=repr(error))  # noqa: TRY400  # one line says it all
+            return
+        status = await self._attend(process)
+        if child.ended is not None:
+            await child.ended(token)
+        if not self._stopping.is_set():
+            log.error("process_ended", name=child.name, pid=process.pid, status=status)
 
     async def _attend(self, process: asyncio.subprocess.Process) -> int:
         """Return the exit status; when the group stops, end the process."""

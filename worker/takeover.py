@@ -8,6 +8,7 @@ from shared.carbon.method import METHOD
 from shared.carbon.zones import FACTORS_VERSION
 from shared.clock import now_ms
 from shared.errors import StoredError
+from shared.jobs.ending import JobEnd, job_cancelled
 from shared.jobs.messages import JobMessage, message_of
 from shared.jobs.schemas import CANCELLED, EXPIRED, FAILED, IN_PROGRESS, TERMINAL, WITH_RESULT
 from shared.jobs.tables import JobResultRow, JobRow
@@ -15,11 +16,11 @@ from shared.metrics import TAKEOVERS
 from shared.replies.entries import Ending, Kind
 from shared.replies.frames import decode_frames, encode_frames
 from shared.request_logs.statements import lose_attempts
+from shared.usage.schemas import zero_usage
 from shared.usage.statements import insert_lost_records
-from worker.context import Runtime, TokenCount
-from worker.failures import job_cancelled, job_expired, job_interrupted
-from worker.metering import meter, to_usage
-from worker.settle import JobEnd, commit, finish, release_again
+from worker.context import Runtime
+from worker.failures import job_expired, job_interrupted
+from worker.settle import commit, finish, release_again
 
 log = structlog.get_logger()
 _RACE_PAUSE_S = 0.5
@@ -59,7 +60,7 @@ async def end_without_attempt(runtime: Runtime, message: JobMessage, status: str
         return
     if row.status == IN_PROGRESS:
         await lose_earlier_attempts(runtime, message, row.attempt + 1)
-    usage = to_usage(meter(message, None, TokenCount(), None), 0, requests=row.attempt)
+    usage = zero_usage(requests=row.attempt)
     frames = None
     if message.stream and row.attempt > 0:  # what was produced stays readable
         entries = await runtime.replies.read_before(message.job_id, row.attempt + 1)

@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from shared.errors import StoredError
+from shared.jobs.ending import JobEnd
 from shared.jobs.messages import message_of
 from shared.jobs.tables import JobRow
 from shared.queue.job_queue import JobQueue
-from worker.context import Runtime, TokenCount
-from worker.metering import meter, to_usage
-from worker.settle import JobEnd, finish
+from shared.usage.schemas import zero_usage
+from worker.context import Runtime
+from worker.settle import finish
 
 
 async def end_waiting(
@@ -22,5 +23,5 @@ async def end_waiting(
 
 async def _end(runtime: Runtime, row: JobRow, status: str, error: StoredError) -> None:
     message = message_of(row)
-    usage = to_usage(meter(message, None, TokenCount(), None), 0, requests=row.attempt)
-    await finish(runtime, message, row.attempt, JobEnd(status=status, usage=usage, charge_micros=0, error=error), None)
+    end = JobEnd(status=status, usage=zero_usage(requests=row.attempt), charge_micros=0, error=error)
+    await finish(runtime, message, row.attempt, end, None)

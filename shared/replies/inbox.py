@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from shared.replies.entries import Delivery, Entry, Kind, decode_deliveries, inbox_key
-from shared.tasks import end_tasks
+from shared.tasks import end_tasks, start_background
 from shared.unreadable import UNREADABLE
 
 log = structlog.get_logger()
@@ -94,8 +94,7 @@ class Inbox:
 
     async def start(self) -> None:
         """Open the inbox; returns when it can receive, or after 2 s without Redis."""
-        loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(self._repeat(self._read)), loop.create_task(self._repeat(self._beat))]
+        self._tasks = [start_background(self._repeat(step)) for step in (self._read, self._beat)]
         with suppress(TimeoutError):
             async with asyncio.timeout(2.0):
                 await self._ready.wait()

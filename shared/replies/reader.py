@@ -25,7 +25,7 @@ from shared.replies.entries import (
     is_next,
     reply_key,
 )
-from shared.tasks import end_tasks
+from shared.tasks import end_tasks, start_background
 
 log = structlog.get_logger()
 
@@ -129,7 +129,7 @@ class ReplyReader:
         channel.followers.add(follower)
         self._followed.set()
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._read_all())
+            self._task = start_background(self._read_all())
         else:
             await self._poke()
         return follower

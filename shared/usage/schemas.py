@@ -100,10 +100,10 @@ class UsageReport(Struct, kw_only=True):
     previous_month: MonthUsage
 
 
-def zero_usage() -> Usage:
-    """Return the usage of a job that no provider was called for."""
+def zero_usage(*, requests: int = 0) -> Usage:
+    """Return the usage of a job that consumed nothing, in so many calls of a provider."""
     nothing = Range(min=0.0, max=0.0)
     return Usage(
         prompt_tokens=0, completion_tokens=0, total_tokens=0, cost=0.0, carbon=Carbon(kWh=nothing, kgCO2eq=nothing),
-        impacts=Impacts(kWh=0.0, kgCO2eq=0.0), requests=0,
+        impacts=Impacts(kWh=0.0, kgCO2eq=0.0), requests=requests,
     )  # fmt: skip

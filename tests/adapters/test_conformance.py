@@ -138,6 +138,19 @@ async def test_a_refusal_arrives_readable_and_free(
     assert await charges_of(sluice) == [0]
 
 
+async def test_a_refusal_with_nul_can_be_stored(both: Installation, provider: ScriptedProvider) -> None:
+    await both.add_model("public", provider.url)
+    error = {"message": "too\x00 long", "code": "a\x00b", "param": "c\x00d"}
+    provider.default = sends(json.dumps({"error": error}).encode(), status=400)
+
+    response = await both.chat(model="public")
+
+    told = (await response.json())["error"]
+    assert (response.status, told["message"], told["code"], told["param"]) == (400, "too long", "ab", "cd")
+    assert len(provider.requests) == 1
+    assert [row.error_code for row in await both.rows(RequestLogRow)] == ["ab"]
+
+
 @each_server
 async def test_a_refusal_tells_neither_key_nor_address(
     sluice: Installation, provider: ScriptedProvider, server: Server

@@ -98,6 +98,16 @@ async def test_what_the_provider_cut_is_incomplete(sluice: Installation, provide
     assert events[-1]["type"] == "response.incomplete"
 
 
+async def test_a_reason_with_nul_can_be_stored(both: Installation, provider: ScriptedProvider) -> None:
+    await register(both, provider)
+    provider.default = responds("Hello you!", status="incomplete", incomplete_details={"reason": "a\x00b"})
+
+    answer = await (await create(both)).json()
+
+    assert (answer["status"], answer["incomplete_details"]) == ("incomplete", {"reason": "ab"})
+    assert len(provider.requests) == 1
+
+
 async def test_details_of_the_usage_reach_the_ledger(sluice: Installation, provider: ScriptedProvider) -> None:
     await register(sluice, provider)
     provider.default = responds(

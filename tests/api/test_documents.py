@@ -102,6 +102,17 @@ async def test_a_failed_ingestion_leaves_nothing(library: Library, provider: Scr
     assert await library.installation.rows(DocumentRow) == []
 
 
+async def test_so_does_one_that_was_refused_with_nul(library: Library, provider: ScriptedProvider) -> None:
+    await use_provider(library, provider)
+    provider.default = fails(400, "N\x00o.")
+
+    response = await library.upload(await library.collection(), "Hello")
+
+    assert (response.status, (await response.json())["error"]["message"]) == (400, "No.")
+    assert len(provider.requests) == 1
+    assert await library.installation.rows(DocumentRow) == []
+
+
 async def test_a_provider_that_is_out_of_order_is_503(library: Library, provider: ScriptedProvider) -> None:
     await use_provider(library, provider)
     provider.default = fails(401, "Wrong key.")

@@ -35,6 +35,17 @@ async def test_what_happened_is_counted_over_all_processes(sluice: Installation)
     assert of(found, "commit_seconds_count", process="worker") > 0
 
 
+async def test_a_job_that_never_begins_is_counted_when_it_ends(idle: Installation) -> None:
+    job = (await idle.chat(headers={"Prefer": "respond-async"})).headers["x-job-id"]
+    assert (await idle.post(f"/v1/jobs/{job}/cancel")).status == 200
+
+    async def is_told() -> bool:
+        return of(await metrics(idle), "jobs_total", model="simulator", status="cancelled") == 1
+
+    await eventually(is_told)
+    assert of(await metrics(idle), "job_seconds_count", model="simulator") == 1
+
+
 async def test_what_never_happened_is_told_as_0_if_that_can_be_said(sluice: Installation) -> None:
     assert ("sluice_lease_takeovers_total", frozenset({("shard", "0")})) in await metrics(sluice)
 

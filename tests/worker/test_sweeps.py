@@ -157,6 +157,26 @@ async def test_thousands_of_rows_without_a_queue_entry_are_enqueued_in_one_sweep
     assert await redis.exists(*(b"arq:job:" + job_id for job_id in jobs)) == len(jobs)
 
 
+async def test_a_clock_that_was_set_back_does_not_keep_jobs_from_being_restored(idle: Installation) -> None:
+    redis, queue = idle.state.redis, idle.state.queue.name
+    ahead_ms = now_ms() + 3_600_000
+    first = await accept(idle)
+    await change(idle, first, created_ms=now_ms() - 20_000)
+    await insert_copies(idle, first, 1, created_ms=ahead_ms)
+
+    async with open_reconciler(idle) as ctx:
+        epoch = await redis.get(f"{queue}:epoch")
+        noted = {"epoch": epoch, "last_ms": ahead_ms, "next_full_ms": ahead_ms + 30_000, "resume_ms": ahead_ms + 1000}
+        await redis.set("sluice:reconciler", msgpack.encode(noted))
+        await redis.delete(queue, f"arq:job:{first}")
+
+        async def is_restored() -> bool:
+            await reconcile(ctx)
+            return int(await redis.zcard(queue)) == 2
+
+        await eventually(is_restored)
+
+
 async def test_a_job_that_finds_no_free_slot_in_time_expires_and_costs_nothing(
     tmp_path: Path, redis_server: RedisServer, prepared_url: str
 ) -> None:

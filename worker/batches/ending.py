@@ -7,11 +7,12 @@ from sqlmodel import col, select
 
 from shared.batches.tables import BatchRow
 from shared.clock import now_ms
+from shared.jobs.ending import job_cancelled
 from shared.jobs.queries import LIGHT
 from shared.jobs.schemas import EXPIRED, IN_PROGRESS, QUEUED
 from shared.jobs.statements import request_cancel
 from shared.jobs.tables import JobRow
-from worker.failures import job_cancelled, job_expired
+from worker.failures import job_expired
 from worker.reconciler import Reconciler
 from worker.waiting_jobs import end_waiting
 

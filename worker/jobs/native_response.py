@@ -12,7 +12,7 @@ from shared.responses.events import ResponseEvents
 from shared.responses.items import HISTORY, PREFIX_OF
 from worker.context import TokenCount
 from worker.jobs.upstream import MALFORMED, MEMBERS, NULL, bounded, malformed
-from worker.providers.base import Blame, ProviderError
+from worker.providers.base import Blame, ProviderError, storable
 
 _OURS: Final = ("previous_response_id", "background", "metadata", HISTORY)
 """Members that are served here."""
@@ -145,7 +145,7 @@ class NativeAnswer:
             item["id"] = self._place(place, item)[1]
             self.output.append(item)
         if response.status == "incomplete":
-            self.incomplete_reason = (response.incomplete_details or _Incomplete()).reason
+            self.incomplete_reason = storable((response.incomplete_details or _Incomplete()).reason)
         self._tokens = _to_token_count(response.usage)
         if self._tokens is None:
             self._texts = [text for item in self.output for text in _texts_of(item)]

@@ -44,13 +44,18 @@ class ProviderError(Exception):
         param: str | None = None,
     ) -> None:  # fmt: skip
         super().__init__(message)
-        self.message = message
+        self.message = storable(message)
         self.blame = blame
         self.reason = reason
         self.status = status
         self.retry_after_s = retry_after_s
-        self.code = code
-        self.param = param
+        self.code = code and storable(code)
+        self.param = param and storable(param)
+
+
+def storable(text: str) -> str:
+    """Return a provider's words without NUL, which PostgreSQL keeps in no text."""
+    return text.replace("\x00", "")
 
 
 class ProviderFile(Struct, frozen=True, kw_only=True):
