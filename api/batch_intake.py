@@ -100,7 +100,9 @@ class BatchIntake:
                 log.warning("batches_not_looked_at", error=repr(error))
                 rows = []
             for row in rows:
-                if row.id not in self._running:  # a lease of ours may have ended unnoticed
+                if row.endpoint not in endpoints:
+                    log.warning("batch_left_to_a_newer_version", batch_id=row.id, endpoint=row.endpoint)
+                elif row.id not in self._running:  # a lease of ours may have ended unnoticed
                     self._begin(state, endpoints[row.endpoint], row)
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_S):

@@ -20,7 +20,7 @@ from shared.group_commit.writer import GroupCommit
 from shared.idempotency.statements import unbind_idempotency_key
 from shared.jobs.schemas import public_id
 from shared.jobs.statements import forget_retry, request_cancel
-from shared.tasks import end_tasks
+from shared.tasks import end_tasks, start_background
 
 log = structlog.get_logger()
 _PAUSE_S = 0.1
@@ -58,7 +58,7 @@ class Withdrawals:
         else:
             log.warning("job_not_withdrawn", job_id=public_id(job.job_id))
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._cancel_all())
+            self._task = start_background(self._cancel_all())
         try:
             await self._redis.set(_note(job.job_id), b"", ex=_NOTED_S)
         except (RedisError, OSError) as error:

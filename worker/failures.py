@@ -23,8 +23,7 @@ from msgspec import Struct
 
 from shared.clock import now_ms
 from shared.errors import StoredError
-from shared.jobs.ending import job_cancelled as job_cancelled  # noqa: PLC0414  # for the runner
-from shared.jobs.ending import model_busy as model_busy  # noqa: PLC0414  # for the runner
+from shared.jobs.ending import model_busy
 from shared.jobs.messages import BAND_NUMBERS, JobMessage
 from shared.jobs.schemas import INGESTION, INTERACTIVE
 from shared.replies.entries import Kind

@@ -21,6 +21,7 @@ from shared.directory import Provider, Router
 from shared.errors import ModelNotFoundError, ProviderUnavailableError, StoredError
 from shared.group_commit.units import StaleError, StoreUnavailableError, WriterBusyError
 from shared.ids import new_ulid
+from shared.jobs.ending import JobEnd, job_cancelled, model_busy
 from shared.jobs.messages import JobMessage
 from shared.jobs.schemas import CANCELLED, COMPLETED, FAILED, INCOMPLETE, JobFrame, public_id
 from shared.jobs.statements import start_attempt
@@ -38,10 +39,8 @@ from worker.failures import (
     can_wait_s,
     crash,
     database_away,
-    job_cancelled,
     job_timeout,
     judge,
-    model_busy,
     provider_unavailable,
     too_deep,
 )
@@ -53,7 +52,7 @@ from worker.providers.base import ProviderError
 from worker.response_cache import avoided, keep_replies
 from worker.routing.choice import Choice, NoChoice
 from worker.routing.health import Sample
-from worker.settle import AttemptEnd, JobEnd, count_unseen, finish, retry
+from worker.settle import AttemptEnd, count_unseen, finish, retry
 from worker.takeover import end_without_attempt, lose_earlier_attempts, read_message, read_request, resume_or_end
 from worker.tracing import attempt_span, note_end
 

@@ -33,8 +33,7 @@ from shared.group_commit.units import (
 )
 from shared.group_commit.writer import GroupCommit
 from shared.ids import new_ulid
-from shared.jobs.ending import JobEnd as JobEnd  # noqa: PLC0414  # for the runner
-from shared.jobs.ending import end_unit, note_job
+from shared.jobs.ending import JobEnd, end_unit, note_job
 from shared.jobs.messages import JobMessage
 from shared.jobs.statements import retry_job
 from shared.request_logs.statements import EndedAttempt, end_attempt
