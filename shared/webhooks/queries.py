@@ -145,6 +145,13 @@ async def enable_endpoint(session: AsyncSession, endpoint: WebhookEndpointRow, n
 
     Returns the deliveries that go on now: paused ones, and those that waited for the breaker.
     """
+    found = await close_breaker(session, endpoint, now_ms)
+    endpoint.status, endpoint.disabled_reason, endpoint.updated_ms = "enabled", None, now_ms
+    return found
+
+
+async def close_breaker(session: AsyncSession, endpoint: WebhookEndpointRow, now_ms: int) -> list[Delivery]:
+    """Forget the failures of an endpoint; returns the deliveries that go on now."""
     resumed = (  # deliveries before their endpoint, as the worker locks them
         update(WebhookDeliveryRow)
         .where(
@@ -155,11 +162,16 @@ async def enable_endpoint(session: AsyncSession, endpoint: WebhookEndpointRow, n
         .returning(col(WebhookDeliveryRow.id), col(WebhookDeliveryRow.endpoint_id), col(WebhookDeliveryRow.user_id))
     )
     found = [Delivery(*row) for row in (await session.exec(resumed)).all()]
-    endpoint.status, endpoint.disabled_reason, endpoint.updated_ms = "enabled", None, now_ms
     endpoint.streak = endpoint.recent = endpoint.recent_count = endpoint.pause_s = 0
     endpoint.failing_since_ms = endpoint.open_until_ms = endpoint.probe_until_ms = None
     session.add(endpoint)
     return found
+
+
+async def end_rest(session: AsyncSession, endpoint: WebhookEndpointRow, now_ms: int) -> None:
+    """Let the next try of an endpoint be the probe of its breaker, if that rests; after the deliveries in its unit."""
+    resting = (col(WebhookEndpointRow.id) == endpoint.id, col(WebhookEndpointRow.open_until_ms) > now_ms)
+    await session.exec(update(WebhookEndpointRow).where(*resting).values(open_until_ms=now_ms))
 
 
 async def delete_endpoint(session: AsyncSession, endpoint: WebhookEndpointRow) -> None:
