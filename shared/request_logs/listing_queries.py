@@ -128,8 +128,15 @@ async def find_request_log(session: AsyncSession, user_id: int | None, log_id: s
         policy=policy_of(log.content_policy, log.organization_id, has_headers=headers is not None),
         headers=headers,
         request=log.request_body if job is None else job.request,
-        response=answer if answer is not None else log.error.encode() if log.error else None,
+        response=answer if answer is not None else told_error(log, job),
     )
+
+
+def told_error(log: RequestLogRow, job: JobRow | None) -> bytes | None:
+    """Return the error that the caller got; of an attempt that another one followed, its own."""
+    ended_the_job = job is not None and job.finished_ms == log.completed_ms
+    error = job.error if ended_the_job and job is not None and job.error else log.error
+    return error.encode() if error else None
 
 
 async def get_content_policy(session: AsyncSession, organization_id: int | None) -> str:
