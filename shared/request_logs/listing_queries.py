@@ -4,6 +4,7 @@ Ids sort by time, so a span of time is a range of the primary key, whatever else
 """
 
 from collections.abc import Sequence
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any, Final
 
 from msgspec import Struct, json
@@ -169,15 +170,16 @@ def _conditions(session: AsyncSession, wanted: Wanted) -> list[Any]:
     bounds = (
         (col(RequestLogRow.latency_ms), query.min_latency_ms, query.max_latency_ms),
         (tokens, query.min_tokens, query.max_tokens),
-        (col(RequestLogRow.cost_micros), _micros(query.min_cost), _micros(query.max_cost)),
+        (col(RequestLogRow.cost_micros), _micros(query.min_cost, ROUND_CEILING), _micros(query.max_cost, ROUND_FLOOR)),
     )
     for column, least, most in bounds:
         found += ([] if least is None else [column >= least]) + ([] if most is None else [column <= most])
     return found + metadata_conditions(session, query.metadata, col(RequestLogRow.metadata_))
 
 
-def _micros(amount: float | None) -> int | None:
-    return None if amount is None else round(amount * MICRO)
+def _micros(amount: float | None, rounding: str) -> int | None:
+    """Return a bound in micro-units; parts of one are rounded into the range.  1.1 is meant as it is written."""
+    return None if amount is None else int((Decimal(repr(amount)) * MICRO).to_integral_value(rounding))
 
 
 _STORED: Final = {"completed": "succeeded"}
