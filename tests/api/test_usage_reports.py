@@ -77,6 +77,17 @@ async def test_lines_are_those_of_the_groups(both: Installation) -> None:
     ] * 2
 
 
+async def test_lines_are_in_the_order_of_numbers(both: Installation) -> None:
+    user = (await add_user(both, "one@example.com"))["id"]
+    for headers in [await key_of(both, user) for _ in range(10)]:
+        assert (await both.chat(headers=headers)).status == 200
+
+    keys = [line["key_id"] for line in (await report(both, group_by="key"))["data"]]
+
+    assert min(keys) < 10 <= max(keys)
+    assert keys == sorted(keys)
+
+
 async def test_a_report_is_of_those_who_are_named(both: Installation) -> None:
     first = await use(both)
     lines = {line["user_email"]: line for line in (await report(both, group_by="user"))["data"]}
