@@ -24,8 +24,8 @@ _HIDDEN: Final = "***"
 
 
 def checked_email(text: str) -> str:
-    """Return the email, trimmed; raises `ReservedEmailError` and `InvalidFieldError`."""
-    email = trimmed(text, "email")
+    """Return the email, trimmed and in lower case; raises `ReservedEmailError` and `InvalidFieldError`."""
+    email = trimmed(text, "email").lower()
     if email == MASTER_EMAIL:
         raise ReservedEmailError
     if len(email) > _MAX_EMAIL or not _EMAIL.fullmatch(email):

@@ -8,6 +8,7 @@ from msgspec import json
 
 from api.console_files import add_console
 from api.cors import allow_origin, answer_preflight
+from api.documentation.files import REFERENCE
 from api.endpoints import ENDPOINTS
 from api.http import JSON, REQUESTS, aiohttp_handler
 from api.middlewares import count_answers, render_errors
@@ -44,6 +45,9 @@ def create_app(state: State) -> web.Application:
         return web.Response(body=app[OPENAPI](), content_type=JSON)
 
     app.router.add_get("/openapi.json", openapi)
+    if any(one.path == "/docs" for one in served):
+        app.router.add_get("/docs/", _go_without_slash)
+        app.router.add_get(f"{REFERENCE}/", _go_without_slash)
     add_console(app)
     return app
 
@@ -51,6 +55,10 @@ def create_app(state: State) -> web.Application:
 async def _add_headers(_request: web.Request, response: web.StreamResponse) -> None:
     for name, value in HEADERS.items():
         response.headers[name] = value
+
+
+async def _go_without_slash(request: web.Request) -> web.Response:
+    return web.Response(status=308, headers={"Location": request.path.rstrip("/")})
 
 
 async def _go_on(request: web.Request) -> None:

@@ -68,7 +68,8 @@ class Passwords:
             OverloadedError: too many wait for their turn.
 
         """
-        keys = [f"sluice:logins:{kind}:{_digest(text)}" for kind, text in (("email", email), ("from", address or ""))]
+        of = (("email", email.lower()), ("from", address or ""))
+        keys = [f"sluice:logins:{kind}:{_digest(text)}" for kind, text in of]
         async with self._slot():  # counted inside: whoever waits for a turn is no failure yet
             if wait_s := await self._run(_TAKE, keys, MAX_FAILURES, _WINDOW_S):
                 raise RateLimitError("Too many failed logins, please try again later.", retry_after_s=wait_s)

@@ -52,7 +52,7 @@ async def make_report(session: AsyncSession, part: Part, period: str) -> tuple[l
     total = _Sums()
     for one in groups.values():
         total.add(one)
-    ordered = sorted(groups.items(), key=lambda item: [(value is not None, str(value)) for value in item[0]])
+    ordered = sorted(groups.items(), key=lambda item: [(value is not None, value) for value in item[0]])
     names: dict[str, Names] = {
         name: await find_names(session, name, (group[place] for group in groups))
         for place, name in enumerate(dimensions, 1)

@@ -111,10 +111,17 @@ def to_endpoint(row: WebhookEndpointRow, box: SecretBox) -> WebhookEndpoint:
         include_result=row.include_result,
         status=row.status,  # type: ignore[arg-type]  # a column
         disabled_reason=row.disabled_reason,
+        resting_until=_resting_until(row),
         created_at=row.created_ms // 1000,
         updated_at=row.updated_ms // 1000,
         signing_secret_hint=row.secret_hint,
     )
+
+
+def _resting_until(row: WebhookEndpointRow) -> int | None:
+    """Return when the breaker of an endpoint lets a try through, in Unix seconds; None if it does now."""
+    is_resting = row.status == "enabled" and row.pause_s > 0 and (row.open_until_ms or 0) > now_ms()
+    return to_seconds(row.open_until_ms) if is_resting else None
 
 
 def to_delivery(

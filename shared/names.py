@@ -9,6 +9,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from shared.keys.tables import KeyRow
 from shared.organizations.tables import OrganizationRow
 from shared.providers.tables import ProviderRow
+from shared.users.emails import has_email
 from shared.users.schemas import MASTER_EMAIL
 from shared.users.tables import UserRow
 
@@ -38,8 +39,9 @@ async def find_names(session: AsyncSession, dimension: str, ids: Iterable[int | 
 
 
 async def find_ids(session: AsyncSession, dimension: str, name: str, *conditions: Any) -> list[int]:
-    """Return the ids of those with exactly this name that fulfil the conditions; of more than `MOST`, one too many."""
+    """Return the ids of those with this name or email that fulfil the conditions; of more than `MOST`, one too many."""
     if dimension == "user" and name == MASTER_EMAIL and not conditions:
         return [0]  # it has no row
     number, column = _COLUMNS[dimension]
-    return list((await session.exec(select(number).where(col(column) == name, *conditions).limit(MOST + 1))).all())
+    is_it = has_email(name) if dimension == "user" else col(column) == name
+    return list((await session.exec(select(number).where(is_it, *conditions).limit(MOST + 1))).all())

@@ -15,6 +15,7 @@ import pytest
 import yaml
 from aiohttp import web
 
+from shared.batches.schemas import ENDPOINTS
 from shared.settings import Settings
 from tests.faults.processes import ROOT
 from tests.guides import COMMANDS, KINDS, PAGES, Block, Session, blocks_of, is_said
@@ -163,3 +164,9 @@ def test_a_command_that_fails_fails_the_page(own_session: Session) -> None:
         run(Block("a.md", 3, "sh", "cat nothing | cat"))
     with pytest.raises(AssertionError, match="ZeroDivisionError"):
         run(Block("a.md", 4, "python", "1 / 0"))
+
+
+def test_the_readme_names_every_route_of_batches() -> None:
+    (told,) = [one for one in (ROOT / "README.md").read_text().split("\n\n") if one.startswith("A line is `{")]
+
+    assert {route for route in ENDPOINTS if route in told} == set(ENDPOINTS)

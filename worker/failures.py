@@ -15,6 +15,7 @@
 A provider's `Retry-After` is obeyed; `max_attempts` always holds.
 """
 
+import re
 from math import inf
 from typing import Final
 
@@ -22,6 +23,7 @@ import structlog
 from msgspec import Struct
 
 from shared.clock import now_ms
+from shared.directory import Provider
 from shared.errors import StoredError
 from shared.jobs.ending import model_busy
 from shared.jobs.messages import BAND_NUMBERS, JobMessage
@@ -29,13 +31,16 @@ from shared.jobs.schemas import INGESTION, INTERACTIVE
 from shared.replies.entries import Kind
 from shared.settings import Settings
 from worker.context import JobContext
-from worker.providers.base import JUDGE_INVALID, ProviderError
+from worker.providers.base import JUDGE_INVALID, ProviderError, without_secrets
 
 log = structlog.get_logger()
 
 _LONGEST_DELAY_S: Final = 30.0
 _WAITING_DELAY_S: Final = 0.25
 _AWAY_S: Final = 1.0
+_LONGEST_MESSAGE: Final = 1000
+_ADDRESS: Final = re.compile(r"\b[a-z][a-z\d+.-]*://[^\s'\"<>]+|\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b", re.IGNORECASE)
+"""Providers name the servers behind them, too."""
 _BUSY: Final = frozenset({"http_429", "http_408", "timeout"})
 
 
@@ -49,6 +54,8 @@ class Failure(Struct, frozen=True, kw_only=True):
     provider_status: int | None = None
     does_count: bool = True
     """Whether it uses up one of the job's attempts."""
+    provider_error: StoredError | None = None
+    """What the provider itself said, for the attempt; the caller is told `error`."""
 
 
 def judge(ctx: JobContext, error: ProviderError, max_attempts: int, tried: set[int]) -> Failure:
@@ -63,7 +70,16 @@ def judge(ctx: JobContext, error: ProviderError, max_attempts: int, tried: set[i
         delay_s = _delay_s(ctx, error, tried)
     if error.blame == "operator":
         log.error("provider_refuses_us", provider_id=ctx.provider.id, status=error.status, message=error.message)
-    return Failure(error=failure, delay_s=delay_s, reason=error.reason, provider_status=error.status)
+    return Failure(
+        error=failure, delay_s=delay_s, reason=error.reason, provider_status=error.status,
+        provider_error=_own_words(error, ctx.provider) if error.blame == "provider" else None,
+    )  # fmt: skip
+
+
+def _own_words(error: ProviderError, provider: Provider) -> StoredError:
+    """Return what a provider gave as the reason of its failure, without keys and addresses."""
+    message = _ADDRESS.sub("[...]", without_secrets(error.message, provider))
+    return _server_error("provider_error", message[:_LONGEST_MESSAGE])
 
 
 def database_away(ctx: JobContext) -> Failure:

@@ -310,8 +310,9 @@ async def _end_cancelled(ctx: JobContext, reason: CancelReason) -> float | None:
 async def _end_failed(ctx: JobContext, failure: Failure, tried: set[int]) -> float | None:
     tokens = TokenCount() if ctx.count_so_far is None else ctx.count_so_far()
     attempt = _attempt_end(
-        ctx, "failed", tokens, http_status=failure.provider_status, error=failure.error, retry_reason=failure.reason
-    )
+        ctx, "failed", tokens, http_status=failure.provider_status, error=failure.error, retry_reason=failure.reason,
+        provider_error=failure.provider_error,
+    )  # fmt: skip
     if failure.delay_s is not None:
         next_ms = now_ms() + int(failure.delay_s * 1000)
         if failure.does_count:

@@ -67,6 +67,8 @@ class AttemptEnd(Struct, kw_only=True):
     latency_ms: int | None = None
     ttft_ms: int | None = None
     error: StoredError | None = None
+    provider_error: StoredError | None = None
+    """In the words of the provider; the attempt shows it instead of `error`."""
     retry_reason: str | None = None
 
 
@@ -95,7 +97,7 @@ def retry_unit(
 
 
 def _attempt_statements(message: JobMessage, attempt: AttemptEnd, now: int) -> list[Statement]:
-    meter = attempt.meter
+    meter, shown = attempt.meter, attempt.provider_error or attempt.error
     ended = EndedAttempt(
         log_id=attempt.log_id,
         status=attempt.status,
@@ -108,7 +110,7 @@ def _attempt_statements(message: JobMessage, attempt: AttemptEnd, now: int) -> l
         completion_tokens=meter.tokens.completion,
         is_estimated=meter.tokens.is_estimated,
         cost_micros=meter.cost_micros,
-        error=None if attempt.error is None else json.encode(attempt.error).decode(),
+        error=None if shown is None else json.encode(shown).decode(),
         error_code=None if attempt.error is None else attempt.error.code,
         retry_reason=attempt.retry_reason,
     )

@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
+import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
 from typing_extensions import override
 
 from api.call import Call
@@ -19,7 +21,9 @@ from shared.jobs.schemas import BANDS
 from shared.metrics import Metric, Series, read_metrics
 from shared.provider_health import ProviderState, read_states
 from shared.queue.jobs import QueueStats
+from shared.webhooks.queries import count_disabled
 
+log = structlog.get_logger()
 routes = Routes("Monitoring")
 _PREFIX: Final = "sluice_"
 Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
@@ -27,7 +31,7 @@ Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 
 @routes.get("/metrics", right="read_metric", raises=(QueueUnavailableError,), media_type="text/plain")
 async def get_metrics(call: Call) -> Reply[str]:
-    """Get counters and histograms of all api and worker processes, and how queues and providers are now."""
+    """Get counters and histograms of all api and worker processes, and how queues, providers and webhooks are now."""
     state = call.state
     routers = list(state.directory.routers())
     providers = [provider.id for router in routers for provider in router.providers]
@@ -43,6 +47,7 @@ async def get_metrics(call: Call) -> Reply[str]:
     except (RedisError, OSError) as error:
         raise QueueUnavailableError from error
     families = [*map(_to_family, counted), *_queues(lanes), *_providers(routers, states), _shards(state)]
+    families += await _webhooks(state)
     return Reply(body=generate_latest(_Families(families)), content_type=CONTENT_TYPE_LATEST)
 
 
@@ -77,6 +82,22 @@ def _shards(state: State) -> Family:
     for one in state.shards:
         up.add_metric((str(one.shard),), float(one.inbox.is_connected))
     return up
+
+
+async def _webhooks(state: State) -> list[Family]:
+    """Return what rests in the database; nothing while that is away, which must not hide the other figures."""
+    endpoints = _gauge("webhook_endpoints_disabled", "Webhook endpoints to which nothing is sent.", "cause")
+    paused = _gauge("webhook_deliveries_paused", "Deliveries that are kept for disabled endpoints.", "cause")
+    try:
+        async with state.database.read() as session:
+            found = await count_disabled(session)
+    except (SQLAlchemyError, OSError) as error:
+        log.warning("webhooks_not_told", error=repr(error))
+        return []
+    for cause, (is_disabled, is_paused) in found.items():
+        endpoints.add_metric((cause,), is_disabled)
+        paused.add_metric((cause,), is_paused)
+    return [endpoints, paused]
 
 
 def _queues(lanes: dict[tuple[str, str], QueueStats]) -> Iterator[Family]:

@@ -11,6 +11,7 @@ from shared.clock import now_ms, to_iso
 from shared.errors import InvalidFieldError, StoredError
 from shared.jobs.schemas import public_id
 from shared.jobs.tables import JobRow
+from shared.request_logs.listing_queries import told_error
 from shared.request_logs.queries import MAX_BODY_BYTES, LoggedRow, list_logged_requests
 from shared.request_logs.redaction import FULL, NOTHING, policy_of, redact_body, strictest
 from shared.request_logs.schemas import LoggedRequest, LoggedRequests, QueryRequestsRequest
@@ -62,7 +63,7 @@ def _logged(row: LoggedRow, secret_members: frozenset[str]) -> LoggedRequest:
     shows_bodies = is_kept and policy == FULL
     error = json.decode(log.error, type=StoredError) if log.error else None
     code = _code(log, job, error)
-    response = answer if log.status == "succeeded" else log.error.encode() if log.error else None
+    response = answer if log.status == "succeeded" else told_error(log, job)
     return LoggedRequest(
         timestamp=to_iso(log.created_ms),
         method=log.method,

@@ -39,7 +39,7 @@ async def get_usage_report(call: Call, query: UsageReportQuery) -> Reply[UsageRe
 async def get_organization_usage_report(call: Call, query: UsageReportQuery) -> Reply[UsageReportPage]:
     """Add up what was charged to the caller's organization, by its users, keys, models and providers.
 
-    What somebody used while he belonged to another organization is not part of it.  `organization_id` changes nothing.
+    What somebody used while he belonged to another organization is not part of it.
     """
     if call.caller.organization_id is None:  # as a filter, it would mean all organizations
         raise NotFoundError("You belong to no organization.")
@@ -52,9 +52,7 @@ async def get_all_usage_report(call: Call, query: UsageReportQuery) -> Reply[Usa
     return await _report(call, query, "everybody", {})
 
 
-async def _report(
-    call: Call, query: UsageReportQuery, scope: Scope, of: dict[str, int | None]
-) -> Reply[UsageReportPage]:
+async def _report(call: Call, query: UsageReportQuery, scope: Scope, within: dict[str, int]) -> Reply[UsageReportPage]:
     today = to_datetime(now_ms()).date()
     since = _day(query.since, "since") or today.replace(day=1)
     until = _day(query.until, "until") or today
@@ -64,7 +62,7 @@ async def _report(
     part = Part(
         from_ms=_start_ms(since), until_ms=_start_ms(until) + DAY_MS,
         dimensions=[name for name in COLUMN_OF if name in query.group_by],
-        filters=asked | {"router_name": query.model} | of, named=await find_named(call, query, scope),
+        filters=asked | {"router_name": query.model}, named=await find_named(call, query, scope), within=within,
     )  # fmt: skip
     async with reading_logs(call) as session:
         lines, total = await make_report(session, part, query.period)

@@ -4,6 +4,7 @@ from typing import Final
 
 from msgspec import json
 from msgspec.structs import replace
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.call import Call
 from api.http import Routes
@@ -18,6 +19,8 @@ from shared.webhooks.events import UnknownEventTypeError, check_event_types
 from shared.webhooks.queries import (
     DELIVERY_PREFIX,
     ENDPOINT_PREFIX,
+    close_breaker,
+    end_rest,
     get_delivery,
     get_endpoint,
     list_attempts,
@@ -37,6 +40,7 @@ from shared.webhooks.schemas import (
 )
 from shared.webhooks.sending import Outgoing, Try, send
 from shared.webhooks.signature import unseal, unseal_headers
+from shared.webhooks.statements import Delivery
 from shared.webhooks.tables import WebhookAttemptRow, WebhookDeliveryRow, WebhookEndpointRow
 
 routes = Routes("Webhooks")
@@ -101,7 +105,7 @@ async def get_webhook_delivery(call: Call, webhook_delivery_id: str) -> WebhookD
     raises=(NotFoundError, WebhookEndpointDisabledError, WebhookDeliveryInFlightError),
 )
 async def redeliver_webhook(call: Call, webhook_delivery_id: str) -> WebhookDelivery:
-    """Send it again now, with the same event id; if that fails, the schedule starts anew."""
+    """Send it again now, even if its endpoint rests, with the same event id; if that fails, the schedule restarts."""
     async with call.state.database.transaction() as session:
         row, endpoint = await get_delivery(session, owner_of(call), webhook_delivery_id)
         if endpoint.status != "enabled":
@@ -122,7 +126,10 @@ async def redeliver_webhook(call: Call, webhook_delivery_id: str) -> WebhookDeli
     raises=(NotFoundError, WebhookEndpointDisabledError),
 )
 async def recover_webhook_deliveries(call: Call, webhook_endpoint_id: str, body: RecoverRequest) -> WebhookRecovery:
-    """Send everything again that did not arrive in this window, at most 14 days."""
+    """Send everything again that did not arrive in this window, at most 14 days.
+
+    If the endpoint rests after failures, that ends now: one delivery is tried, and the others go on if it arrives.
+    """
     now = now_ms()
     until_ms = now if body.until is None else body.until * 1000 + 999
     if until_ms // 1000 - body.since > _LONGEST_WINDOW_S:
@@ -133,6 +140,8 @@ async def recover_webhook_deliveries(call: Call, webhook_endpoint_id: str, body:
             raise WebhookEndpointDisabledError
         window = of_window(endpoint.id, body.statuses, body.since * 1000, until_ms)
         restarted = await restart_deliveries(session, "recover", now, *window)
+        if restarted:
+            await end_rest(session, endpoint, now)
         recovery = WebhookRecovery(webhook_endpoint_id=ENDPOINT_PREFIX + endpoint.id, matched=len(restarted))
         await keep_answer(session, call, recovery)
     enqueue_deliveries(call.state.deliveries, restarted)
@@ -144,7 +153,7 @@ async def recover_webhook_deliveries(call: Call, webhook_endpoint_id: str, body:
     raises=(NotFoundError, UnknownEventTypeError, WebhookTestFailedError),
 )
 async def test_webhook_endpoint(call: Call, webhook_endpoint_id: str, body: WebhookTestRequest) -> WebhookTestResult:
-    """Send a signed sample now, once, and tell what the receiver said."""
+    """Send a signed sample now, once, and tell what the receiver said; a success ends a rest of the endpoint."""
     check_event_types([body.event_type], "event_type")
     async with call.state.database.read() as session:
         endpoint = await get_endpoint(session, owner_of(call), webhook_endpoint_id)
@@ -159,12 +168,22 @@ async def test_webhook_endpoint(call: Call, webhook_endpoint_id: str, body: Webh
     async with call.state.database.transaction() as session:
         session.add(row)
         session.add(_attempt_row(row, ended))
+        resumed = await _resume(session, endpoint.id) if ended.is_delivered else []
+    enqueue_deliveries(call.state.deliveries, resumed)
     if ended.status_code is None:
         raise WebhookTestFailedError(f"The sample could not be sent: {ended.error}.")
     return WebhookTestResult(
         webhook_endpoint_id=ENDPOINT_PREFIX + endpoint.id, event_type=body.event_type, status_code=ended.status_code,
         success=True,
     )  # fmt: skip
+
+
+async def _resume(session: AsyncSession, endpoint_id: str) -> list[Delivery]:
+    """Close the breaker of an endpoint whose receiver is back; returns the deliveries that waited for it."""
+    endpoint = await session.get(WebhookEndpointRow, endpoint_id)
+    if endpoint is None or endpoint.status != "enabled" or not endpoint.pause_s:
+        return []
+    return await close_breaker(session, endpoint, now_ms())
 
 
 async def _send_sample(call: Call, endpoint: WebhookEndpointRow, row: WebhookDeliveryRow) -> Try:

@@ -21,7 +21,7 @@ from shared.errors import (
 from shared.group_commit.units import CommitError, StaleError
 from shared.ids import new_ulid, parse_id
 from shared.lists import cursor_page
-from shared.webhooks.endpoint_events import disable_endpoint
+from shared.webhooks.endpoint_events import BY_OWNER, disable_endpoint
 from shared.webhooks.events import UnknownEventTypeError, check_event_types
 from shared.webhooks.queries import (
     ENDPOINT_PREFIX,
@@ -215,7 +215,7 @@ async def disable_webhook_endpoint(call: Call, webhook_endpoint_id: str) -> Webh
     """Send nothing for now; events are kept as paused deliveries."""
     async with call.state.database.read() as session:
         row = await get_endpoint(session, owner_of(call), webhook_endpoint_id)
-    unit = disable_endpoint(row.id, row.user_id, "disabled by its owner", now_ms())
+    unit = disable_endpoint(row.id, row.user_id, BY_OWNER, now_ms())
     try:
         results = await call.state.writer.execute_many(unit)
         enqueue_deliveries(call.state.deliveries, deliveries_of(unit, results))

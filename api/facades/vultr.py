@@ -96,13 +96,15 @@ def _to_subscription(call: Call, row: KeyRow, *, is_masked: bool = False) -> Sub
 @routes.post(_PATH, status=201, raises=(NotFoundError,))
 async def create_subscription(call: Call, body: SubscriptionRequest) -> SubscriptionReply:
     """Create a subscription: a key with the rights, limits and budget of its creator."""
+    if call.caller.is_master:
+        raise NotFoundError("The master key belongs to no user; a subscription needs the key of a user.")
     row, secret = new_key_row(
         call.caller.user_id, trimmed(body.label, "label"), expires_ms=None, scopes=_SCOPES, kind=SUBSCRIPTION_KEY,
         dialect=VULTR,
     )  # fmt: skip
     row.subscription_id, row.sealed = str(uuid4()), call.state.box.seal(secret)
     async with call.state.database.transaction() as session:
-        await get_user(session, call.caller.user_id)  # the master has none
+        await get_user(session, call.caller.user_id)
         await insert_key(session, row)
         audit(session, call, "subscription.create", "subscription", row.id or 0, None, to_token(row))
         return await keep_answer(session, call, SubscriptionReply(subscription=_to_subscription(call, row)))

@@ -4,6 +4,7 @@ Ids sort by time, so a span of time is a range of the primary key, whatever else
 """
 
 from collections.abc import Sequence
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any, Final
 
 from msgspec import Struct, json
@@ -128,8 +129,15 @@ async def find_request_log(session: AsyncSession, user_id: int | None, log_id: s
         policy=policy_of(log.content_policy, log.organization_id, has_headers=headers is not None),
         headers=headers,
         request=log.request_body if job is None else job.request,
-        response=answer if answer is not None else log.error.encode() if log.error else None,
+        response=answer if answer is not None else told_error(log, job),
     )
+
+
+def told_error(log: RequestLogRow, job: JobRow | None) -> bytes | None:
+    """Return the error that the caller got; of an attempt that another one followed, its own."""
+    ended_the_job = job is not None and job.finished_ms == log.completed_ms
+    error = job.error if ended_the_job and job is not None and job.error else log.error
+    return error.encode() if error else None
 
 
 async def get_content_policy(session: AsyncSession, organization_id: int | None) -> str:
@@ -162,15 +170,16 @@ def _conditions(session: AsyncSession, wanted: Wanted) -> list[Any]:
     bounds = (
         (col(RequestLogRow.latency_ms), query.min_latency_ms, query.max_latency_ms),
         (tokens, query.min_tokens, query.max_tokens),
-        (col(RequestLogRow.cost_micros), _micros(query.min_cost), _micros(query.max_cost)),
+        (col(RequestLogRow.cost_micros), _micros(query.min_cost, ROUND_CEILING), _micros(query.max_cost, ROUND_FLOOR)),
     )
     for column, least, most in bounds:
         found += ([] if least is None else [column >= least]) + ([] if most is None else [column <= most])
     return found + metadata_conditions(session, query.metadata, col(RequestLogRow.metadata_))
 
 
-def _micros(amount: float | None) -> int | None:
-    return None if amount is None else round(amount * MICRO)
+def _micros(amount: float | None, rounding: str) -> int | None:
+    """Return a bound in micro-units; parts of one are rounded into the range.  1.1 is meant as it is written."""
+    return None if amount is None else int((Decimal(repr(amount)) * MICRO).to_integral_value(rounding))
 
 
 _STORED: Final = {"completed": "succeeded"}

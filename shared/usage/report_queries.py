@@ -38,6 +38,8 @@ class Part(Struct, frozen=True, kw_only=True):
     """Column → value; None is any."""
     named: dict[str, list[int]]
     """Column → values, one of which it has."""
+    within: dict[str, int] = {}
+    """Column → value, whatever else is asked for: what the caller may see."""
 
 
 async def sum_records(session: AsyncSession, part: Part) -> list[tuple[Any, ...]]:
@@ -59,6 +61,7 @@ async def _sum(
     day = cast(col(table.created_ms), BigInteger).op("/")(DAY_MS).label("day")
     groups = [day, *(col(getattr(table, COLUMN_OF[name])) for name in part.dimensions)]
     equal = [col(getattr(table, name)) == value for name, value in part.filters.items() if value is not None]
+    equal += [col(getattr(table, name)) == value for name, value in part.within.items()]
     equal += [col(getattr(table, name)).in_(ids) for name, ids in part.named.items()]
     span = [col(table.created_ms) >= part.from_ms, col(table.created_ms) < part.until_ms]
     statement: Any = sa_select(*groups, *sums).where(*span, *equal, *conditions).group_by(*groups)

@@ -1,6 +1,8 @@
 """Every statement on `users`.  The session comes first; nothing here commits."""
 
-from sqlalchemy import delete
+from typing import Any
+
+from sqlalchemy import delete, inspect
 from sqlmodel import col, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -13,6 +15,7 @@ from shared.providers.tables import ProviderRow
 from shared.revision import raise_revision
 from shared.routers.tables import RouterRow
 from shared.saving import save_unique
+from shared.users.emails import has_email
 from shared.users.schemas import ListUsersQuery
 from shared.users.tables import UserRow
 
@@ -34,8 +37,9 @@ async def lock_user(session: AsyncSession, user_id: int) -> UserRow:
 
 
 async def find_user(session: AsyncSession, email: str) -> UserRow | None:
-    """Return the user with exactly this email."""
-    return (await session.exec(select(UserRow).where(UserRow.email == email))).first()
+    """Return the user with this email; of older ones that differ by case alone, the exact or the oldest one."""
+    rows = (await session.exec(select(UserRow).where(has_email(email)).order_by(col(UserRow.id)))).all()
+    return next((row for row in rows if row.email == email), rows[0] if rows else None)
 
 
 async def list_users(session: AsyncSession, query: ListUsersQuery) -> tuple[list[UserRow], int]:
@@ -46,14 +50,17 @@ async def list_users(session: AsyncSession, query: ListUsersQuery) -> tuple[list
         "id": col(UserRow.id), "name": col(UserRow.name), "email": col(UserRow.email),
         "created": col(UserRow.created_ms), "updated": col(UserRow.updated_ms),
     }  # fmt: skip
-    filters = {"role_id": query.role, "organization_id": query.organization, "email": query.email}
-    conditions = [getattr(UserRow, name) == value for name, value in filters.items() if value is not None]
+    filters = {"role_id": query.role, "organization_id": query.organization}
+    conditions: list[Any] = [getattr(UserRow, name) == value for name, value in filters.items() if value is not None]
+    conditions += [] if query.email is None else [has_email(query.email)]
     return await list_rows(session, UserRow, query, columns, conditions)
 
 
 async def save_user(session: AsyncSession, row: UserRow) -> None:
     """Insert or update; raises `ConflictError` if somebody else has the email."""
-    same = select(UserRow.id).where(UserRow.email == row.email, UserRow.id != (row.id or 0))
+    is_changed = inspect(row).attrs.email.history.has_changes()  # else two that differed by case would be stuck
+    of_another = has_email(row.email) if is_changed else col(UserRow.email) == row.email
+    same = select(UserRow.id).where(of_another, UserRow.id != (row.id or 0))
     await save_unique(session, row, same, "User already exists.")
 
 

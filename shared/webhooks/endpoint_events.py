@@ -1,11 +1,16 @@
 """Events of endpoints themselves, for the other endpoints of their owner."""
 
+from typing import Final
+
 from msgspec import json
 
 from shared.group_commit.units import Unit
 from shared.ids import new_ulid
 from shared.webhooks.events import ENDPOINT_DISABLED
 from shared.webhooks.statements import EVERYBODY, NewEvent, deliver_event, disable
+
+BY_OWNER: Final = "disabled by its owner"
+"""The one reason that is no failure."""
 
 
 def disable_endpoint(endpoint_id: str, user_id: int, reason: str, now_ms: int) -> Unit:

@@ -10,12 +10,14 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from shared.errors import NotFoundError
 from shared.ids import parse_id
+from shared.webhooks.endpoint_events import BY_OWNER
 from shared.webhooks.schemas import ListWebhookDeliveriesQuery
 from shared.webhooks.statements import Delivery, NewEvent, deliver_event
 from shared.webhooks.tables import WebhookAttemptRow, WebhookDeliveryRow, WebhookEndpointRow
 
 ENDPOINT_PREFIX: Final = "we_"
 DELIVERY_PREFIX: Final = "whd_"
+_CAUSES: Final = {"failures": False, "owner": True}
 _PLACE: Final = re.compile(r"\$(\d+)")
 
 
@@ -145,6 +147,13 @@ async def enable_endpoint(session: AsyncSession, endpoint: WebhookEndpointRow, n
 
     Returns the deliveries that go on now: paused ones, and those that waited for the breaker.
     """
+    found = await close_breaker(session, endpoint, now_ms)
+    endpoint.status, endpoint.disabled_reason, endpoint.updated_ms = "enabled", None, now_ms
+    return found
+
+
+async def close_breaker(session: AsyncSession, endpoint: WebhookEndpointRow, now_ms: int) -> list[Delivery]:
+    """Forget the failures of an endpoint; returns the deliveries that go on now."""
     resumed = (  # deliveries before their endpoint, as the worker locks them
         update(WebhookDeliveryRow)
         .where(
@@ -155,11 +164,30 @@ async def enable_endpoint(session: AsyncSession, endpoint: WebhookEndpointRow, n
         .returning(col(WebhookDeliveryRow.id), col(WebhookDeliveryRow.endpoint_id), col(WebhookDeliveryRow.user_id))
     )
     found = [Delivery(*row) for row in (await session.exec(resumed)).all()]
-    endpoint.status, endpoint.disabled_reason, endpoint.updated_ms = "enabled", None, now_ms
     endpoint.streak = endpoint.recent = endpoint.recent_count = endpoint.pause_s = 0
     endpoint.failing_since_ms = endpoint.open_until_ms = endpoint.probe_until_ms = None
     session.add(endpoint)
     return found
+
+
+async def end_rest(session: AsyncSession, endpoint: WebhookEndpointRow, now_ms: int) -> None:
+    """Let the next try of an endpoint be the probe of its breaker, if that rests; after the deliveries in its unit."""
+    resting = (col(WebhookEndpointRow.id) == endpoint.id, col(WebhookEndpointRow.open_until_ms) > now_ms)
+    await session.exec(update(WebhookEndpointRow).where(*resting).values(open_until_ms=now_ms))
+
+
+async def count_disabled(session: AsyncSession) -> dict[str, tuple[int, int]]:
+    """Return cause (`failures` or `owner`) → standing endpoints that are disabled, deliveries that are kept for any."""
+    by_owner = col(WebhookEndpointRow.disabled_reason) == BY_OWNER
+    is_disabled = col(WebhookEndpointRow.status) == "disabled"
+    standing = is_disabled & col(WebhookEndpointRow.object_id).is_(None)
+    endpoints = select(by_owner, func.count()).where(standing).group_by(by_owner)
+    kept = select(by_owner, func.count()).join(
+        WebhookDeliveryRow, col(WebhookDeliveryRow.endpoint_id) == WebhookEndpointRow.id
+    )
+    paused = kept.where(is_disabled, WebhookDeliveryRow.status == "paused").group_by(by_owner)
+    found = [{bool(owner): count for owner, count in await session.exec(one)} for one in (endpoints, paused)]
+    return {cause: (found[0].get(owner, 0), found[1].get(owner, 0)) for cause, owner in _CAUSES.items()}
 
 
 async def delete_endpoint(session: AsyncSession, endpoint: WebhookEndpointRow) -> None:

@@ -67,6 +67,8 @@ class WebhookEndpoint(Struct, kw_only=True):
     include_result: bool
     status: EndpointStatus
     disabled_reason: str | None
+    resting_until: int | None
+    """Until then nothing but tries that are asked for is sent, since too many failed; null: it does not rest."""
     created_at: int
     updated_at: int
     signing_secret_hint: str

@@ -133,9 +133,10 @@ UPDATE webhook_deliveries SET status = 'delivering', due_ms = $3, lease = $4, at
 WHERE id = $1 AND due_ms <= $2 AND EXISTS (SELECT 1 FROM webhook_endpoints e WHERE e.id = endpoint_id
     AND e.status = 'enabled' AND """
 _CLAIM: Final = _CLAIM_IF + "e.pause_s = 0)" + _CLAIMED
-_CLAIM_PROBE: Final = _CLAIM_IF + "e.pause_s > 0 AND e.open_until_ms <= $2)" + _CLAIMED
+_CLAIM_PROBE: Final = _CLAIM_IF + "e.pause_s > 0 AND (e.open_until_ms <= $2 OR $5 = 1))" + _CLAIMED
 _BEGIN_PROBE: Final = """
-UPDATE webhook_endpoints SET probe_until_ms = $3
+UPDATE webhook_endpoints SET probe_until_ms = $3,
+    open_until_ms = CASE WHEN open_until_ms > $2 THEN $2 ELSE open_until_ms END
 WHERE id = $1 AND pause_s > 0 AND (probe_until_ms IS NULL OR probe_until_ms <= $2)
 """
 _READ_ENDPOINT: Final = """
@@ -228,10 +229,15 @@ def claim(delivery_id: str, lease: str, now_ms: int) -> Sequence[Statement]:
     )
 
 
-def claim_probe(delivery_id: str, endpoint_id: str, lease: str, now_ms: int) -> Sequence[Statement]:
-    """Begin the one try by which a half-open breaker learns whether the receiver is back."""
+def claim_probe(
+    delivery_id: str, endpoint_id: str, lease: str, now_ms: int, *, does_end_rest: bool
+) -> Sequence[Statement]:
+    """Begin the one try by which a breaker learns whether the receiver is back.
+
+    Refused while it rests, unless this try ends the rest, and while there is another such try.
+    """
     return (
-        Statement(_CLAIM_PROBE, (delivery_id, now_ms, now_ms + LEASE_MS, lease), expects=1),
+        Statement(_CLAIM_PROBE, (delivery_id, now_ms, now_ms + LEASE_MS, lease, int(does_end_rest)), expects=1),
         Statement(_READ_ENDPOINT, (delivery_id,)),
         Statement(_BEGIN_PROBE, (endpoint_id, now_ms, now_ms + LEASE_MS), expects=1, is_shared=True),
     )

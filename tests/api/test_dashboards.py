@@ -25,7 +25,7 @@ ALERTS = [
     for group in yaml.safe_load((DEPLOY / "prometheus" / "alerts.yaml").read_text())["groups"]
     for rule in group["rules"]
 ]
-_FIXED = ("lane", "band", "state")
+_FIXED = ("lane", "band", "state", "cause")
 """Labels whose values are all told at any time."""
 
 _OF_THE_SCRAPE = {"instance", "pod"}

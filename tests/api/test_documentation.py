@@ -121,6 +121,14 @@ async def test_the_style_sheet_and_drawings_are_files_of_their_own(sluice: Insta
     assert "light dark" in await style.text()
 
 
+@pytest.mark.parametrize("url", ["/docs", "/docs/reference"])
+async def test_a_page_is_found_with_a_slash_behind_it(sluice: Installation, url: str) -> None:
+    answer = await sluice.client.get(f"{url}/", allow_redirects=False)
+
+    assert (answer.status, answer.headers["Location"]) == (308, url)
+    assert (await sluice.client.get(f"{url}/")).content_type == "text/html"
+
+
 @pytest.mark.parametrize("url", ["/docs/nothing", "/docs/..%2f..%2fpyproject.toml", "/docs/reference/nothing"])
 async def test_what_is_no_page_is_not_found(sluice: Installation, url: str) -> None:
     response = await sluice.client.get(URL(url, encoded=True))

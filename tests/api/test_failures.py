@@ -11,6 +11,7 @@ from shared.jobs.tables import JobRow
 from shared.request_logs.tables import RequestLogRow
 from shared.usage.tables import ChargeRow
 from tests.events import read_events
+from tests.faults.processes import free_port
 from tests.installation import Installation
 from tests.providers import Behaviour, ScriptedProvider, chunk, fails, in_pieces, says, sends, streams
 from tests.waiting import eventually
@@ -72,6 +73,40 @@ async def test_an_outage_ends_with_503_and_a_time_to_come_back(both: Installatio
     assert len(provider.requests) == 3
     assert [charge.amount_micros for charge in await both.rows(ChargeRow)] == [0]
     assert [job.status for job in await both.rows(JobRow)] == ["failed"]
+
+
+async def test_an_attempt_tells_what_the_provider_said_and_the_job_does_not(
+    both: Installation, provider: ScriptedProvider
+) -> None:
+    said = f"CUDA out of memory on gpu 3 of {provider.url}v1, see http://10.1.2.3:8000/x and 10.1.2.4, key sk-upstream"
+    provider.default = fails(500, said)
+    await both.add_model("public", provider.url, key="sk-upstream")
+
+    response = await both.chat(model="public")
+
+    path = f"/v1/jobs/{response.headers['x-job-id']}"
+    attempts = (await (await both.get(f"{path}/attempts")).json())["data"]
+    (log,) = [one for one in (await (await both.get("/v1/request_logs")).json())["data"] if one["attempt"] == 3]
+    shown = await (await both.get(f"/v1/request_logs/{log['id']}?include=response")).json()
+    (asked, *_) = (await (await both.post("/v1/requests", {"period": 15})).json())["requests"]
+    assert [(one["retry_reason"], one["http_status"]) for one in attempts] == [("http_5xx", 500)] * 3
+    assert {one["error"]["code"] for one in attempts} == {"provider_error"}
+    assert {one["error"]["message"] for one in attempts} == {
+        "CUDA out of memory on gpu 3 of [...]/v1, see [...] and [...], key [...]"
+    }
+    assert (log["error_code"], log["http_status"]) == ("provider_unavailable", 500)
+    for told in (await response.text(), await (await both.get(path)).text(), json.dumps(shown), json.dumps(asked)):
+        assert "CUDA" not in told
+        assert "provider_unavailable" in told
+
+
+async def test_an_attempt_does_not_tell_where_a_provider_was_sought(sluice: Installation) -> None:
+    await sluice.add_model("public", f"http://127.0.0.1:{free_port()}/")
+
+    response = await sluice.chat(model="public")
+
+    attempts = (await (await sluice.get(f"/v1/jobs/{response.headers['x-job-id']}/attempts")).json())["data"]
+    assert {one["error"]["message"] for one in attempts} == {"The provider cannot be reached: ClientConnectorError"}
 
 
 async def test_the_providers_wish_to_wait_is_obeyed_or_passed_on(

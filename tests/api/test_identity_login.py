@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 from redis import Redis
+from sqlmodel import col, update
 
 from api.passwords import MAX_FAILURES
 from shared.clock import now_ms
@@ -47,6 +48,37 @@ async def test_a_login_gives_a_key_for_an_hour(both: Installation) -> None:
     key = (await read(both, KEYS, headers=headers))["data"][0]
     assert (key["id"], key["name"]) == (made["id"], "playground")
     assert 3590 <= key["expires"] - time.time() <= 3600
+
+
+async def test_an_email_is_the_same_in_any_case(both: Installation) -> None:
+    user = await add_user(both, "Bob@Example.com")
+    older = await add_user(both, "ann@example.com")
+    async with both.state.database.transaction() as session:  # as written by an older version
+        await session.exec(update(UserRow).where(col(UserRow.id) == older["id"]).values(email="Ann@Example.com"))
+
+    emails = ("BOB@example.com", "ann@example.com")
+    bodies = [{"email": email, "role": 2, "password": PASSWORD} for email in emails]
+    taken = [await refused(await both.post(USERS, body)) for body in bodies]
+
+    assert user["email"] == "bob@example.com"
+    assert taken == [(409, "User already exists.")] * 2
+    for email, one in (("BOB@example.com", user), ("ann@example.com", older)):
+        made = await (await log_in(both, email)).json()
+        assert (await read(both, INFO, headers=bearer(made["key"])))["id"] == one["id"]
+        assert [found["id"] for found in (await read(both, f"{USERS}?email={email}"))["data"]] == [one["id"]]
+        assert (await read(both, f"/v1/request_logs?user={email}"))["data"] == []
+
+
+async def test_accounts_that_differ_by_case_alone_go_on(both: Installation) -> None:
+    first, second = await add_user(both), await add_user(both, "second@example.com", password="another password")
+    async with both.state.database.transaction() as session:  # as an older version allowed
+        await session.exec(update(UserRow).where(col(UserRow.id) == second["id"]).values(email="First@Example.com"))
+
+    exact = await log_in(both, "First@Example.com", "another password")
+    await changed(both, f"{USERS}/{first['id']}", {"name": "x"})
+    moved = await both.patch(f"{USERS}/{second['id']}", {"email": "FIRST@example.com"})
+
+    assert [exact.status, (await log_in(both)).status, moved.status] == [200, 200, 409]
 
 
 async def test_login_keys_are_a_kind_of_their_own(both: Installation) -> None:

@@ -4,7 +4,9 @@ from shared.clock import now_ms
 from tests.figures import metrics, of
 from tests.installation import Installation
 from tests.people import add_user, key_of, person
+from tests.receivers import Receiver, says
 from tests.waiting import eventually
+from tests.webhooks import add_endpoint, until
 
 
 async def test_what_happened_is_counted_over_all_processes(sluice: Installation) -> None:
@@ -48,6 +50,27 @@ async def test_a_job_that_never_begins_is_counted_when_it_ends(idle: Installatio
 
 async def test_what_never_happened_is_told_as_0_if_that_can_be_said(sluice: Installation) -> None:
     assert ("sluice_lease_takeovers_total", frozenset({("shard", "0")})) in await metrics(sluice)
+
+
+async def test_disabled_webhooks_are_told_with_what_is_kept_for_them(told: Installation, receiver: Receiver) -> None:
+    receiver.default = says(410)
+    gone, off = [await add_endpoint(told, receiver, event) for event in ("job.completed", "job.failed")]
+    await told.chat()
+    await until(told, gone, "paused")
+    await told.chat()
+    await until(told, gone, "paused", count=2)
+    await told.post(f"/v1/webhook_endpoints/{off['id']}/disable")
+
+    before = await metrics(told)
+    receiver.default = says(204)
+    await told.post(f"/v1/webhook_endpoints/{gone['id']}/enable")
+    after = await metrics(told)
+
+    assert of(before, "webhook_endpoints_disabled", cause="failures") == 1
+    assert of(before, "webhook_deliveries_paused", cause="failures") >= 1  # what was tried is looked at when it is due
+    assert of(before, "webhook_endpoints_disabled", cause="owner") == 1
+    assert of(before, "webhook_deliveries_paused", cause="owner") == 0
+    assert of(after, "webhook_endpoints_disabled", cause="failures") == 0
 
 
 async def test_buckets_grow_to_the_count(sluice: Installation) -> None:

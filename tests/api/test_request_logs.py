@@ -61,6 +61,7 @@ async def test_an_attempt_is_told_with_what_it_cost(both: Installation) -> None:
         ({"metadata[k]": "w"}, []),
         ({"min_tokens": "1"}, ["completed", "completed"]),
         ({"min_cost": "0.5"}, []),
+        ({"min_cost": "0.0000004"}, []),
         ({"max_latency_ms": "600000", "min_latency_ms": "0"}, ["refused", "failed", "completed", "completed"]),
         ({"created_after": "1", "created_before": "99999999999"}, ["refused", "failed", "completed", "completed"]),
         ({"created_before": "1"}, []),
@@ -83,6 +84,22 @@ async def test_rows_are_found_by_filters(sluice: Installation, filters: Any, exp
     response = await sluice.get(LOGS, params=filters)
 
     assert [row["status"] for row in (await response.json())["data"]] == expected
+
+
+@pytest.mark.parametrize("tokens", [1, 3, 7])
+async def test_a_row_is_found_by_its_own_cost(sluice: Installation, tokens: int) -> None:
+    await sluice.add_model("paid", prices=(1.1, 1.1))
+    await sluice.chat(model="paid", simulator={"tokens": tokens})
+    (row,) = (await (await sluice.get(LOGS)).json())["data"]
+
+    part = 4e-7
+    bounds = {
+        "min_cost": (row["cost"], row["cost"] + part), "max_cost": (row["cost"], row["cost"] - part)
+    }  # fmt: skip
+    for name, (exact, beside) in bounds.items():
+        for value, count in ((exact, 1), (beside, 0)):
+            found = await (await sluice.get(LOGS, params={name: value})).json()
+            assert len(found["data"]) == count
 
 
 @pytest.mark.parametrize(

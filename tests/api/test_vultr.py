@@ -56,6 +56,15 @@ async def test_a_subscription_is_created_read_renamed_and_deleted(both: Installa
     assert answer["message"] == answer["detail"] == answer["error"]["message"]
 
 
+async def test_the_master_is_told_that_a_subscription_needs_a_user(sluice: Installation) -> None:
+    refused = await sluice.post(PATH, {"label": "mine"})
+
+    assert refused.status == 404
+    assert (await refused.json())["detail"] == (
+        "The master key belongs to no user; a subscription needs the key of a user."
+    )
+
+
 async def test_a_secret_is_never_stored_in_clear_and_each_look_is_audited(both: Installation) -> None:
     owner = await key_of(both, 2)
     made = await subscribe(both, owner)

@@ -6,6 +6,7 @@ the job kinds read and rewrite them.
 
 from collections.abc import AsyncIterator, Mapping
 from typing import Final, Literal, Protocol
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 
@@ -22,7 +23,7 @@ class ProviderError(Exception):
     """The provider did not answer usefully.
 
     Args:
-        message: for the operator; shown to the caller only if the request is to blame.
+        message: shown to the caller if the request is to blame, and in the attempt if the provider is.
         blame: see `Blame`; decides what happens next.
         reason: short word for the attempt's `retry_reason`: `http_5xx`, `timeout`, `connection`, ..
         status: HTTP status of the provider; None if there was no answer.
@@ -95,6 +96,16 @@ class ProviderReply(Struct, frozen=True):
     request_id: str | None
     content_type: str = "application/json"
     """Without parameters."""
+
+
+def without_secrets(message: str, provider: Provider) -> str:
+    """Return what a caller may read: not where the provider is, nor our key to it."""
+    place = urlsplit(provider.url)
+    host = place.hostname if place.hostname is not None and "." in place.hostname else None
+    for secret in (provider.key, provider.url.rstrip("/"), place.netloc, host):
+        if secret:
+            message = message.replace(secret, "[...]")
+    return message
 
 
 def unsupported(call: ProviderCall) -> ProviderError:

@@ -27,6 +27,7 @@ from worker.providers.base import (
     ProviderError,
     ProviderReply,
     unsupported,
+    without_secrets,
 )
 from worker.providers.sse import DONE, data_of
 
@@ -105,7 +106,8 @@ class OpenAICompatible:
         except (ClientError, OSError, ValueError) as error:
             if isinstance(error.__cause__, ProviderError):  # it was not the provider: our file cannot be read
                 raise error.__cause__ from None
-            raise ProviderError(f"The provider cannot be reached: {error!r}", reason="connection") from error
+            message = f"The provider cannot be reached: {type(error).__name__}"  # its text has the address
+            raise ProviderError(message, reason="connection") from error
 
 
 class _Chunks(AsyncIterablePayload):
@@ -151,7 +153,7 @@ async def _to_error(response: ClientResponse, provider: Provider) -> ProviderErr
     message, code, param = _describe(body)
     reason = f"http_{status}" if status < 500 else "http_5xx"
     return ProviderError(
-        _without_secrets(message, provider) if message else f"The provider answered {status}.",
+        without_secrets(message, provider) if message else f"The provider answered {status}.",
         blame=_blame(status, code, param),
         reason=reason,
         status=status,
@@ -159,14 +161,6 @@ async def _to_error(response: ClientResponse, provider: Provider) -> ProviderErr
         code=code,
         param=param,
     )
-
-
-def _without_secrets(message: str, provider: Provider) -> str:
-    """Return what a caller may read: not where the provider is, nor our key to it."""
-    for secret in (provider.key, provider.url.rstrip("/")):
-        if secret:
-            message = message.replace(secret, "[...]")
-    return message
 
 
 def _blame(status: int, code: str | None, param: str | None) -> Blame:

@@ -108,20 +108,26 @@ async def _claim_otherwise(runtime: Runtime, delivery_id: str) -> _Claimed | Non
         found = (await session.exec(joined.where(WebhookDeliveryRow.id == delivery_id))).first()
     if found is None or found[0].due_ms is None or found[0].due_ms > now:
         return None
+    row: WebhookDeliveryRow = found[0]
     endpoint: WebhookEndpointRow | None = found[1]
     if endpoint is None:
         await runtime.writer.execute_many((abandon(delivery_id),))
     elif endpoint.status != "enabled":
         await runtime.writer.execute_many((pause(delivery_id, now),))
-    elif endpoint.open_until_ms is not None and endpoint.open_until_ms > now:
+    elif endpoint.open_until_ms is not None and endpoint.open_until_ms > now and not _is_asked_for(row):
         await runtime.writer.execute_many((postpone(delivery_id, now, endpoint.open_until_ms),))
     elif endpoint.pause_s:
         try:
-            unit = claim_probe(delivery_id, endpoint.id, lease, now)
+            unit = claim_probe(delivery_id, endpoint.id, lease, now, does_end_rest=_is_asked_for(row))
             return _claimed(delivery_id, lease, begun, await runtime.writer.execute_many(unit, durable=False))
         except StaleError:  # another one probes
             await runtime.writer.execute_many((postpone(delivery_id, now, now + _PROBE_TAKES_MS),))
     return None
+
+
+def _is_asked_for(row: WebhookDeliveryRow) -> bool:
+    """Return whether somebody waits for this try: it does not wait for the end of a rest, but is the probe itself."""
+    return row.origin == "manual" and row.step == 0
 
 
 def _claimed(delivery_id: str, lease: str, begun: float, results: Sequence[Result]) -> _Claimed:

@@ -38,6 +38,7 @@ export async function renderWebhook(main, id, query, signal) {
 function known(endpoint) {
   return [
     ["State", badge(endpoint.status)], endpoint.disabled_reason ? ["Disabled because", endpoint.disabled_reason] : null,
+    endpoint.resting_until ? ["Rests after failures until", instant(endpoint.resting_until)] : null,
     ["URL", endpoint.url], ["Description", endpoint.description], ["Events", endpoint.event_types.join(", ")],
     ["Kinds", endpoint.kinds?.join(", ") ?? "all"], ["With result", endpoint.include_result ? "yes" : "no"],
     ["Secret", h("code", {}, endpoint.signing_secret_hint)], ["Created", instant(endpoint.created_at)], ["Changed", instant(endpoint.updated_at)],
