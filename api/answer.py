@@ -18,9 +18,10 @@ from api.render import dropped_of, error_of, to_job
 from api.stream_forms import StreamForm, replayed
 from api.submit import Submitted
 from shared.errors import ReplayedError, StoredError, WaitExceededError
+from shared.group_commit.units import CommitError
 from shared.jobs.queries import LIGHT, get_light
 from shared.jobs.schemas import TERMINAL, WITH_RESULT, public_id
-from shared.jobs.statements import NewJob
+from shared.jobs.statements import NewJob, run_unread
 from shared.jobs.tables import JobResultRow, JobRow
 from shared.replies.entries import START, Ending, Entry, Kind, decode_ending, encode_ending, is_next
 from shared.replies.inbox import Inbox, Waiter
@@ -186,7 +187,19 @@ async def _follow(call: Call, job: NewJob, waiter: Waiter, form: StreamForm) -> 
             async for event in _finish(call, job, entry, sent):
                 yield event
             return
+    await _run_unread(call, job)
     yield await form.end(call, job.id, _restarted(job))
+
+
+async def _run_unread(call: Call, job: NewJob) -> None:
+    """Have the job go on without its caller, who is about to be told to read the result by id."""
+    if not job.cancel_when_unread:
+        return
+    job.cancel_when_unread = False
+    try:
+        await call.state.writer.execute_many((run_unread(job.id),))
+    except CommitError as error:
+        log.warning("job_has_to_be_read", error=repr(error), job_id=public_id(job.id))
 
 
 def name_dropped(call: Call, names: Sequence[str]) -> None:
