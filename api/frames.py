@@ -14,6 +14,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.call import Call
+from api.keyless import has_left
 from api.render import error_of, to_job
 from shared.errors import StoredError
 from shared.jobs.queries import get_light
@@ -82,25 +83,19 @@ async def read_log(call: Call, job_id: str) -> list[Entry]:
 
 async def keep_alive(call: Call, row: JobRow, events: AsyncIterator[bytes | None]) -> AsyncIterator[bytes]:
     """Yield the events of a job for one reader, and comments while there are none (None); ends when he has gone."""
-    loop, is_over = asyncio.get_running_loop(), False
+    loop = asyncio.get_running_loop()
     since = loop.time()
-    try:
-        with call.state.readers.reading(row.id, counts=row.cancel_when_unread):
-            async for event in events:
-                if event is not None:
-                    since = loop.time()
-                    yield event
-                    continue
-                transport = call.request.transport
-                if transport is None or transport.is_closing():
-                    return
-                if loop.time() - since >= call.state.settings.keep_alive_s:
-                    since = loop.time()
-                    yield b": keep-alive\n\n"
-            is_over = True
-    finally:
-        if not is_over and row.cancel_when_unread:
-            call.state.readers.leave(row.id)
+    with call.state.readers.reading_again(row.id, counts=row.cancel_when_unread):
+        async for event in events:
+            if event is not None:
+                since = loop.time()
+                yield event
+                continue
+            if has_left(call):
+                return
+            if loop.time() - since >= call.state.settings.keep_alive_s:
+                since = loop.time()
+                yield b": keep-alive\n\n"
 
 
 def _to_frame(row: JobRow, entry: Entry, *, had_output: bool) -> Frame:

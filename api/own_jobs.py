@@ -64,6 +64,13 @@ async def wait_until_over(call: Call, row: JobRow, wait_s: float, version: int |
     return row
 
 
+async def wait_for_result(call: Call, row: JobRow, wait_s: float) -> JobRow:
+    """Return the job when it is over, or `wait_s` have passed; who waits for the result of a stream is a reader."""
+    is_read = row.cancel_when_unread and row.status not in TERMINAL and wait_s > 0
+    with call.state.readers.reading_again(row.id, counts=is_read):
+        return await wait_until_over(call, row, wait_s)
+
+
 async def _read(call: Call, job_id: str) -> JobRow:
     async with call.state.database.read() as session:
         return await get_light(session, job_id)

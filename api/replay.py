@@ -11,6 +11,7 @@ from api.call import Call
 from api.frames import read_log
 from api.http import EventStream, Reply
 from api.idempotency import ASYNC, ASYNC_WAIT, REPLAYED, Earlier, IdempotencyInFlightError
+from api.keyless import has_left
 from api.own_jobs import read_result, wait_until_over
 from api.prefer import Prefer
 from api.render import dropped_of, error_of, gone, polling_headers, to_job
@@ -22,6 +23,8 @@ from shared.jobs.tables import JobRow
 
 _SOONEST_MS: Final = 200
 _LATEST_MS: Final = 5000
+_LOOK_S: Final = 5.0
+"""How often who waits looks whether its caller is still there."""
 
 
 async def replay(
@@ -67,8 +70,9 @@ async def _wait(call: Call, row: JobRow, prefer: Prefer) -> JobRow:
     """Return the job when it is over, or as long as this request wants to wait."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + (prefer.wait_s or 0.0)
-    while row.status not in TERMINAL and (left_s := deadline - loop.time()) > 0:
-        row = await wait_until_over(call, row, left_s)
+    with call.state.readers.reading_again(row.id, counts=row.cancel_when_unread and prefer.wait_s is not None):
+        while row.status not in TERMINAL and (left_s := deadline - loop.time()) > 0 and not has_left(call):
+            row = await wait_until_over(call, row, min(left_s, _LOOK_S))
     return row
 
 

@@ -11,7 +11,7 @@ from sqlmodel import col, select
 from api.call import Call
 from api.frames import available_frames, follow_frames, frames_so_far, keep_alive, to_sse
 from api.http import EventStream, Reply, Routes
-from api.own_jobs import cancel, find_own_job, find_readable_job, read_result, remove, wait_until_over
+from api.own_jobs import cancel, find_own_job, find_readable_job, read_result, remove, wait_for_result, wait_until_over
 from api.render import polling_headers, to_attempt, to_job
 from api.respond import ANY_ROUTE
 from api.retry import JobNotRetryableError, retry
@@ -116,7 +116,7 @@ async def _progress(call: Call, row: JobRow) -> JobProgress | None:
 @routes.get("/v1/jobs/{job_id}/result", raises=(NotFoundError, GoneError, JobNotFinishedError))
 async def get_job_result(call: Call, job_id: str, query: WaitQuery) -> Reply[Any]:
     """Get exactly the answer of the job's own route; the stored error with its status if it failed."""
-    row = await wait_until_over(call, await find_readable_job(call, job_id), query.wait)
+    row = await wait_for_result(call, await find_readable_job(call, job_id), query.wait)
     body, content_type = await read_result(call, row)
     return Reply(body=body, content_type=content_type)
 
