@@ -11,7 +11,7 @@ from api.call import Call
 from api.frames import read_log
 from api.http import EventStream, Reply
 from api.idempotency import ASYNC, ASYNC_WAIT, REPLAYED, Earlier, IdempotencyInFlightError
-from api.keyless import has_left
+from api.keyless import has_left, note_heard, note_unanswered
 from api.own_jobs import read_result, wait_until_over
 from api.prefer import Prefer
 from api.render import dropped_of, error_of, gone, polling_headers, to_job
@@ -50,6 +50,8 @@ async def replay(
     is_async = earlier.prefers == ASYNC
     if row.status not in TERMINAL and not is_async:
         row = await _wait(call, row, prefer)
+    if earlier.is_keyless:
+        await _note_keyless(call, row)
     if is_async or (row.status not in TERMINAL and earlier.prefers == ASYNC_WAIT):
         call.headers |= polling_headers(row) | {"Location": f"/v1/jobs/{public_id(row.id)}"}
         return Reply(body=json.encode(to_job(row)), status=202)
@@ -64,6 +66,14 @@ async def replay(
         return await _replay_stream(call, row, form_of(row))
     body, content_type = await read_result(call, row)
     return Reply(body=body, content_type=content_type)
+
+
+async def _note_keyless(call: Call, row: JobRow) -> None:
+    """Note whether a repetition gets the answer: later ones are for newer jobs then."""
+    if has_left(call):
+        await note_unanswered(call, row.endpoint, row.id)
+    elif row.status in TERMINAL:
+        await note_heard(call, row.endpoint, row.id)
 
 
 async def _wait(call: Call, row: JobRow, prefer: Prefer) -> JobRow:
