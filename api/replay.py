@@ -17,12 +17,16 @@ from api.prefer import Prefer
 from api.render import dropped_of, error_of, gone, polling_headers, to_job
 from api.state import state_of
 from api.stream_forms import StreamForm
+from api.waiting_times import waiting_of
+from shared.clock import now_ms
 from shared.errors import ReplayedError, WaitExceededError
 from shared.jobs.schemas import TERMINAL, WITH_RESULT, public_id
 from shared.jobs.tables import JobRow
 
-_SOONEST_MS: Final = 200
+_SOONEST_MS: Final = 1000
 _LATEST_MS: Final = 5000
+_GROWTH: Final = 5
+"""A stock client asks three times in all: after 1 s, and once more as late as it may be told."""
 _LOOK_S: Final = 5.0
 """How often who waits looks whether its caller is still there."""
 
@@ -60,12 +64,19 @@ async def replay(
         if prefer.wait_s is not None:
             call.headers["Location"] = location
             raise WaitExceededError(f"The job did not finish within {prefer.wait_s:.0f} s; it goes on.")
-        poll_ms = int(polling_headers(row)["openai-poll-after-ms"])
-        raise IdempotencyInFlightError(location, min(max(poll_ms, _SOONEST_MS), _LATEST_MS))
+        raise IdempotencyInFlightError(location, await _ask_again_ms(call, row))
     if row.stream:
         return await _replay_stream(call, row, form_of(row))
     body, content_type = await read_result(call, row)
     return Reply(body=body, content_type=content_type)
+
+
+async def _ask_again_ms(call: Call, row: JobRow) -> int:
+    """Return in how many ms a job will be over that runs, as far as its place in the queue and its age tell."""
+    now = now_ms()
+    starts_at = (await waiting_of(call.state, row)).starts_at
+    until_start_ms = 0 if starts_at is None else max(starts_at * 1000 - now, 0)
+    return min(until_start_ms + max((now - row.created_ms) * _GROWTH, _SOONEST_MS), _LATEST_MS)
 
 
 async def _note_keyless(call: Call, row: JobRow) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from aiohttp import FormData
+from openai import AsyncOpenAI
 from sqlmodel import update
 
 from api.__main__ import open_state
@@ -14,7 +15,7 @@ from shared.jobs.tables import JobRow
 from shared.usage.tables import ChargeRow
 from tests.api.test_retention import sweep
 from tests.conftest import make_settings
-from tests.installation import Installation, open_installation, serve
+from tests.installation import ADMIN_KEY, Installation, open_installation, serve
 from tests.people import key_of, refused
 from tests.providers import ScriptedProvider, fails
 from tests.servers import RedisServer
@@ -220,3 +221,18 @@ async def test_files_are_part_of_the_request(sluice: Installation) -> None:
     assert [answer.status for answer in answers] == [200, 200, 422]
     assert await answers[1].read() == await answers[0].read()
     assert await jobs(sluice) == 1
+
+
+@pytest.mark.parametrize("delay_ms", [800, 4000])
+async def test_a_stock_client_whose_key_is_in_flight_ends_with_the_result(sluice: Installation, delay_ms: int) -> None:
+    async with AsyncOpenAI(base_url=f"{sluice.url}/v1", api_key=ADMIN_KEY) as client:
+        first, second = await asyncio.gather(*(
+            client.chat.completions.create(
+                model="simulator", messages=[{"role": "user", "content": "Hello"}],
+                extra_body={"simulator": {"delay_ms": delay_ms}}, extra_headers={"Idempotency-Key": "in-flight"},
+            )
+            for _ in range(2)
+        ))  # fmt: skip
+
+    (row,) = await sluice.rows(JobRow)
+    assert first.id == second.id == f"chatcmpl-{row.id}"
