@@ -7,7 +7,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from api.call import Call
-from api.render import error_of, gone, polling_headers
+from api.render import error_of, gone, is_gone, polling_headers
 from api.shown import check_shown
 from api.state import queue_of, state_of
 from api.waiting_jobs import CANCELLED_ERROR, end_waiting
@@ -39,7 +39,7 @@ async def find_own_job(call: Call, job_id: str, missing: NotFoundError | None = 
     if row.status not in TERMINAL:
         call.state = state_of(call.state, row.shard)
     call.headers["x-job-id"] = public_id(row.id)
-    if row.removed_ms is not None:
+    if is_gone(row):
         raise gone(row)
     return row
 

@@ -14,7 +14,7 @@ from api.idempotency import ASYNC, ASYNC_WAIT, REPLAYED, Earlier, IdempotencyInF
 from api.keyless import has_left, note_heard, note_unanswered
 from api.own_jobs import read_result, wait_until_over
 from api.prefer import Prefer
-from api.render import dropped_of, error_of, gone, polling_headers, to_job
+from api.render import dropped_of, error_of, gone, is_gone, polling_headers, to_job
 from api.state import state_of
 from api.stream_forms import StreamForm
 from api.waiting_times import waiting_of
@@ -49,7 +49,7 @@ async def replay(
     call.headers |= {"x-job-id": public_id(row.id), REPLAYED: "true", "Vary": "Prefer"}
     if dropped := dropped_of(row):
         name_dropped(call, dropped)
-    if row.removed_ms is not None:
+    if is_gone(row):
         raise gone(row)
     is_async = earlier.prefers == ASYNC
     if row.status not in TERMINAL and not is_async:

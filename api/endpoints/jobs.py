@@ -12,7 +12,7 @@ from api.call import Call
 from api.frames import available_frames, follow_frames, frames_so_far, keep_alive, to_sse
 from api.http import EventStream, Reply, Routes
 from api.own_jobs import cancel, find_own_job, find_readable_job, read_result, remove, wait_for_result, wait_until_over
-from api.render import polling_headers, to_attempt, to_job
+from api.render import is_gone, polling_headers, to_attempt, to_job
 from api.respond import ANY_ROUTE
 from api.retry import JobNotRetryableError, retry
 from api.versions import JobVersion
@@ -89,7 +89,7 @@ async def _is_known(call: Call, job_id: str, known: str) -> bool:
     """Return whether the caller has the job as it is; if so, the answer needs nothing else."""
     ulid = parse_id(job_id, *JOB_PREFIXES)
     found = None if ulid is None else await call.state.versions.get(ulid)
-    if found is None or found.removed_ms is not None or known != _etag(found):
+    if found is None or is_gone(found) or known != _etag(found):
         return False
     if not call.caller.is_admin and found.user_id != call.caller.user_id:
         return False
