@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from msgspec import Struct, json
+from redis.exceptions import RedisError
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -188,6 +189,24 @@ async def _follow_stream(call: Call, row: JobRow, after: Position) -> AsyncItera
     except ReplyLostError:
         await call.state.done.wait(row.id, _POLL_S)
         yield None
+
+
+async def is_unknown(call: Call, row: JobRow, position: Position) -> bool:
+    """Return whether a position lies behind all that a job can have sent.
+
+    What Redis has lost, or cannot be asked for, is not held against a reader.
+    """
+    current, frames = await frames_so_far(call, row.id)
+    last = frames[-1].position
+    if position <= last:
+        return False
+    if current.status in TERMINAL or not current.stream or position[0] > current.attempt:
+        return True
+    try:
+        entries = await call.state.reader.read(row.id)
+    except (RedisError, OSError):
+        return False
+    return bool(entries) and position > entries[-1].position
 
 
 async def available_frames(call: Call, row: JobRow) -> list[Frame]:

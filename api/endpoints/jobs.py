@@ -9,7 +9,7 @@ from sqlalchemy import and_
 from sqlmodel import col, select
 
 from api.call import Call
-from api.frames import available_frames, follow_frames, frames_so_far, keep_alive, to_sse
+from api.frames import available_frames, follow_frames, frames_so_far, is_unknown, keep_alive, to_sse
 from api.http import EventStream, Reply, Routes
 from api.own_jobs import cancel, find_own_job, find_readable_job, read_result, remove, wait_for_result, wait_until_over
 from api.render import is_gone, polling_headers, to_attempt, to_job
@@ -132,23 +132,26 @@ async def list_job_events(call: Call, job_id: str, query: EventsQuery) -> EventL
     `Accept: application/json` gives the frames there are as a list.
     """
     row = await find_readable_job(call, job_id)
-    after = _cursor(call.request.headers.get("Last-Event-ID") or query.starting_after)
+    after = await _cursor(call, row, call.request.headers.get("Last-Event-ID") or query.starting_after)
     if "application/json" in call.request.headers.get("Accept", ""):
         return await _event_list(call, row, after, query.limit)
     if row.status in TERMINAL:
         _, frames = await frames_so_far(call, row.id)
-        if after >= frames[-1].position:
+        if after == frames[-1].position:
             return Reply(body=b"", status=204)
     return EventStream(keep_alive(call, row, _job_events(call, row, after)))
 
 
-def _cursor(text: str | None) -> Position:
+async def _cursor(call: Call, row: JobRow, text: str | None) -> Position:
     if text is None:
         return START
     try:
-        return position_of(text)
+        after = position_of(text)
     except ValueError:
         raise InvalidCursorError(f"`{text[:100]}` is not an event id.", param="starting_after") from None
+    if after > START and await is_unknown(call, row, after):
+        raise InvalidCursorError(f"The job has sent no event `{text}`.", param="starting_after")
+    return after
 
 
 async def _event_list(call: Call, row: JobRow, after: Position, limit: int) -> EventList:
