@@ -17,6 +17,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from api.call import Call
 from api.keyless import has_left
 from api.render import error_of, to_job
+from shared.clock import to_seconds
 from shared.errors import StoredError
 from shared.jobs.queries import get_light
 from shared.jobs.schemas import TERMINAL, JobFrame, public_id
@@ -109,15 +110,17 @@ def _to_frame(row: JobRow, entry: Entry, *, had_output: bool) -> Frame:
 
 
 def _from_attempts(row: JobRow, attempts: list[RequestLogRow]) -> list[Frame]:
+    """Return the frames of a job without a log; when a retry was planned for is told by the attempt, once it began."""
     frames = []
-    for attempt in attempts:
+    begin_ms = [*(attempt.created_ms for attempt in attempts), row.next_attempt_ms]
+    for attempt, next_ms in zip(attempts, begin_ms[1:], strict=True):
         number = attempt.attempt
         frames.append(_lifecycle((number, 0), "job.started", row, attempt.created_ms))
         ended_the_job = row.finished_ms is not None and attempt.completed_ms == row.finished_ms
         if attempt.status == "failed" and not ended_the_job:
             error = json.decode(attempt.error, type=StoredError) if attempt.error else None
             at_ms = attempt.completed_ms or attempt.created_ms
-            frames.append(_lifecycle((number, 1), "job.retry_scheduled", row, at_ms, error))
+            frames.append(_lifecycle((number, 1), "job.retry_scheduled", row, at_ms, error, next_ms))
     return frames
 
 
@@ -141,9 +144,13 @@ def _tail(row: JobRow, seq: int) -> list[Frame]:
 
 
 def _lifecycle(
-    position: Position, name: str, row: JobRow, at_ms: int, error: StoredError | None = None
+    position: Position, name: str, row: JobRow, at_ms: int, error: StoredError | None = None,
+    next_attempt_ms: int | None = None,
 ) -> Frame:  # fmt: skip
-    data = JobFrame(type=name, job_id=public_id(row.id), created_at=at_ms // 1000, attempt=position[0], error=error)
+    data = JobFrame(
+        type=name, job_id=public_id(row.id), created_at=at_ms // 1000, attempt=position[0], error=error,
+        next_attempt_at=to_seconds(next_attempt_ms),
+    )  # fmt: skip
     return Frame(position, name, json.encode(data))
 
 
