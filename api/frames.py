@@ -53,7 +53,7 @@ async def frames_so_far(call: Call, job_id: str) -> tuple[JobRow, list[Frame]]:
         stored = (await session.exec(statement)).first() if row.stream else None
     frames = [_lifecycle(_QUEUED, "job.queued", row, row.created_ms)]
     if stored is not None:
-        frames += _output(row, decode_frames(stored))
+        frames += _output(row, decode_frames(stored), attempts)
     elif not row.stream or row.status in TERMINAL:
         frames += _from_attempts(row, attempts)
     if row.status in TERMINAL:
@@ -66,12 +66,17 @@ async def _attempts(session: AsyncSession, job_id: str) -> list[RequestLogRow]:
     return list((await session.exec(statement)).all())
 
 
-def _output(row: JobRow, entries: list[Entry]) -> list[Frame]:
+async def _read_attempts(call: Call, job_id: str) -> list[RequestLogRow]:
+    async with call.state.database.read() as session:
+        return await _attempts(session, job_id)
+
+
+def _output(row: JobRow, entries: list[Entry], attempts: list[RequestLogRow]) -> list[Frame]:
     """Return the frames of a stream's log."""
     had_output = False
     frames = []
     for entry in entries:
-        frames.append(_to_frame(row, entry, had_output=had_output))
+        frames.append(_to_frame(row, entry, attempts, had_output=had_output))
         had_output = had_output or entry.kind is Kind.CHUNK
     return frames
 
@@ -100,13 +105,14 @@ async def keep_alive(call: Call, row: JobRow, events: AsyncIterator[bytes | None
                 yield b": keep-alive\n\n"
 
 
-def _to_frame(row: JobRow, entry: Entry, *, had_output: bool) -> Frame:
+def _to_frame(row: JobRow, entry: Entry, attempts: list[RequestLogRow], *, had_output: bool) -> Frame:
     if entry.kind is Kind.CHUNK:
         return Frame(entry.position, None, entry.data)
     if entry.kind is Kind.RETRY:
         return Frame(entry.position, "job.retry_scheduled", entry.data)
     name = "job.restarted" if had_output else "job.started"
-    return _lifecycle(entry.position, name, row, row.started_ms or row.created_ms)
+    begun_ms = {attempt.attempt: attempt.created_ms for attempt in attempts}
+    return _lifecycle(entry.position, name, row, begun_ms.get(entry.attempt, row.started_ms or row.created_ms))
 
 
 def _from_attempts(row: JobRow, attempts: list[RequestLogRow]) -> list[Frame]:
@@ -191,7 +197,8 @@ async def _follow_stream(call: Call, row: JobRow, after: Position) -> AsyncItera
             elif entry.kind is Kind.END:
                 return
             else:
-                yield _to_frame(row, entry, had_output=had_output)
+                attempts = await _read_attempts(call, row.id) if entry.kind is Kind.STARTED else []
+                yield _to_frame(row, entry, attempts, had_output=had_output)
                 had_output = had_output or entry.kind is Kind.CHUNK
     except ReplyLostError:
         await call.state.done.wait(row.id, _POLL_S)
@@ -220,5 +227,6 @@ async def available_frames(call: Call, row: JobRow) -> list[Frame]:
     """Return all frames there are at this moment."""
     current, frames = await frames_so_far(call, row.id)
     if current.stream and current.status not in TERMINAL:
-        frames += _output(current, await call.state.reader.read(row.id))
+        entries = await call.state.reader.read(row.id)
+        frames += _output(current, entries, await _read_attempts(call, row.id))
     return frames

@@ -1,7 +1,9 @@
 """Lifecycle frames of jobs that were tried more than once."""
 
+import json
 from typing import Any
 
+from tests.events import read_events
 from tests.installation import Installation
 from tests.waiting import eventually
 
@@ -51,3 +53,17 @@ async def test_a_retry_that_has_begun_says_when(both: Installation) -> None:
 
     assert [frame["next_attempt_at"] for frame in planned] == [attempt["started_at"] for attempt in attempts[1:]]
     assert planned
+
+
+async def test_each_attempt_of_a_stream_says_when_it_began(both: Installation) -> None:
+    accepted = await both.chat(stream=True, simulator={"fail": "429", "fail_attempts": 2}, headers=ASYNC)
+    job_id = (await accepted.json())["id"]
+
+    followed = [json.loads(event.data) for event in await read_events(await both.get(f"/v1/jobs/{job_id}/events"))]
+    listed = [frame["data"] for frame in await frames_of(both, job_id)]
+
+    attempts = (await (await both.get(f"/v1/jobs/{job_id}/attempts")).json())["data"]
+    begun = [attempt["started_at"] for attempt in attempts]
+    for frames in (followed, listed):
+        assert [frame["created_at"] for frame in frames if frame.get("type") == "job.started"] == begun
+    assert begun[-1] > begun[0]
