@@ -183,7 +183,7 @@ async def follow_frames(call: Call, job_id: str, after: Position) -> AsyncIterat
 
 async def _follow_stream(call: Call, row: JobRow, after: Position) -> AsyncIterator[Frame | None]:
     """Yield live frames until the job is over, or is to be looked up in the database again."""
-    had_output = after > _QUEUED
+    had_output = after > _QUEUED and await _had_output(call, row, after)
     # a cursor below the first attempt is a lifecycle frame, of which Redis knows nothing
     start = after if after[0] > 0 else START
     try:
@@ -203,6 +203,15 @@ async def _follow_stream(call: Call, row: JobRow, after: Position) -> AsyncItera
     except ReplyLostError:
         await call.state.done.wait(row.id, _POLL_S)
         yield None
+
+
+async def _had_output(call: Call, row: JobRow, until: Position) -> bool:
+    """Return whether there was output up to this position; it is taken for granted where Redis cannot tell."""
+    try:
+        entries = await call.state.reader.read(row.id)
+    except (RedisError, OSError):
+        return True
+    return not entries or any(entry.kind is Kind.CHUNK and entry.position <= until for entry in entries)
 
 
 async def is_unknown(call: Call, row: JobRow, position: Position) -> bool:

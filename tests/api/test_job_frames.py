@@ -67,3 +67,21 @@ async def test_each_attempt_of_a_stream_says_when_it_began(both: Installation) -
     for frames in (followed, listed):
         assert [frame["created_at"] for frame in frames if frame.get("type") == "job.started"] == begun
     assert begun[-1] > begun[0]
+
+
+async def test_a_retry_without_output_is_no_restart_for_who_resumes(both: Installation) -> None:
+    accepted = await both.chat(stream=True, simulator={"fail": "429", "fail_attempts": 2, "tokens": 3}, headers=ASYNC)
+    job_id = (await accepted.json())["id"]
+
+    async def planned() -> str | None:
+        return next((frame["id"] for frame in await frames_of(both, job_id) if _is_retry(frame)), None)
+
+    cursor = await eventually(planned)
+    rest = await read_events(await both.get(f"/v1/jobs/{job_id}/events", headers={"Last-Event-ID": cursor}))
+
+    names = [event.event for event in rest if event.event is not None]
+    assert names == ["job.started", "job.retry_scheduled", "job.started", "job.completed"]
+
+
+def _is_retry(frame: Any) -> bool:
+    return bool(frame["event"] == "job.retry_scheduled")
