@@ -12,6 +12,7 @@ from sqlmodel import col, select
 from api.call import Call
 from api.frames import read_log
 from api.http import EventStream, Reply
+from api.idempotency import id_of_key
 from api.keyless import has_left, note_unanswered
 from api.prefer import STRICT
 from api.render import dropped_of, error_of, to_job
@@ -19,6 +20,7 @@ from api.stream_forms import StreamForm, replayed
 from api.submit import Submitted
 from shared.errors import ReplayedError, StoredError, WaitExceededError
 from shared.group_commit.units import CommitError
+from shared.idempotency.statements import answer_later
 from shared.jobs.queries import LIGHT, get_light
 from shared.jobs.schemas import TERMINAL, WITH_RESULT, public_id
 from shared.jobs.statements import NewJob, run_unread
@@ -57,6 +59,7 @@ async def answer(call: Call, submitted: Submitted) -> Reply[Any]:
         call.headers["Location"] = f"/v1/jobs/{public_id(job.id)}"
         if prefer.respond_async:
             call.headers["Preference-Applied"] = prefer.deferred
+            await _note_deferred(call, job)
             async with call.state.database.read() as session:
                 return _accepted(call, await get_light(session, job.id))
         raise WaitExceededError(f"The job did not finish within {prefer.wait_s:.0f} s; it goes on.")
@@ -68,6 +71,17 @@ async def answer(call: Call, submitted: Submitted) -> Reply[Any]:
     if ending.http_status >= 400:
         raise replayed(json.decode(body, type=StoredError))
     return Reply(body=body, content_type=ending.content_type)
+
+
+async def _note_deferred(call: Call, job: NewJob) -> None:
+    """Note that the answer of the job's key is a 202, also once the job is over."""
+    if job.idempotency_key is None:
+        return
+    try:
+        key_id = id_of_key(call, job.endpoint, job.idempotency_key)
+        await call.state.writer.execute_many((answer_later(key_id, job.id),))
+    except CommitError as error:
+        log.warning("answer_not_kept_for_repetition", error=repr(error))
 
 
 def _accepted(call: Call, job: NewJob | JobRow) -> Reply[Any]:

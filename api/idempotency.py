@@ -92,15 +92,20 @@ def key_of(call: Call, endpoint: str, prefer: Prefer) -> NewIdempotencyKey | Non
         key = key[1:-1]
     if not _KEY.fullmatch(key):
         raise InvalidIdempotencyKeyError
-    scope = "\n".join((str(call.caller.user_id), call.request.method, endpoint, key))
     return NewIdempotencyKey(
-        id=hashlib.sha256(scope.encode()).hexdigest(),
+        id=id_of_key(call, endpoint, key),
         fingerprint=fingerprint_of(call.received, call.dialect),
         job_id="",
         prefers=(ASYNC_WAIT if prefer.waits else ASYNC) if prefer.respond_async else WAIT,
         expires_ms=0,
         key=key,
     )
+
+
+def id_of_key(call: Call, endpoint: str, key: str) -> str:
+    """Return the id of the row of a key."""
+    scope = "\n".join((str(call.caller.user_id), call.request.method, endpoint, key))
+    return hashlib.sha256(scope.encode()).hexdigest()
 
 
 def fingerprint_of(body: bytes, dialect: str = OPENAI) -> str:

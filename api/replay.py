@@ -57,18 +57,25 @@ async def replay(
     if earlier.is_keyless:
         await _note_keyless(call, row)
     if is_async or (row.status not in TERMINAL and earlier.prefers == ASYNC_WAIT):
-        call.headers |= polling_headers(row) | {"Location": f"/v1/jobs/{public_id(row.id)}"}
-        return Reply(body=json.encode(to_job(row)), status=202)
+        return _accepted(call, row, prefer)
     if row.status not in TERMINAL:
         location = f"/v1/jobs/{public_id(row.id)}"
         if prefer.wait_s is not None:
             call.headers["Location"] = location
             raise WaitExceededError(f"The job did not finish within {prefer.wait_s:.0f} s; it goes on.")
+        del call.headers[REPLAYED]
         raise IdempotencyInFlightError(location, await _ask_again_ms(call, row))
     if row.stream:
         return await _replay_stream(call, row, form_of(row))
     body, content_type = await read_result(call, row)
     return Reply(body=body, content_type=content_type)
+
+
+def _accepted(call: Call, row: JobRow, prefer: Prefer) -> Reply[Any]:
+    call.headers |= polling_headers(row) | {"Location": f"/v1/jobs/{public_id(row.id)}"}
+    if prefer.respond_async:
+        call.headers["Preference-Applied"] = prefer.deferred
+    return Reply(body=json.encode(to_job(row)), status=202)
 
 
 async def _ask_again_ms(call: Call, row: JobRow) -> int:

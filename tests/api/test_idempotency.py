@@ -91,6 +91,7 @@ async def test_a_hundred_at_once_make_one_job(both: Installation) -> None:
     refusal = next(answer for answer in answers if answer.status == 409)
     assert (await refusal.json())["error"]["code"] == "idempotency_in_flight"
     assert 200 <= int(refusal.headers["retry-after-ms"]) <= 5000
+    assert "Idempotency-Replayed" not in refusal.headers
     assert refusal.headers["Location"] == f"/v1/jobs/{refusal.headers['x-job-id']}"
     assert await jobs(both) == len(await both.rows(ChargeRow)) == 1
 
@@ -236,3 +237,26 @@ async def test_a_stock_client_whose_key_is_in_flight_ends_with_the_result(sluice
 
     (row,) = await sluice.rows(JobRow)
     assert first.id == second.id == f"chatcmpl-{row.id}"
+
+
+async def test_a_202_after_a_wait_stays_a_202_once_the_job_is_over(both: Installation) -> None:
+    headers = KEY | {"Prefer": "respond-async, wait=1"}
+    first = await both.chat(headers=headers, simulator={"delay_ms": 2000})
+    job_id = first.headers["x-job-id"]
+    await both.get(f"/v1/jobs/{job_id}?wait=30")
+
+    again = await both.chat(headers=headers, simulator={"delay_ms": 2000})
+
+    assert (first.status, again.status) == (202, 202)
+    assert (again.headers["x-job-id"], again.headers["Idempotency-Replayed"]) == (job_id, "true")
+    assert again.headers["Preference-Applied"] == "respond-async"
+    assert (await again.json())["status"] == "completed"
+
+
+async def test_an_answer_within_the_wait_is_given_again_as_it_was(both: Installation) -> None:
+    headers = KEY | {"Prefer": "respond-async, wait=20"}
+
+    first, again = await both.chat(headers=headers), await both.chat(headers=headers)
+
+    assert (first.status, again.status) == (200, 200)
+    assert await first.read() == await again.read()
