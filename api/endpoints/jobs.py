@@ -72,29 +72,33 @@ async def get_job(call: Call, job_id: str, query: WaitQuery) -> Reply[Job]:
 
     `wait=n` returns as soon as it is over, at the latest after n seconds; with `If-None-Match` as soon as it changes.
     """
-    known = call.request.headers.get("If-None-Match")
-    if known is not None and not query.wait and await _is_known(call, job_id, known):
+    if call.request.if_none_match and not query.wait and await _is_known(call, job_id):
         return Reply(body=b"", status=304)
     row = await find_own_job(call, job_id)
     if query.wait:
-        row = await wait_until_over(call, row, query.wait, row.version if known == _etag(row) else None)
+        row = await wait_until_over(call, row, query.wait, row.version if _has(call, row) else None)
     call.headers |= polling_headers(row) | {"ETag": _etag(row)}
-    if known == _etag(row):
+    if _has(call, row):
         return Reply(body=b"", status=304)
     job = to_job(row, await _progress(call, row), await waiting_of(call.state, row))
     return Reply(body=json.encode(job))
 
 
-async def _is_known(call: Call, job_id: str, known: str) -> bool:
+async def _is_known(call: Call, job_id: str) -> bool:
     """Return whether the caller has the job as it is; if so, the answer needs nothing else."""
     ulid = parse_id(job_id, *JOB_PREFIXES)
     found = None if ulid is None else await call.state.versions.get(ulid)
-    if found is None or is_gone(found) or known != _etag(found):
+    if found is None or is_gone(found) or not _has(call, found):
         return False
     if not call.caller.is_admin and found.user_id != call.caller.user_id:
         return False
-    call.headers |= polling_headers(found) | {"ETag": known, "x-job-id": public_id(found.id)}
+    call.headers |= polling_headers(found) | {"ETag": _etag(found), "x-job-id": public_id(found.id)}
     return True
+
+
+def _has(call: Call, row: JobRow | JobVersion) -> bool:
+    """Return whether the caller names this version among those he has; weak and strong tags are the same here."""
+    return any(tag.value in ("*", str(row.version)) for tag in call.request.if_none_match or ())
 
 
 def _etag(row: JobRow | JobVersion) -> str:
@@ -117,6 +121,8 @@ async def _progress(call: Call, row: JobRow) -> JobProgress | None:
 async def get_job_result(call: Call, job_id: str, query: WaitQuery) -> Reply[Any]:
     """Get exactly the answer of the job's own route; the stored error with its status if it failed."""
     row = await wait_for_result(call, await find_readable_job(call, job_id), query.wait)
+    if row.status in TERMINAL:
+        call.headers |= polling_headers(row)
     body, content_type = await read_result(call, row)
     return Reply(body=body, content_type=content_type)
 
