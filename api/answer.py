@@ -12,15 +12,18 @@ from sqlmodel import col, select
 from api.call import Call
 from api.frames import read_log
 from api.http import EventStream, Reply
+from api.idempotency import id_of_key
 from api.keyless import has_left, note_unanswered
 from api.prefer import STRICT
 from api.render import dropped_of, error_of, to_job
 from api.stream_forms import StreamForm, replayed
 from api.submit import Submitted
 from shared.errors import ReplayedError, StoredError, WaitExceededError
+from shared.group_commit.units import CommitError
+from shared.idempotency.statements import answer_later
 from shared.jobs.queries import LIGHT, get_light
 from shared.jobs.schemas import TERMINAL, WITH_RESULT, public_id
-from shared.jobs.statements import NewJob
+from shared.jobs.statements import NewJob, run_unread
 from shared.jobs.tables import JobResultRow, JobRow
 from shared.replies.entries import START, Ending, Entry, Kind, decode_ending, encode_ending, is_next
 from shared.replies.inbox import Inbox, Waiter
@@ -56,6 +59,7 @@ async def answer(call: Call, submitted: Submitted) -> Reply[Any]:
         call.headers["Location"] = f"/v1/jobs/{public_id(job.id)}"
         if prefer.respond_async:
             call.headers["Preference-Applied"] = prefer.deferred
+            await _note_deferred(call, job)
             async with call.state.database.read() as session:
                 return _accepted(call, await get_light(session, job.id))
         raise WaitExceededError(f"The job did not finish within {prefer.wait_s:.0f} s; it goes on.")
@@ -67,6 +71,17 @@ async def answer(call: Call, submitted: Submitted) -> Reply[Any]:
     if ending.http_status >= 400:
         raise replayed(json.decode(body, type=StoredError))
     return Reply(body=body, content_type=ending.content_type)
+
+
+async def _note_deferred(call: Call, job: NewJob) -> None:
+    """Note that the answer of the job's key is a 202, also once the job is over."""
+    if job.idempotency_key is None:
+        return
+    try:
+        key_id = id_of_key(call, job.endpoint, job.idempotency_key)
+        await call.state.writer.execute_many((answer_later(key_id, job.id),))
+    except CommitError as error:
+        log.warning("answer_not_kept_for_repetition", error=repr(error))
 
 
 def _accepted(call: Call, job: NewJob | JobRow) -> Reply[Any]:
@@ -186,7 +201,19 @@ async def _follow(call: Call, job: NewJob, waiter: Waiter, form: StreamForm) -> 
             async for event in _finish(call, job, entry, sent):
                 yield event
             return
+    await _run_unread(call, job)
     yield await form.end(call, job.id, _restarted(job))
+
+
+async def _run_unread(call: Call, job: NewJob) -> None:
+    """Have the job go on without its caller, who is about to be told to read the result by id."""
+    if not job.cancel_when_unread:
+        return
+    job.cancel_when_unread = False
+    try:
+        await call.state.writer.execute_many((run_unread(job.id),))
+    except CommitError as error:
+        log.warning("job_has_to_be_read", error=repr(error), job_id=public_id(job.id))
 
 
 def name_dropped(call: Call, names: Sequence[str]) -> None:

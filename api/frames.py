@@ -10,11 +10,14 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from msgspec import Struct, json
+from redis.exceptions import RedisError
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.call import Call
+from api.keyless import has_left
 from api.render import error_of, to_job
+from shared.clock import to_seconds
 from shared.errors import StoredError
 from shared.jobs.queries import get_light
 from shared.jobs.schemas import TERMINAL, JobFrame, public_id
@@ -50,7 +53,7 @@ async def frames_so_far(call: Call, job_id: str) -> tuple[JobRow, list[Frame]]:
         stored = (await session.exec(statement)).first() if row.stream else None
     frames = [_lifecycle(_QUEUED, "job.queued", row, row.created_ms)]
     if stored is not None:
-        frames += _output(row, decode_frames(stored))
+        frames += _output(row, decode_frames(stored), attempts)
     elif not row.stream or row.status in TERMINAL:
         frames += _from_attempts(row, attempts)
     if row.status in TERMINAL:
@@ -63,12 +66,17 @@ async def _attempts(session: AsyncSession, job_id: str) -> list[RequestLogRow]:
     return list((await session.exec(statement)).all())
 
 
-def _output(row: JobRow, entries: list[Entry]) -> list[Frame]:
+async def _read_attempts(call: Call, job_id: str) -> list[RequestLogRow]:
+    async with call.state.database.read() as session:
+        return await _attempts(session, job_id)
+
+
+def _output(row: JobRow, entries: list[Entry], attempts: list[RequestLogRow]) -> list[Frame]:
     """Return the frames of a stream's log."""
     had_output = False
     frames = []
     for entry in entries:
-        frames.append(_to_frame(row, entry, had_output=had_output))
+        frames.append(_to_frame(row, entry, attempts, had_output=had_output))
         had_output = had_output or entry.kind is Kind.CHUNK
     return frames
 
@@ -82,46 +90,43 @@ async def read_log(call: Call, job_id: str) -> list[Entry]:
 
 async def keep_alive(call: Call, row: JobRow, events: AsyncIterator[bytes | None]) -> AsyncIterator[bytes]:
     """Yield the events of a job for one reader, and comments while there are none (None); ends when he has gone."""
-    loop, is_over = asyncio.get_running_loop(), False
+    loop = asyncio.get_running_loop()
     since = loop.time()
-    try:
-        with call.state.readers.reading(row.id, counts=row.cancel_when_unread):
-            async for event in events:
-                if event is not None:
-                    since = loop.time()
-                    yield event
-                    continue
-                transport = call.request.transport
-                if transport is None or transport.is_closing():
-                    return
-                if loop.time() - since >= call.state.settings.keep_alive_s:
-                    since = loop.time()
-                    yield b": keep-alive\n\n"
-            is_over = True
-    finally:
-        if not is_over and row.cancel_when_unread:
-            call.state.readers.leave(row.id)
+    with call.state.readers.reading_again(row.id, counts=row.cancel_when_unread):
+        async for event in events:
+            if event is not None:
+                since = loop.time()
+                yield event
+                continue
+            if has_left(call):
+                return
+            if loop.time() - since >= call.state.settings.keep_alive_s:
+                since = loop.time()
+                yield b": keep-alive\n\n"
 
 
-def _to_frame(row: JobRow, entry: Entry, *, had_output: bool) -> Frame:
+def _to_frame(row: JobRow, entry: Entry, attempts: list[RequestLogRow], *, had_output: bool) -> Frame:
     if entry.kind is Kind.CHUNK:
         return Frame(entry.position, None, entry.data)
     if entry.kind is Kind.RETRY:
         return Frame(entry.position, "job.retry_scheduled", entry.data)
     name = "job.restarted" if had_output else "job.started"
-    return _lifecycle(entry.position, name, row, row.started_ms or row.created_ms)
+    begun_ms = {attempt.attempt: attempt.created_ms for attempt in attempts}
+    return _lifecycle(entry.position, name, row, begun_ms.get(entry.attempt, row.started_ms or row.created_ms))
 
 
 def _from_attempts(row: JobRow, attempts: list[RequestLogRow]) -> list[Frame]:
+    """Return the frames of a job without a log; when a retry was planned for is told by the attempt, once it began."""
     frames = []
-    for attempt in attempts:
+    begin_ms = [*(attempt.created_ms for attempt in attempts), row.next_attempt_ms]
+    for attempt, next_ms in zip(attempts, begin_ms[1:], strict=True):
         number = attempt.attempt
         frames.append(_lifecycle((number, 0), "job.started", row, attempt.created_ms))
         ended_the_job = row.finished_ms is not None and attempt.completed_ms == row.finished_ms
         if attempt.status == "failed" and not ended_the_job:
             error = json.decode(attempt.error, type=StoredError) if attempt.error else None
             at_ms = attempt.completed_ms or attempt.created_ms
-            frames.append(_lifecycle((number, 1), "job.retry_scheduled", row, at_ms, error))
+            frames.append(_lifecycle((number, 1), "job.retry_scheduled", row, at_ms, error, next_ms))
     return frames
 
 
@@ -145,9 +150,13 @@ def _tail(row: JobRow, seq: int) -> list[Frame]:
 
 
 def _lifecycle(
-    position: Position, name: str, row: JobRow, at_ms: int, error: StoredError | None = None
+    position: Position, name: str, row: JobRow, at_ms: int, error: StoredError | None = None,
+    next_attempt_ms: int | None = None,
 ) -> Frame:  # fmt: skip
-    data = JobFrame(type=name, job_id=public_id(row.id), created_at=at_ms // 1000, attempt=position[0], error=error)
+    data = JobFrame(
+        type=name, job_id=public_id(row.id), created_at=at_ms // 1000, attempt=position[0], error=error,
+        next_attempt_at=to_seconds(next_attempt_ms),
+    )  # fmt: skip
     return Frame(position, name, json.encode(data))
 
 
@@ -174,7 +183,7 @@ async def follow_frames(call: Call, job_id: str, after: Position) -> AsyncIterat
 
 async def _follow_stream(call: Call, row: JobRow, after: Position) -> AsyncIterator[Frame | None]:
     """Yield live frames until the job is over, or is to be looked up in the database again."""
-    had_output = after > _QUEUED
+    had_output = after > _QUEUED and await _had_output(call, row, after)
     # a cursor below the first attempt is a lifecycle frame, of which Redis knows nothing
     start = after if after[0] > 0 else START
     try:
@@ -188,16 +197,45 @@ async def _follow_stream(call: Call, row: JobRow, after: Position) -> AsyncItera
             elif entry.kind is Kind.END:
                 return
             else:
-                yield _to_frame(row, entry, had_output=had_output)
+                attempts = await _read_attempts(call, row.id) if entry.kind is Kind.STARTED else []
+                yield _to_frame(row, entry, attempts, had_output=had_output)
                 had_output = had_output or entry.kind is Kind.CHUNK
     except ReplyLostError:
         await call.state.done.wait(row.id, _POLL_S)
         yield None
 
 
+async def _had_output(call: Call, row: JobRow, until: Position) -> bool:
+    """Return whether there was output up to this position; it is taken for granted where Redis cannot tell."""
+    try:
+        entries = await call.state.reader.read(row.id)
+    except (RedisError, OSError):
+        return True
+    return not entries or any(entry.kind is Kind.CHUNK and entry.position <= until for entry in entries)
+
+
+async def is_unknown(call: Call, row: JobRow, position: Position) -> bool:
+    """Return whether a position lies behind all that a job can have sent.
+
+    What Redis has lost, or cannot be asked for, is not held against a reader.
+    """
+    current, frames = await frames_so_far(call, row.id)
+    last = frames[-1].position
+    if position <= last:
+        return False
+    if current.status in TERMINAL or not current.stream or position[0] > current.attempt:
+        return True
+    try:
+        entries = await call.state.reader.read(row.id)
+    except (RedisError, OSError):
+        return False
+    return bool(entries) and position > entries[-1].position
+
+
 async def available_frames(call: Call, row: JobRow) -> list[Frame]:
     """Return all frames there are at this moment."""
     current, frames = await frames_so_far(call, row.id)
     if current.stream and current.status not in TERMINAL:
-        frames += _output(current, await call.state.reader.read(row.id))
+        entries = await call.state.reader.read(row.id)
+        frames += _output(current, entries, await _read_attempts(call, row.id))
     return frames

@@ -93,9 +93,8 @@ def key_of(call: Call, endpoint: str, prefer: Prefer) -> NewIdempotencyKey | Non
         key = key[1:-1]
     if not _KEY.fullmatch(key):
         raise InvalidIdempotencyKeyError
-    scope = "\n".join((str(call.caller.user_id), call.request.method, endpoint, key))
     return NewIdempotencyKey(
-        id=hashlib.sha256(scope.encode()).hexdigest(),
+        id=id_of_key(call, endpoint, key),
         fingerprint=fingerprint_of(call.received, call.dialect),
         job_id="",
         prefers=prefers_of(prefer),
@@ -113,6 +112,12 @@ def key_of_part(key: NewIdempotencyKey, part: str, body: bytes) -> NewIdempotenc
     """Return the key of a job that a request with a key needs before its own answer; `part` tells it from others."""
     digest = hashlib.sha256(f"{key.id}\n{part}\n".encode() + body).hexdigest()
     return NewIdempotencyKey(id=digest, fingerprint=digest, job_id="", prefers=WAIT, expires_ms=0, key=key.key)
+
+
+def id_of_key(call: Call, endpoint: str, key: str) -> str:
+    """Return the id of the row of a key."""
+    scope = "\n".join((str(call.caller.user_id), call.request.method, endpoint, key))
+    return hashlib.sha256(scope.encode()).hexdigest()
 
 
 def fingerprint_of(body: bytes, dialect: str = OPENAI) -> str:

@@ -7,7 +7,8 @@ searched is noted when it is made, since its row has what was found instead of w
 """
 
 import hashlib
-from typing import Final
+from collections.abc import Awaitable
+from typing import Final, cast
 
 import structlog
 from redis.exceptions import RedisError
@@ -26,6 +27,16 @@ _ATTACH_S: Final = 900
 _MADE: Final = "made "
 """Begins the note of a job that searched; if that job failed, its caller was told, and tries anew."""
 _REFUSED: Final = TERMINAL - WITH_RESULT
+_REMEMBER: Final = """
+if redis.call('EXISTS', KEYS[2]) == 0 then redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2]) end
+return 0
+"""
+_HEARD: Final = """
+redis.call('SET', KEYS[2], '1', 'EX', ARGV[2])
+local noted = redis.call('GET', KEYS[1])
+if noted == ARGV[1] or noted == ARGV[3] .. ARGV[1] then redis.call('DEL', KEYS[1]) end
+return 0
+"""
 
 
 async def find_unanswered(call: Call, endpoint: str) -> JobRow | None:
@@ -61,17 +72,23 @@ async def find_unanswered(call: Call, endpoint: str) -> JobRow | None:
 async def note_searched(call: Call, endpoint: str, job_id: str) -> None:
     """Remember a job that was just made and whose request was changed by a search."""
     if call.state.settings.attach_keyless_retries:
-        await _remember(call, endpoint, _MADE + job_id)
+        await _run(call, _REMEMBER, endpoint, job_id, _MADE + job_id)
 
 
 async def note_unanswered(call: Call, endpoint: str, job_id: str) -> None:
-    """Remember a job that has ended, but whose caller had gone."""
-    await _remember(call, endpoint, job_id)
+    """Remember a job whose caller has gone, unless a repetition has got its answer."""
+    await _run(call, _REMEMBER, endpoint, job_id, job_id)
 
 
-async def _remember(call: Call, endpoint: str, note: str) -> None:
+async def note_heard(call: Call, endpoint: str, job_id: str) -> None:
+    """Forget a job whose answer a repetition gets; its first caller may find only now that he has gone."""
+    await _run(call, _HEARD, endpoint, job_id, job_id)
+
+
+async def _run(call: Call, script: str, endpoint: str, job_id: str, note: str) -> None:
+    keys = (_note(call, endpoint), f"sluice:heard:{job_id}")
     try:
-        await call.state.redis.set(_note(call, endpoint), note, ex=_ATTACH_S)
+        await cast(Awaitable[int], call.state.redis.eval(script, 2, *keys, note, str(_ATTACH_S), _MADE))
     except (RedisError, OSError) as error:
         log.warning("answer_not_kept_for_repetition", error=repr(error))
 

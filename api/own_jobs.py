@@ -7,7 +7,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from api.call import Call
-from api.render import error_of, gone, polling_headers
+from api.render import error_of, gone, is_gone, polling_headers
 from api.shown import check_shown
 from api.state import queue_of, state_of
 from api.waiting_jobs import end_waiting
@@ -40,7 +40,7 @@ async def find_own_job(call: Call, job_id: str, missing: NotFoundError | None = 
     if row.status not in TERMINAL:
         call.state = state_of(call.state, row.shard)
     call.headers["x-job-id"] = public_id(row.id)
-    if row.removed_ms is not None:
+    if is_gone(row):
         raise gone(row)
     return row
 
@@ -63,6 +63,13 @@ async def wait_until_over(call: Call, row: JobRow, wait_s: float, version: int |
         await call.state.done.wait(row.id, min(left_s, _LOOK_S))
         row = await _read(call, row.id)
     return row
+
+
+async def wait_for_result(call: Call, row: JobRow, wait_s: float) -> JobRow:
+    """Return the job when it is over, or `wait_s` have passed; who waits for the result of a stream is a reader."""
+    is_read = row.cancel_when_unread and row.status not in TERMINAL and wait_s > 0
+    with call.state.readers.reading_again(row.id, counts=is_read):
+        return await wait_until_over(call, row, wait_s)
 
 
 async def _read(call: Call, job_id: str) -> JobRow:

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 MAX_WAIT_S: Final = 600.0
 STRICT: Final = "handling=strict"
-_WAIT: Final = re.compile(r"wait\s*=\s*\"?([0-9]{1,9})\"?", re.IGNORECASE)
+_WAIT: Final = re.compile(r"wait\s*=\s*\"?([0-9]+)\"?", re.IGNORECASE)
 
 _STRICT: Final = re.compile(r"handling\s*=\s*(strict|\"strict\")")
 

@@ -47,6 +47,22 @@ class Readers:
             if not self._reading[job_id]:
                 del self._reading[job_id]
 
+    @contextmanager
+    def reading_again(self, job_id: str, *, counts: bool) -> Iterator[None]:
+        """Count as a reader that came back, which is told at once: the grace period may be nearly over.
+
+        Afterwards the job may stay unread for the grace period.
+        """
+        if not counts:
+            yield
+            return
+        try:
+            with self.reading(job_id, counts=True):
+                self._wake.set()
+                yield
+        finally:
+            self.leave(job_id)
+
     def leave(self, job_id: str) -> None:
         """Say that the reader left before the end, which begins the grace period."""
         self._leaving.add(job_id)

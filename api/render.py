@@ -104,9 +104,14 @@ def error_of(row: JobRow | NewJob) -> StoredError | None:
     return json.decode(row.error, type=StoredError) if row.error else None
 
 
+def is_gone(row: JobRow | JobVersion) -> bool:
+    """Return whether a job is a tombstone; once its result's time is over it is one, even before it is swept."""
+    return row.removed_ms is not None or (row.result_expires_ms is not None and row.result_expires_ms <= now_ms())
+
+
 def gone(row: JobRow) -> GoneError:
     """Return the 410 of a job that is a tombstone."""
-    removed_ms = row.removed_ms or 0
+    removed_ms = row.removed_ms or row.result_expires_ms or 0
     tombstone = JobTombstone(
         id=public_id(row.id), kind=row.kind, status=row.status,  # type: ignore[arg-type]
         model=row.model, created_at=row.created_ms // 1000, completed_at=to_seconds(row.finished_ms),

@@ -5,7 +5,7 @@ from typing import Any
 from msgspec import ValidationError
 
 from api.call import Draft
-from api.render import gone
+from api.render import gone, is_gone
 from api.shown import keep_policy
 from shared.errors import BodyTooLargeError, to_unprocessable
 from shared.jobs.queries import find_job, get_light
@@ -47,7 +47,7 @@ async def _read_history(draft: Draft, response_id: str) -> list[dict[str, Any]]:
         row = await find_job(session, draft.caller.user_id, response_id)
         if row is None or row.kind != RESPONSE or row.store is False:
             raise ResponseNotFoundError(response_id[:100], "previous_response_id")
-        if row.removed_ms is not None:
+        if is_gone(row):
             raise gone(row)
         if row.status not in TERMINAL:
             raise ResponseNotFinishedError(response_id)

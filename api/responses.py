@@ -11,7 +11,7 @@ from msgspec import json
 
 from api.call import Call
 from api.frames import follow_frames, read_log
-from api.render import error_of, gone, usage_of
+from api.render import error_of, gone, is_gone, usage_of
 from api.stream_forms import StreamForm
 from shared.clock import to_seconds
 from shared.errors import GoneError, StoredError
@@ -45,7 +45,7 @@ async def read_response(call: Call, row: JobRow) -> bytes:
     """Return the response of a job as it is now; raises `GoneError`."""
     async with call.state.database.read() as session:
         row = await get_light(session, row.id)
-        if row.removed_ms is not None:
+        if is_gone(row):
             raise gone(row)
         request, answer = await get_request_and_answer(session, row.id)
     if row.status in WITH_RESULT and answer is not None:
@@ -125,7 +125,7 @@ async def follow_response(call: Call, row: JobRow, after: int) -> AsyncIterator[
     """Yield the events behind `after` until the response is over; None while there are none.  Raises `GoneError`."""
     async with call.state.database.read() as session:
         row = await get_light(session, row.id)
-        if row.removed_ms is not None:
+        if is_gone(row):
             raise gone(row)
         request, _ = await get_request_and_answer(session, row.id)
     asked = decode_stored_request(request)

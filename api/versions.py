@@ -12,7 +12,7 @@ from sqlalchemy import text
 from shared.database import Database
 
 _MOST: Final = 500
-_COLUMNS: Final = "SELECT id, user_id, version, status, created_ms, removed_ms FROM jobs WHERE id"
+_COLUMNS: Final = "SELECT id, user_id, version, status, created_ms, result_expires_ms, removed_ms FROM jobs WHERE id"
 _SQLITE: Final = text(_COLUMNS + " IN (SELECT value FROM json_each(:ids))")  # noqa: S608  # constants
 _POSTGRES: Final = text(_COLUMNS + " IN (SELECT json_array_elements_text(CAST(:ids AS json)))")
 
@@ -25,6 +25,7 @@ class JobVersion(Struct, frozen=True):
     version: int
     status: str
     created_ms: int
+    result_expires_ms: int | None
     removed_ms: int | None
 
 

@@ -23,7 +23,7 @@ from shared.jobs.entries import queue_entry
 from shared.jobs.messages import message_of
 from shared.jobs.queries import LIGHT
 from shared.jobs.schemas import CANCELLED, EXPIRED, IN_PROGRESS
-from shared.jobs.statements import request_cancel
+from shared.jobs.statements import cancel_unread
 from shared.jobs.tables import JobRow
 from shared.queue.job_queue import JobQueue
 from shared.queue.lanes import PLATFORM, lane_of
@@ -199,8 +199,9 @@ async def _enqueue(reconciler: Reconciler, queue: JobQueue, job_ids: Sequence[st
 async def _cancel_unread(reconciler: Reconciler) -> None:
     """Cancel stream jobs that nobody has read for the grace period."""
     for job_id in await take_unread(reconciler.redis):
-        log.info("stream_without_reader_cancelled", job_id=job_id)
-        await reconciler.runtime.writer.execute_many((request_cancel(job_id, now_ms()),))
+        (flagged,) = await reconciler.runtime.writer.execute_many((cancel_unread(job_id, now_ms()),))
+        if flagged.rows:
+            log.info("stream_without_reader_cancelled", job_id=job_id)
 
 
 async def _repeat_cancels(reconciler: Reconciler) -> None:

@@ -10,7 +10,7 @@ from api.call import Call, Draft
 from api.chat_search import find_search, search_for_chat
 from api.chats import CHAT_ERRORS, chat_submission
 from api.http import EventStream, Reply, Routes
-from api.own_jobs import find_readable_job, read_result, remove, wait_until_over
+from api.own_jobs import find_readable_job, read_result, remove, wait_for_result
 from api.render import metadata_of
 from api.respond import ERRORS, respond_or_stream
 from api.submission import Submission
@@ -94,7 +94,7 @@ def _ends(ids: Sequence[str]) -> dict[str, Any]:
 @routes.get(PATH + "/{completion_id}", raises=(CompletionNotFoundError, GoneError, JobNotFinishedError))
 async def get_chat_completion(call: Call, completion_id: str, query: WaitQuery) -> Reply[StoredChatCompletion]:
     """Get a completion that was made before; 409 while it is being made, the stored error if it failed."""
-    row = await wait_until_over(call, await _find(call, completion_id), query.wait)
+    row = await wait_for_result(call, await _find(call, completion_id), query.wait)
     return await _stored(call, row)
 
 

@@ -9,10 +9,10 @@ from sqlalchemy import and_
 from sqlmodel import col, select
 
 from api.call import Call
-from api.frames import available_frames, follow_frames, frames_so_far, keep_alive, to_sse
+from api.frames import available_frames, follow_frames, frames_so_far, is_unknown, keep_alive, to_sse
 from api.http import EventStream, Reply, Routes
-from api.own_jobs import cancel, find_own_job, find_readable_job, read_result, remove, wait_until_over
-from api.render import polling_headers, to_attempt, to_job
+from api.own_jobs import cancel, find_own_job, find_readable_job, read_result, remove, wait_for_result, wait_until_over
+from api.render import is_gone, polling_headers, to_attempt, to_job
 from api.respond import ANY_ROUTE
 from api.retry import JobNotRetryableError, retry
 from api.versions import JobVersion
@@ -72,29 +72,33 @@ async def get_job(call: Call, job_id: str, query: WaitQuery) -> Reply[Job]:
 
     `wait=n` returns as soon as it is over, at the latest after n seconds; with `If-None-Match` as soon as it changes.
     """
-    known = call.request.headers.get("If-None-Match")
-    if known is not None and not query.wait and await _is_known(call, job_id, known):
+    if call.request.if_none_match and not query.wait and await _is_known(call, job_id):
         return Reply(body=b"", status=304)
     row = await find_own_job(call, job_id)
     if query.wait:
-        row = await wait_until_over(call, row, query.wait, row.version if known == _etag(row) else None)
+        row = await wait_until_over(call, row, query.wait, row.version if _has(call, row) else None)
     call.headers |= polling_headers(row) | {"ETag": _etag(row)}
-    if known == _etag(row):
+    if _has(call, row):
         return Reply(body=b"", status=304)
     job = to_job(row, await _progress(call, row), await waiting_of(call.state, row))
     return Reply(body=json.encode(job))
 
 
-async def _is_known(call: Call, job_id: str, known: str) -> bool:
+async def _is_known(call: Call, job_id: str) -> bool:
     """Return whether the caller has the job as it is; if so, the answer needs nothing else."""
     ulid = parse_id(job_id, *JOB_PREFIXES)
     found = None if ulid is None else await call.state.versions.get(ulid)
-    if found is None or found.removed_ms is not None or known != _etag(found):
+    if found is None or is_gone(found) or not _has(call, found):
         return False
     if not call.caller.is_admin and found.user_id != call.caller.user_id:
         return False
-    call.headers |= polling_headers(found) | {"ETag": known, "x-job-id": public_id(found.id)}
+    call.headers |= polling_headers(found) | {"ETag": _etag(found), "x-job-id": public_id(found.id)}
     return True
+
+
+def _has(call: Call, row: JobRow | JobVersion) -> bool:
+    """Return whether the caller names this version among those he has; weak and strong tags are the same here."""
+    return any(tag.value in ("*", str(row.version)) for tag in call.request.if_none_match or ())
 
 
 def _etag(row: JobRow | JobVersion) -> str:
@@ -116,7 +120,9 @@ async def _progress(call: Call, row: JobRow) -> JobProgress | None:
 @routes.get("/v1/jobs/{job_id}/result", raises=(NotFoundError, GoneError, JobNotFinishedError))
 async def get_job_result(call: Call, job_id: str, query: WaitQuery) -> Reply[Any]:
     """Get exactly the answer of the job's own route; the stored error with its status if it failed."""
-    row = await wait_until_over(call, await find_readable_job(call, job_id), query.wait)
+    row = await wait_for_result(call, await find_readable_job(call, job_id), query.wait)
+    if row.status in TERMINAL:
+        call.headers |= polling_headers(row)
     body, content_type = await read_result(call, row)
     return Reply(body=body, content_type=content_type)
 
@@ -132,23 +138,26 @@ async def list_job_events(call: Call, job_id: str, query: EventsQuery) -> EventL
     `Accept: application/json` gives the frames there are as a list.
     """
     row = await find_readable_job(call, job_id)
-    after = _cursor(call.request.headers.get("Last-Event-ID") or query.starting_after)
+    after = await _cursor(call, row, call.request.headers.get("Last-Event-ID") or query.starting_after)
     if "application/json" in call.request.headers.get("Accept", ""):
         return await _event_list(call, row, after, query.limit)
     if row.status in TERMINAL:
         _, frames = await frames_so_far(call, row.id)
-        if after >= frames[-1].position:
+        if after == frames[-1].position:
             return Reply(body=b"", status=204)
     return EventStream(keep_alive(call, row, _job_events(call, row, after)))
 
 
-def _cursor(text: str | None) -> Position:
+async def _cursor(call: Call, row: JobRow, text: str | None) -> Position:
     if text is None:
         return START
     try:
-        return position_of(text)
+        after = position_of(text)
     except ValueError:
         raise InvalidCursorError(f"`{text[:100]}` is not an event id.", param="starting_after") from None
+    if after > START and await is_unknown(call, row, after):
+        raise InvalidCursorError(f"The job has sent no event `{text}`.", param="starting_after")
+    return after
 
 
 async def _event_list(call: Call, row: JobRow, after: Position, limit: int) -> EventList:

@@ -10,9 +10,9 @@ from api.frames import keep_alive
 from api.http import EventStream, Reply, Routes
 from api.idempotency import REPLAYED, Earlier
 from api.limits import Estimate
-from api.own_jobs import cancel, find_readable_job, remove, wait_until_over
+from api.own_jobs import cancel, find_readable_job, remove, wait_for_result, wait_until_over
 from api.prefer import Prefer
-from api.render import gone, polling_headers
+from api.render import gone, is_gone, polling_headers
 from api.respond import ERRORS, preference_of, respond_or_stream, submit_once
 from api.response_inputs import store_input
 from api.responses import follow_response, new_response, read_response, response_form
@@ -87,7 +87,7 @@ async def _accept(call: Call, body: ResponseRequest, submission: Submission) -> 
         return Reply(body=json.encode(new_response(body, found.job)))
     row = found.row
     call.headers |= {"x-job-id": public_id(row.id), REPLAYED: "true"}
-    if row.removed_ms is not None:
+    if is_gone(row):
         raise gone(row)
     call.headers |= polling_headers(row)
     return Reply(body=await read_response(call, row))
@@ -115,7 +115,7 @@ async def get_response(
     if query.stream:
         row = await _find_events(call, response_id)
         return EventStream(keep_alive(call, row, follow_response(call, row, _cursor(call, query))))
-    row = await wait_until_over(call, await _find(call, response_id), query.wait)
+    row = await wait_for_result(call, await _find(call, response_id), query.wait)
     call.headers |= polling_headers(row)
     return Reply(body=await read_response(call, row))
 

@@ -22,6 +22,7 @@ class NewIdempotencyKey(Struct, kw_only=True):
 
 _COLUMNS = NewIdempotencyKey.__struct_fields__[:-1]
 _INSERT = insert_sql("idempotency_keys", _COLUMNS)
+_ANSWER_LATER = "UPDATE idempotency_keys SET prefers = 'async' WHERE id = $1 AND job_id = $2"
 
 
 def insert_idempotency_key(key: NewIdempotencyKey) -> Statement:
@@ -32,3 +33,8 @@ def insert_idempotency_key(key: NewIdempotencyKey) -> Statement:
 def unbind_idempotency_key(key_id: str, job_id: str) -> Statement:
     """Forget a key that is bound to this job."""
     return Statement("DELETE FROM idempotency_keys WHERE id = $1 AND job_id = $2", (key_id, job_id))
+
+
+def answer_later(key_id: str, job_id: str) -> Statement:
+    """Note that the first request with a key waited in vain and got a 202, as if it had not waited."""
+    return Statement(_ANSWER_LATER, (key_id, job_id))

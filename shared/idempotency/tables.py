@@ -15,7 +15,7 @@ class IdempotencyKeyRow(SQLModel, table=True):
     """Of the request: SHA-256 of its canonical JSON."""
     job_id: str
     prefers: str
-    """What was asked for: `wait`, `async`, or `async-wait`."""
+    """What was asked for: `wait`, `async`, or `async-wait`, which becomes `async` once that answer was a 202."""
     http_status: int | None = None
     """Of the answer, unless it is that of the job."""
     body: bytes | None = None

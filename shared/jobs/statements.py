@@ -148,6 +148,8 @@ UPDATE jobs SET cancel_requested_ms = $2, version = version + 1
 WHERE id = $1 AND finished_ms IS NULL AND cancel_requested_ms IS NULL
 RETURNING id
 """
+_CANCEL_UNREAD = _REQUEST_CANCEL.replace("RETURNING", "AND cancel_when_unread RETURNING")
+_RUN_UNREAD = "UPDATE jobs SET cancel_when_unread = FALSE WHERE id = $1"
 
 
 def insert_job(job: NewJob) -> Statement:
@@ -192,6 +194,16 @@ def forget_retry(job_id: str, retry_id: str) -> Statement:
 def request_cancel(job_id: str, now_ms: int) -> Statement:
     """Flag a job to be cancelled; returns (id), nothing if there is no such job or it is over."""
     return Statement(_REQUEST_CANCEL, (job_id, now_ms))
+
+
+def cancel_unread(job_id: str, now_ms: int) -> Statement:
+    """Flag a job to be cancelled that nobody reads, unless it runs all the same; returns (id) if it does so."""
+    return Statement(_CANCEL_UNREAD, (job_id, now_ms))
+
+
+def run_unread(job_id: str) -> Statement:
+    """Have a job run to its end whether it is read or not."""
+    return Statement(_RUN_UNREAD, (job_id,))
 
 
 def insert_result(result: NewResult) -> Statement:

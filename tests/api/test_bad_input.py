@@ -270,6 +270,20 @@ async def test_cursors_nobody_gave_out_are_refused(both: Installation) -> None:
             assert (status, error["code"]) == (400, "invalid_cursor"), (path, cursor)
 
 
+async def test_cursors_behind_all_that_was_sent_are_refused(both: Installation) -> None:
+    finished = (await both.chat(stream=True)).headers["x-job-id"]
+    running = await both.chat(stream=True, simulator={"tokens": 100, "chunk_delay_ms": 50})
+    await running.content.readuntil(b"\n\n")
+    queued = (await (await both.chat(headers={"Prefer": "respond-async"}, simulator={"delay_ms": 3000})).json())["id"]
+    cursors = [(finished, "7-3"), (finished, "1-500"), (queued, "1-5"), (queued, "9-0")]
+
+    for job_id, cursor in [*cursors, (running.headers["x-job-id"], "9-0"), (running.headers["x-job-id"], "1-500")]:
+        for accept in ("application/json", "text/event-stream"):
+            status, error = await got_refusal(both, f"/v1/jobs/{job_id}/events?starting_after={cursor}", Accept=accept)
+            assert (status, error["code"]) == (400, "invalid_cursor"), (job_id, cursor, accept)
+    running.close()
+
+
 async def test_a_cursor_in_another_spelling_is_refused(sluice: Installation) -> None:
     job_id = (await sluice.chat(stream=True)).headers["x-job-id"]
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from aiohttp import FormData
+from openai import AsyncOpenAI
 from sqlmodel import update
 
 from api.__main__ import open_state
@@ -14,7 +15,7 @@ from shared.jobs.tables import JobRow
 from shared.usage.tables import ChargeRow
 from tests.api.test_retention import sweep
 from tests.conftest import make_settings
-from tests.installation import Installation, open_installation, serve
+from tests.installation import ADMIN_KEY, Installation, open_installation, serve
 from tests.people import key_of, refused
 from tests.providers import ScriptedProvider, fails
 from tests.servers import RedisServer
@@ -90,6 +91,7 @@ async def test_a_hundred_at_once_make_one_job(both: Installation) -> None:
     refusal = next(answer for answer in answers if answer.status == 409)
     assert (await refusal.json())["error"]["code"] == "idempotency_in_flight"
     assert 200 <= int(refusal.headers["retry-after-ms"]) <= 5000
+    assert "Idempotency-Replayed" not in refusal.headers
     assert refusal.headers["Location"] == f"/v1/jobs/{refusal.headers['x-job-id']}"
     assert await jobs(both) == len(await both.rows(ChargeRow)) == 1
 
@@ -220,3 +222,41 @@ async def test_files_are_part_of_the_request(sluice: Installation) -> None:
     assert [answer.status for answer in answers] == [200, 200, 422]
     assert await answers[1].read() == await answers[0].read()
     assert await jobs(sluice) == 1
+
+
+@pytest.mark.parametrize("delay_ms", [800, 4000])
+async def test_a_stock_client_whose_key_is_in_flight_ends_with_the_result(sluice: Installation, delay_ms: int) -> None:
+    async with AsyncOpenAI(base_url=f"{sluice.url}/v1", api_key=ADMIN_KEY) as client:
+        first, second = await asyncio.gather(*(
+            client.chat.completions.create(
+                model="simulator", messages=[{"role": "user", "content": "Hello"}],
+                extra_body={"simulator": {"delay_ms": delay_ms}}, extra_headers={"Idempotency-Key": "in-flight"},
+            )
+            for _ in range(2)
+        ))  # fmt: skip
+
+    (row,) = await sluice.rows(JobRow)
+    assert first.id == second.id == f"chatcmpl-{row.id}"
+
+
+async def test_a_202_after_a_wait_stays_a_202_once_the_job_is_over(both: Installation) -> None:
+    headers = KEY | {"Prefer": "respond-async, wait=1"}
+    first = await both.chat(headers=headers, simulator={"delay_ms": 2000})
+    job_id = first.headers["x-job-id"]
+    await both.get(f"/v1/jobs/{job_id}?wait=30")
+
+    again = await both.chat(headers=headers, simulator={"delay_ms": 2000})
+
+    assert (first.status, again.status) == (202, 202)
+    assert (again.headers["x-job-id"], again.headers["Idempotency-Replayed"]) == (job_id, "true")
+    assert again.headers["Preference-Applied"] == "respond-async"
+    assert (await again.json())["status"] == "completed"
+
+
+async def test_an_answer_within_the_wait_is_given_again_as_it_was(both: Installation) -> None:
+    headers = KEY | {"Prefer": "respond-async, wait=20"}
+
+    first, again = await both.chat(headers=headers), await both.chat(headers=headers)
+
+    assert (first.status, again.status) == (200, 200)
+    assert await first.read() == await again.read()

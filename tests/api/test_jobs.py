@@ -175,6 +175,28 @@ async def test_events_are_given_as_a_list_too(both: Installation) -> None:
     assert rest["data"][-1]["event"] == "job.completed"
 
 
+@pytest.mark.parametrize("form", ['W/"{}"', '"{}"', 'W/"x", "{}"', "*"])
+async def test_whatever_tags_name_the_version_an_unchanged_job_is_not_sent(sluice: Installation, form: str) -> None:
+    job_id = (await sluice.chat()).headers["x-job-id"]
+    version = (await sluice.rows(JobRow))[0].version
+
+    for query in ("", "?wait=1"):
+        same = await sluice.get(f"/v1/jobs/{job_id}{query}", headers={"If-None-Match": form.format(version)})
+        assert (same.status, same.headers["ETag"], await same.read()) == (304, f'W/"{version}"', b"")
+    other = await sluice.get(f"/v1/jobs/{job_id}", headers={"If-None-Match": f'W/"{version + 1}", "x"'})
+    assert other.status == 200
+
+
+async def test_a_result_may_be_kept_by_its_reader_for_a_minute(sluice: Installation) -> None:
+    done, failed = await sluice.chat(), await sluice.chat(simulator={"fail": "400"})
+
+    results = [await sluice.get(f"/v1/jobs/{one.headers['x-job-id']}/result") for one in (done, failed)]
+
+    assert [(one.status, one.headers["Cache-Control"]) for one in results] == [
+        (200, "private, max-age=60"), (400, "private, max-age=60"),
+    ]  # fmt: skip
+
+
 async def test_a_waiting_job_is_cancelled_at_once_and_charged_nothing(idle: Installation) -> None:
     job = await (await idle.chat(headers=ASYNC)).json()
 

@@ -15,13 +15,13 @@ AGAIN = {"x-stainless-retry-count": "1"}
 SLOW = {"delay_ms": 1000}
 
 
-async def give_up_early(installation: Installation) -> None:
+async def give_up_early(installation: Installation, headers: dict[str, str] | None = None) -> None:
     """Send a chat and close the connection before its answer comes."""
     with pytest.raises(asyncio.TimeoutError):
         await installation.client.post(
             "/v1/chat/completions",
             json={"model": "simulator", "messages": [{"role": "user", "content": "Hello"}], "simulator": SLOW},
-            headers=installation.headers,
+            headers=installation.headers | (headers or {}),
             timeout=ClientTimeout(total=0.3),
         )
 
@@ -91,3 +91,28 @@ async def test_others_and_other_requests_do_not_attach(sluice: Installation) -> 
     assert "Idempotency-Replayed" not in foreign.headers
     assert "Idempotency-Replayed" not in different.headers
     assert len(await sluice.rows(JobRow)) == 3
+
+
+async def test_an_answer_that_a_repetition_heard_is_not_given_again(both: Installation) -> None:
+    await give_up_early(both)
+    await both.chat(simulator=SLOW, headers=AGAIN)
+    await asyncio.sleep(0.1)  # the first caller's own answer finds nobody
+    newer = await both.chat(simulator=SLOW)
+
+    again = await both.chat(simulator=SLOW, headers=AGAIN)
+
+    assert "Idempotency-Replayed" not in newer.headers
+    assert "Idempotency-Replayed" not in again.headers
+    assert len(await both.rows(JobRow)) == 3
+
+
+async def test_a_repetition_that_leaves_too_is_followed_by_another(both: Installation) -> None:
+    await give_up_early(both)
+    await give_up_early(both, AGAIN)
+    await eventually(lambda: finished(both))
+    await asyncio.sleep(0.1)
+
+    again = await both.chat(simulator=SLOW, headers=AGAIN)
+
+    (row,) = await both.rows(JobRow)
+    assert (again.status, again.headers["x-job-id"]) == (200, f"job_{row.id}")

@@ -120,7 +120,7 @@ async def test_a_preference_nobody_knows_is_ignored(sluice: Installation) -> Non
     values = [
         "", ",", ";", "=", "wait", "wait=", "wait=x", "wait=-1", "wait=1.5", "wait=1e9", "wait=nan", "wait==1",
         "respond-asynchronously", "respond_async", "return=minimal", "handling=lenient", '"', "a" * 4000,
-        "wait=" + "9" * 4000, "respond-async=no",
+        "respond-async=no",
     ]  # fmt: skip
 
     for value in values:
@@ -136,8 +136,9 @@ async def test_digits_of_other_scripts_are_not_a_wait(sluice: Installation) -> N
     assert "Preference-Applied" not in response.headers
 
 
-async def test_a_wait_of_more_than_ten_minutes_is_cut(sluice: Installation) -> None:
-    response = await sluice.chat(headers={"Prefer": "wait=100000"})
+@pytest.mark.parametrize("seconds", ["100000", "99999999999", "9" * 4000])
+async def test_a_wait_of_more_than_ten_minutes_is_cut(sluice: Installation, seconds: str) -> None:
+    response = await sluice.chat(headers={"Prefer": f"wait={seconds}"})
 
     assert response.status == 200
     assert response.headers["Preference-Applied"] == "wait=600"

@@ -204,3 +204,22 @@ async def age(sluice: Installation, table: Any, row_id: str, old: str, **values:
     """Make a row so old; its id tells its age."""
     async with sluice.state.database.transaction() as session:
         await session.exec(update(table).where(table.id == row_id).values(id=old + row_id[10:], **values))
+
+
+async def test_a_result_whose_time_is_over_is_gone_before_it_is_swept(both: Installation) -> None:
+    key = {"Idempotency-Key": "order-1"}
+    job_id = await completed(both, headers=key)
+    etag = (await both.get(f"/v1/jobs/job_{job_id}")).headers["ETag"]
+    over_ms = now_ms() - 1000
+    await change(both, job_id, result_expires_ms=over_ms)
+
+    answers = [
+        await both.get(f"/v1/jobs/job_{job_id}", headers={"If-None-Match": etag}),
+        await both.get(f"/v1/jobs/job_{job_id}/result"),
+        await both.get(f"/v1/jobs/job_{job_id}/events"),
+        await both.get(f"/v1/chat/completions/chatcmpl-{job_id}"),
+        await both.chat(headers=key),
+    ]
+
+    assert [answer.status for answer in answers] == [410] * 5
+    assert {(await answer.json())["tombstone"]["removed_at"] for answer in answers} == {over_ms // 1000}
