@@ -32,6 +32,8 @@ from shared.metrics import HTTP_REQUESTS, HTTP_SECONDS
 log = structlog.get_logger()
 _KEY_REUSED: Final = IdempotencyKeyReusedError.code
 """Nothing is wrong with that body."""
+_LONGEST_RETRY_S: Final = 120
+"""Stock clients wait no longer; what lasts longer is told as no use to repeat."""
 Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -57,8 +59,18 @@ async def render_errors(request: web.Request, handler: Next) -> web.StreamRespon
     except Exception:  # the one broad except of the process
         log.exception("unhandled_error", path=request.path, request_id=_call(request).request_id)
         error = ApiError("An unexpected error occurred")
-    headers = common_headers(_call(request)) | error.extra_headers | {"Content-Type": JSON}
+    headers = common_headers(_call(request)) | _obeyed(error.extra_headers) | {"Content-Type": JSON}
     return web.Response(status=error.http_status, body=_body(error, _call(request).dialect), headers=headers)
+
+
+def _obeyed(headers: dict[str, str]) -> dict[str, str]:
+    """Return the headers of an error as stock clients obey them: `retry-after` up to 120 s, in milliseconds too."""
+    if "retry-after" not in headers:
+        return headers
+    asked_s = int(headers["retry-after"])
+    told_s = min(asked_s, _LONGEST_RETRY_S)
+    of_long = {"x-should-retry": "false"} if asked_s > told_s else {}
+    return {"retry-after-ms": str(told_s * 1000)} | headers | of_long | {"retry-after": str(told_s)}
 
 
 def _body(error: ApiError, dialect: str) -> bytes:
