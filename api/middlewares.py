@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import Final
 
 import structlog
@@ -13,6 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from api.call import CALL, Call
 from api.http import JSON, common_headers
 from api.idempotency import IdempotencyKeyReusedError
+from api.negotiation import preferred
 from api.state import STATE
 from shared.database import is_away
 from shared.dialects import OPENAI, VULTR, mount_of
@@ -32,6 +34,7 @@ from shared.metrics import HTTP_REQUESTS, HTTP_SECONDS
 log = structlog.get_logger()
 _KEY_REUSED: Final = IdempotencyKeyReusedError.code
 """Nothing is wrong with that body."""
+_PROBLEM: Final = "application/problem+json"
 _LONGEST_RETRY_S: Final = 120
 """Stock clients wait no longer; what lasts longer is told as no use to repeat."""
 Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -59,8 +62,26 @@ async def render_errors(request: web.Request, handler: Next) -> web.StreamRespon
     except Exception:  # the one broad except of the process
         log.exception("unhandled_error", path=request.path, request_id=_call(request).request_id)
         error = ApiError("An unexpected error occurred")
-    headers = common_headers(_call(request)) | _obeyed(error.extra_headers) | {"Content-Type": JSON}
-    return web.Response(status=error.http_status, body=_body(error, _call(request).dialect), headers=headers)
+    call = _call(request)
+    body, media_type = _body(error, call.dialect), JSON
+    if call.dialect == OPENAI and _wants_problem(request.headers.get("Accept", "")):
+        body, media_type = _to_problem(body, error.http_status, call), _PROBLEM
+    headers = common_headers(call) | _obeyed(error.extra_headers) | {"Content-Type": media_type}
+    return web.Response(status=error.http_status, body=body, headers=headers)
+
+
+def _wants_problem(accept: str) -> bool:
+    """Return whether a caller names the media type and likes it as much as JSON; `*/*` does not name it."""
+    return _PROBLEM in accept.lower() and preferred(accept, (_PROBLEM, JSON)) == _PROBLEM
+
+
+def _to_problem(body: bytes, status: int, call: Call) -> bytes:
+    """Return the body of an error with the members of RFC 9457 beside its own; `instance` is this very request."""
+    problem = {
+        "type": "about:blank", "title": HTTPStatus(status).phrase, "status": status,
+        "instance": f"{call.request.rel_url.raw_path}#{call.request_id}",
+    }  # fmt: skip
+    return json.encode(json.decode(body, type=dict[str, Raw]) | problem)
 
 
 def _obeyed(headers: dict[str, str]) -> dict[str, str]:
