@@ -174,9 +174,16 @@ async def _release(state: State, admitted: Sequence[_Admitted]) -> None:
         if result.rows:
             one.row.admission = None if one.admission is None else one.admission.encode()
             entries.append(queue_entry(message_of(one.row, one.row.request), one.row))
-        elif one.admission is not None:
+        elif one.admission is not None and not await _was_let_in(state, one.row.id):
             await state.admissions.give_back(one.row.id, one.admission)
     await state.queue.ensure(entries)
+
+
+async def _was_let_in(state: State, item_id: str) -> bool:
+    """Return whether another process let the item in, and holds for it what this one asked for."""
+    async with state.database.read() as session:
+        row = await session.get(JobRow, item_id)
+    return row is not None and not row.held and row.finished_ms is None
 
 
 async def _fail(state: State, row: JobRow, error: StoredError) -> None:

@@ -7,6 +7,7 @@ from api.keys import Caller
 from api.notice import Notice
 from api.state import State
 from shared.dialects import OPENAI
+from shared.idempotency.statements import NewIdempotencyKey
 from shared.jobs.schemas import CreateJobRequest
 from shared.request_logs.redaction import FULL
 
@@ -47,6 +48,8 @@ class Call(Draft, kw_only=True):
     """`time.perf_counter()` when it came in."""
     received: bytes = b""
     """The body, before anything in it was put elsewhere: two requests are equal if this is."""
+    key: NewIdempotencyKey | None = None
+    """Of a request that makes something else than an inference job; None once it is bound to what was made."""
     upload_id: str | None = None
     """Id of a stored upload that has no row yet; it is removed at the end of the call."""
 

@@ -205,7 +205,9 @@ def aiohttp_handler(endpoint: Endpoint) -> Callable[[web.Request], Awaitable[web
                     call.dialect = call.caller.dialect
             arguments = await bind(call, endpoint, decoder)
             if endpoint.takes_key and HEADER in request.headers:
-                response = await respond_once(call, endpoint.path, partial(_answer, call, endpoint, arguments))
+                response = await respond_once(
+                    call, endpoint.path, endpoint.status, partial(_answer, call, endpoint, arguments)
+                )
             else:
                 response = await _answer(call, endpoint, arguments)
         except ApiError as error:

@@ -22,11 +22,12 @@ from api.call import Call
 from api.prefer import Prefer
 from shared.clock import now_ms
 from shared.dialects import OPENAI
-from shared.errors import ApiError, BadRequestError, ConflictError
+from shared.errors import ApiError, BadRequestError, ConflictError, StorageUnavailableError
 from shared.idempotency.queries import delete_idempotency_key, find_idempotency_key
 from shared.idempotency.statements import NewIdempotencyKey
 from shared.idempotency.tables import IdempotencyKeyRow
 from shared.jobs.queries import LIGHT
+from shared.jobs.schemas import QUEUED
 from shared.jobs.tables import JobRow
 from shared.settings import DAY_S
 from shared.unreadable import UNREADABLE
@@ -97,10 +98,21 @@ def key_of(call: Call, endpoint: str, prefer: Prefer) -> NewIdempotencyKey | Non
         id=hashlib.sha256(scope.encode()).hexdigest(),
         fingerprint=fingerprint_of(call.received, call.dialect),
         job_id="",
-        prefers=(ASYNC_WAIT if prefer.waits else ASYNC) if prefer.respond_async else WAIT,
+        prefers=prefers_of(prefer),
         expires_ms=0,
         key=key,
     )
+
+
+def prefers_of(prefer: Prefer) -> str:
+    """Return what is noted of how the answer was asked for."""
+    return (ASYNC_WAIT if prefer.waits else ASYNC) if prefer.respond_async else WAIT
+
+
+def key_of_part(key: NewIdempotencyKey, part: str, body: bytes) -> NewIdempotencyKey:
+    """Return the key of a job that a request with a key needs before its own answer; `part` tells it from others."""
+    digest = hashlib.sha256(f"{key.id}\n{part}\n".encode() + body).hexdigest()
+    return NewIdempotencyKey(id=digest, fingerprint=digest, job_id="", prefers=WAIT, expires_ms=0, key=key.key)
 
 
 def fingerprint_of(body: bytes, dialect: str = OPENAI) -> str:
@@ -118,7 +130,13 @@ def bind(key: NewIdempotencyKey, job_id: str, lives_ms: int) -> NewIdempotencyKe
 
 
 async def find_earlier(call: Call, key: NewIdempotencyKey) -> Earlier | None:
-    """Return the job this key was bound to before; raises `IdempotencyKeyReusedError` if that was another request."""
+    """Return the job this key was bound to before.
+
+    Raises:
+        IdempotencyKeyReusedError: that was another request.
+        StorageUnavailableError: whoever asked for that job was told that there is none; the key will be free again.
+
+    """
     async with call.state.database.read() as session:
         found: IdempotencyKeyRow | None = await find_idempotency_key(session, key.id)
         if found is None:
@@ -128,7 +146,15 @@ async def find_earlier(call: Call, key: NewIdempotencyKey) -> Earlier | None:
                 raise IdempotencyKeyReusedError
             row = await session.get(JobRow, found.job_id, options=LIGHT)
             if row is not None:
+                if row.cancel_requested_ms is not None or row.status == QUEUED:
+                    await refuse_withdrawn(call, row)
                 return Earlier(row, found.prefers)
     async with call.state.database.transaction() as session:
         await delete_idempotency_key(session, key.id, found.job_id)
     return None
+
+
+async def refuse_withdrawn(call: Call, row: JobRow) -> None:
+    """Raise `StorageUnavailableError` if the caller of this job was told so: it is about to be cancelled."""
+    if await call.state.withdrawals.has(row.id):
+        raise StorageUnavailableError

@@ -45,6 +45,7 @@ async def find_unanswered(call: Call, endpoint: str) -> JobRow | None:
         same = (
             col(JobRow.status).in_((QUEUED, IN_PROGRESS)),
             col(JobRow.finished_ms).is_(None),
+            col(JobRow.cancel_requested_ms).is_(None),
             JobRow.id >= oldest_ulid(now_ms() - _ATTACH_S * 1000),
             JobRow.user_id == call.caller.user_id,
             JobRow.key_id == call.caller.key_id,
@@ -53,7 +54,8 @@ async def find_unanswered(call: Call, endpoint: str) -> JobRow | None:
             col(JobRow.batch_id).is_(None),
         )
         newest = select(JobRow).where(*same).order_by(col(JobRow.id).desc()).limit(1).options(*LIGHT)
-        return (await session.exec(newest)).first()
+        row = (await session.exec(newest)).first()
+    return None if row is None or await call.state.withdrawals.has(row.id) else row
 
 
 async def note_searched(call: Call, endpoint: str, job_id: str) -> None:

@@ -3,18 +3,22 @@
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from msgspec import json
 from msgspec.structs import replace
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.answer import answer
 from api.call import Call
 from api.http import Reply
+from api.idempotency import Earlier, find_earlier, prefers_of
 from api.limits import Estimate
 from api.prefer import Prefer
 from api.recognition import find_reader
-from api.respond import ERRORS, preference_of
+from api.replay import replay
+from api.respond import ERRORS, preference_of, submit_bound
+from api.stream_forms import chunk_form
 from api.submission import Submission, find_router
 from api.submit import submit
 from shared.clock import now_ms
@@ -88,11 +92,19 @@ async def open_document(call: Call, collection: CollectionRow, kind: str, name: 
     if "status" not in members:
         call.file_id = call.file_id or new_ulid()
         members |= {"status": PROCESSING, "job_id": call.file_id}
-    row = DocumentRow(collection_id=collection.id or 0, kind=kind, name=name, created_ms=now_ms(), **members)
     async with call.state.database.transaction() as session:
-        if await session.get(CollectionRow, row.collection_id) is None:
-            raise NotFoundError("Collection not found.")
-        session.add(row)
+        return await add_document(session, collection, kind, name, **members)
+
+
+async def add_document(
+    session: AsyncSession, collection: CollectionRow, kind: str, name: str, **members: Any
+) -> DocumentRow:
+    """Insert a document; raises `NotFoundError` if the collection was deleted meanwhile."""
+    row = DocumentRow(collection_id=collection.id or 0, kind=kind, name=name, created_ms=now_ms(), **members)
+    if await session.get(CollectionRow, row.collection_id) is None:
+        raise NotFoundError("Collection not found.")
+    session.add(row)
+    await session.flush()
     return row
 
 
@@ -104,18 +116,41 @@ async def ingest(
     That of a PDF begins when the caller's model for it, if there is one, has read the scanned pages.
     """
     async with _no_leftovers(call, document):
-        submission = await _submission(call, router, request, endpoint, size_bytes)
-        reply = await answer(call, await submit(call, submission, preference_of(call), None))
+        submission, prefer = await _submission(call, router, request, endpoint, size_bytes), preference_of(call)
+        if call.key is not None:
+            call.key.prefers = prefers_of(prefer)
+        found = await submit_bound(call, submission, prefer, call.key)
+        call.key = None
+        if isinstance(found, Earlier):
+            return await _replay(call, found)
+        return _created(await answer(call, found))
+
+
+async def find_ingestion(call: Call) -> Reply[Any] | None:
+    """Return the answer of the job that a request with the same idempotency key made before."""
+    found = None if call.key is None else await find_earlier(call, call.key)
+    if found is None:
+        return None
+    call.key = None
+    return await _replay(call, found)
+
+
+async def _replay(call: Call, earlier: Earlier) -> Reply[Any]:
+    return _created(cast(Reply[Any], await replay(call, earlier, preference_of(call), chunk_form)))
+
+
+def _created(reply: Reply[Any]) -> Reply[Any]:
     return replace(reply, status=201) if reply.status == 200 else reply
 
 
 async def ingest_later(
     call: Call, router: Router, document: DocumentRow, request: IngestionRequest, *, endpoint: str, size_bytes: int
 ) -> None:
-    """Make the job that fills the document, as `ingest` does."""
+    """Make the job that fills the document, as `ingest` does; binds the key of the request to it."""
     async with _no_leftovers(call, document):
         submission = await _submission(call, router, request, endpoint, size_bytes)
-        await submit(call, submission, Prefer(respond_async=True), None)
+        await submit(call, submission, Prefer(respond_async=True), call.key)
+        call.key = None
 
 
 async def _submission(

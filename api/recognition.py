@@ -56,7 +56,8 @@ async def recognise(
 
     async def read(page: ParsedPage) -> tuple[int, _Read]:
         async with slots:
-            return page.number, _READ.decode(await run_inner(call, submission, request_for(router, page)))
+            answer = await run_inner(call, submission, request_for(router, page), str(page.number))
+            return page.number, _READ.decode(answer)
 
     try:
         async with asyncio.TaskGroup() as group:

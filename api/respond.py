@@ -1,10 +1,7 @@
 """An inference request from its job to its answer: make the job, or find the one that was made before, and answer."""
 
-import sqlite3
 from collections.abc import Callable
 from typing import Any, Final, cast
-
-import asyncpg
 
 from api.answer import answer, answer_stream
 from api.call import Call
@@ -15,13 +12,14 @@ from api.prefer import NO_PREFERENCE, Prefer, parse_prefer
 from api.replay import replay
 from api.stream_forms import StreamForm, chunk_form
 from api.submission import Submission
-from api.submit import INFERENCE_ERRORS, Submitted, submit
+from api.submit import DUPLICATE, INFERENCE_ERRORS, Submitted, submit
 from api.web_search import WebSearchFailedError, WebSearchUnavailableError
 from shared.audio.voices import VoiceNotFoundError
 from shared.chat.checks import ToolsNotSupportedError, UnsupportedParameterError
 from shared.collections.errors import SEARCH_ERRORS
 from shared.errors import ContextLengthError, GoneError, StorageUnavailableError
 from shared.files.errors import FileTooLargeError, UnsupportedFileTypeError, UploadGoneError, UploadNotFoundError
+from shared.idempotency.statements import NewIdempotencyKey
 from shared.jobs.statements import NewJob
 from shared.jobs.tables import JobRow
 from shared.responses.errors import CREATE_ERRORS
@@ -36,7 +34,6 @@ ANY_ROUTE: Final = (
     WebSearchFailedError,
 )  # fmt: skip
 """Of a job of whichever route."""
-_DUPLICATE: Final = (sqlite3.IntegrityError, asyncpg.UniqueViolationError)
 
 
 async def respond(call: Call, submission: Submission) -> Reply[Any]:
@@ -69,15 +66,22 @@ async def submit_once(call: Call, submission: Submission, prefer: Prefer) -> Sub
     has_searched = submission.search is not None
     if submission.search is not None:
         submission = await submission.search(call)
+    found = await submit_bound(call, submission, prefer, key)
+    if has_searched and key is None and isinstance(found, Submitted):
+        await note_searched(call, submission.endpoint, found.job.id)
+    return found
+
+
+async def submit_bound(
+    call: Call, submission: Submission, prefer: Prefer, key: NewIdempotencyKey | None
+) -> Submitted | Earlier:
+    """Make the job and bind the key to it, or return the job that a request of the same moment bound it to."""
     try:
-        submitted = await submit(call, submission, prefer, key)
-    except _DUPLICATE as error:  # of the key: a request of the same moment was first
+        return await submit(call, submission, prefer, key)
+    except DUPLICATE as error:
         if key is None or (earlier := await find_earlier(call, key)) is None:
             raise StorageUnavailableError from error
         return earlier
-    if has_searched and key is None:
-        await note_searched(call, submission.endpoint, submitted.job.id)
-    return submitted
 
 
 def preference_of(call: Call) -> Prefer:

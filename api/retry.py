@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from api.answer import answer
 from api.call import Call
 from api.http import REQUESTS, Endpoint, Reply
+from api.idempotency import refuse_withdrawn
 from api.own_jobs import find_own_job
 from api.prefer import Prefer
 from api.render import metadata_of, to_job
@@ -86,6 +87,7 @@ def _find_endpoint(call: Call, row: JobRow) -> Endpoint | None:
 
 async def _earlier(call: Call, row: JobRow) -> Reply[Any]:
     later = await find_own_job(call, public_id(row.retried_by or ""))
+    await refuse_withdrawn(call, later)
     return Reply(body=json.encode(to_job(later)))
 
 

@@ -37,7 +37,7 @@ async def open_shard(pool: BlockingConnectionPool, parts: dict[str, Any]) -> Asy
     queue, platform = JobQueue(redis), JobQueue(open_lane(pool, PLATFORM))
     load = QueueLoad(queue, settings.max_queued)
     admissions = Admissions(Gate(redis, settings.rate_limiting_strategy), database, settings.accept_patience_s)
-    withdrawals = Withdrawals(writer, admissions)
+    withdrawals = Withdrawals(redis, writer, admissions)
     inbox = Inbox(redis, lambda job_ids: deliver_from_database(database, inbox, job_ids))
     reader, readers = ReplyReader(redis), Readers(redis, settings.stream_grace_s)
     done, patience = DoneWatch(redis, LANES), Patience(settings.routing_wait_s)

@@ -4,8 +4,10 @@ The row is committed first; only then is an id given out and the job put into th
 dies in between, the reconciler finds the row.
 """
 
+import sqlite3
 from typing import Final
 
+import asyncpg
 import structlog
 from msgspec import Struct, json
 
@@ -17,6 +19,7 @@ from api.prefer import Prefer
 from api.state import State, queue_of
 from api.submission import Submission, new_job, origin_of
 from api.tracing import sending
+from api.withdrawals import Withdrawn
 from shared import fault_points
 from shared.admission.records import Admission
 from shared.errors import (
@@ -44,6 +47,8 @@ from shared.tracing.headers import headers_of
 from shared.webhooks.statements import insert_endpoint
 
 log = structlog.get_logger()
+DUPLICATE: Final = (sqlite3.IntegrityError, asyncpg.UniqueViolationError)
+"""What the writer raises if a key is bound already."""
 INFERENCE_ERRORS: Final = (
     ModelNotFoundError,
     ModelNotAllowedError,
@@ -114,9 +119,9 @@ async def _submit(
         await _undo(call, job.id, admission)
         raise
     except CommitError as error:
-        await _leave_to_withdrawal(call, job.id, admission, error)
+        await _leave_to_withdrawal(call, job, key, admission, error)
         raise StorageUnavailableError from error
-    except Exception:  # the statement was refused, since the key is bound
+    except Exception:  # the unit was refused, as if the key is bound
         await _undo(call, job.id, admission)
         raise
     except BaseException:  # cancelled: a job may have been made, so what it holds stays until it is over
@@ -139,14 +144,18 @@ def _let_begin(state: State, job: NewJob) -> None:
         queue_of(state, job.kind).put(queue_entry(message_of(job, job.request), job))
 
 
-async def _leave_to_withdrawal(call: Call, job_id: str, admission: Admission | None, error: CommitError) -> None:
+async def _leave_to_withdrawal(
+    call: Call, job: NewJob, key: NewIdempotencyKey | None, admission: Admission | None, error: CommitError
+) -> None:
     """The job may have been stored although nobody can say so; then it is cancelled as soon as that can be told."""
     log.warning("job_not_stored", error=repr(error), request_id=call.request_id)
     if isinstance(error, StoreUnavailableError):
-        call.state.inbox.forget(job_id)
-        call.state.withdrawals.add(job_id, admission)
+        call.state.inbox.forget(job.id)
+        key_id = None if key is None else key.id
+        withdrawn = Withdrawn(job_id=job.id, admission=admission, key_id=key_id, retry_of=job.retry_of)
+        await call.state.withdrawals.add(withdrawn)
     else:
-        await _undo(call, job_id, admission)
+        await _undo(call, job.id, admission)
 
 
 async def _undo(call: Call, job_id: str, admission: Admission | None) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -71,6 +72,13 @@ def is_away(error: Exception) -> bool:
     if not isinstance(error, DBAPIError) or isinstance(error, InterfaceError | OperationalError):
         return getattr(getattr(error, "orig", None), "sqlite_errorcode", None) != sqlite3.SQLITE_ERROR
     return error.connection_invalidated or sqlstate_of(error).startswith(("08", "53", "57"))
+
+
+def is_outage(error: Exception) -> bool:
+    """Return whether an exception of any code says that the database is away for a while."""
+    if isinstance(error, ExceptionGroup):
+        return all(map(is_outage, error.exceptions))
+    return isinstance(error, DBAPIError | PoolTimeoutError | TimeoutError | ConnectionError) and is_away(error)
 
 
 class Database:

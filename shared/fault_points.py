@@ -12,10 +12,17 @@ from typing import Literal
 from shared.settings import Settings
 
 FaultPoint = Literal[
-    "before_accept", "after_accept", "before_finish", "before_release", "after_finish", "before_webhook_recorded"
+    "before_accept",
+    "after_accept",
+    "after_made",
+    "before_finish",
+    "before_release",
+    "after_finish",
+    "before_webhook_recorded",
 ]
-"""Between admission and commit; between that and enqueueing; between the provider's answer and its transaction; between
-that and the release of what was held; between that and the reply; between a webhook's try and its transaction."""
+"""Between admission and commit; between that and enqueueing; between the commit of what is no job and its answer;
+between the provider's answer and its transaction; between that and the release of what was held; between that and the
+reply; between a webhook's try and its transaction."""
 
 
 def reach(settings: Settings, point: FaultPoint) -> None:

@@ -7,6 +7,7 @@
 | anything else, another provider is left        | that provider, at once                                            |
 | a judge gave no verdict, asked twice           | the end, 503 `judge_invalid_output`                               |
 | our file store is out of order                 | the same again later, without harm to the provider                |
+| our database does not answer                   | the same again later; it counts as no attempt                     |
 | about key or model name (401, 403, 404)        | the end, 503: only the operator can help                          |
 | a waiting caller                               | again after 0.25, 0.5, .. s, as long as he is to be kept waiting  |
 | an asynchronous job                            | again after 1, 2, 4 .. 30 s                                       |
@@ -33,6 +34,7 @@ log = structlog.get_logger()
 
 _LONGEST_DELAY_S: Final = 30.0
 _WAITING_DELAY_S: Final = 0.25
+_AWAY_S: Final = 1.0
 _BUSY: Final = frozenset({"http_429", "http_408", "timeout"})
 
 
@@ -44,6 +46,8 @@ class Failure(Struct, frozen=True, kw_only=True):
     """Seconds to the next attempt; None if the job is over."""
     reason: str | None = None
     provider_status: int | None = None
+    does_count: bool = True
+    """Whether it uses up one of the job's attempts."""
 
 
 def judge(ctx: JobContext, error: ProviderError, max_attempts: int, tried: set[int]) -> Failure:
@@ -51,7 +55,7 @@ def judge(ctx: JobContext, error: ProviderError, max_attempts: int, tried: set[i
     failure, delay_s = _final(error), None
     if ctx.message.kind == INGESTION and error.blame not in ("request", "sluice"):
         failure = _server_error("vectorization_failed", f"Vectorization failed: {failure.message}")
-    if any(entry.kind is Kind.CHUNK for entry in ctx.reply.entries if entry.attempt == ctx.attempt):
+    if _has_streamed(ctx):
         log.warning("stream_interrupted", provider_id=ctx.provider.id, message=error.message)
         failure = _server_error("interrupted", "The provider broke the answer off.")
     elif error.blame != "request" and error.reason != JUDGE_INVALID and ctx.attempt < max_attempts:
@@ -59,6 +63,18 @@ def judge(ctx: JobContext, error: ProviderError, max_attempts: int, tried: set[i
     if error.blame == "operator":
         log.error("provider_refuses_us", provider_id=ctx.provider.id, status=error.status, message=error.message)
     return Failure(error=failure, delay_s=delay_s, reason=error.reason, provider_status=error.status)
+
+
+def database_away(ctx: JobContext) -> Failure:
+    """Return what follows if the job could not read or write what it needs: the same again, as long as it may take."""
+    delay_s = None if _has_streamed(ctx) or can_wait_s(ctx.message, ctx.runtime.settings) < _AWAY_S else _AWAY_S
+    error = _server_error("storage_unavailable", "The database does not answer, please try again later.")
+    return Failure(error=error, delay_s=delay_s, reason="storage_unavailable", does_count=False)
+
+
+def _has_streamed(ctx: JobContext) -> bool:
+    """Return whether a caller may have read some of the answer of this attempt."""
+    return any(entry.kind is Kind.CHUNK for entry in ctx.reply.entries if entry.attempt == ctx.attempt)
 
 
 def _delay_s(ctx: JobContext, error: ProviderError, tried: set[int]) -> float | None:

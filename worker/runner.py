@@ -16,6 +16,7 @@ from msgspec import Struct, json
 
 from shared import fault_points
 from shared.clock import now_ms, to_seconds
+from shared.database import is_outage
 from shared.directory import Provider, Router
 from shared.errors import ModelNotFoundError, ProviderUnavailableError, StoredError
 from shared.group_commit.units import StaleError, StoreUnavailableError, WriterBusyError
@@ -36,6 +37,7 @@ from worker.failures import (
     Failure,
     can_wait_s,
     crash,
+    database_away,
     job_cancelled,
     job_timeout,
     judge,
@@ -70,6 +72,10 @@ class _Start(Struct, frozen=True):
     attempt: int
     max_attempts: int
     started_ms: int
+
+
+class _TooLateError(Exception):
+    """The job took longer than it may."""
 
 
 async def run_job(arq: dict[str, Any], message: JobMessage | None) -> None:
@@ -143,17 +149,22 @@ async def _run_at(  # all there is about an attempt
 ) -> float | None:  # fmt: skip
     """Run one attempt at this provider."""
     provider = choice.provider
-    try:
+    try:  # what has to be read is read before the attempt counts
+        request = message.request if message.request is not None else await read_request(runtime, message.job_id)
         start = await _start(runtime, message, provider)
     except StaleError:
         return await resume_or_end(runtime, message)
     except (StoreUnavailableError, WriterBusyError):
         return _RETRY_STORAGE_S
+    except Exception as error:
+        if is_outage(error):
+            return _RETRY_STORAGE_S
+        raise
     if start.attempt > 1:
         await lose_earlier_attempts(runtime, message, start.attempt)
     elif message.admission is not None and not message.admission.is_counted:
         await count_unseen(runtime, message, message.admission)
-    ctx = await _open_context(runtime, message, router, provider, start)
+    ctx = await _open_context(runtime, message, request, router, provider, start)
     ctx.kept = choice.kept
     if runtime.tracer is None:
         return await _run_and_settle(ctx, start, tried, cancel_reason)
@@ -175,13 +186,17 @@ async def _run_and_settle(
         if error.blame not in ("request", "sluice"):
             await ctx.runtime.routing.failed(ctx.provider, error.retry_after_s)
         failure = judge(ctx, error, start.max_attempts, tried)
-    except TimeoutError:
+    except _TooLateError:
         failure = job_timeout(ctx.message)
     except RecursionError:
         failure = too_deep()
-    except Exception:  # the one broad except of the process: a bug ends one job, not the worker
-        log.exception("job_crashed")
-        failure = crash()
+    except Exception as error:  # the one broad except of the process: a bug ends one job, not the worker
+        if is_outage(error):
+            log.warning("database_away", error=repr(error))
+            failure = database_away(ctx)
+        else:
+            log.exception("job_crashed")
+            failure = crash()
     else:
         return await _to_end(_end_completed(ctx, produced))
     return await _to_end(_end_failed(ctx, failure, tried))
@@ -209,12 +224,11 @@ async def _start(runtime: Runtime, message: JobMessage, provider: Provider) -> _
 
 
 async def _open_context(
-    runtime: Runtime, message: JobMessage, router: Router, provider: Provider, start: _Start
+    runtime: Runtime, message: JobMessage, request: bytes, router: Router, provider: Provider, start: _Start
 ) -> JobContext:
     reply = runtime.replies.open(message.job_id, attempt=start.attempt, inbox=message.inbox, is_stream=message.stream)
     if message.stream and start.attempt > 1:
         reply.entries += await runtime.replies.read_before(message.job_id, start.attempt)
-    request = message.request if message.request is not None else await read_request(runtime, message.job_id)
     dropped = dropped_params(runtime, message, provider, request)
     reply.start(dropped)
     return JobContext(
@@ -226,9 +240,14 @@ async def _open_context(
 async def _run_in_time(ctx: JobContext, start: _Start) -> Produced:
     left_s = start.started_ms / 1000 + ctx.message.timeout_s - now_ms() / 1000
     if left_s <= 0:
-        raise TimeoutError
-    async with asyncio.timeout(left_s):
-        return await KINDS[ctx.message.kind](ctx)
+        raise _TooLateError
+    try:
+        async with asyncio.timeout(left_s) as timer:
+            return await KINDS[ctx.message.kind](ctx)
+    except TimeoutError as error:
+        if timer.expired():
+            raise _TooLateError from error
+        raise
 
 
 async def _end_completed(ctx: JobContext, produced: Produced) -> float | None:
@@ -286,8 +305,7 @@ async def _end_cancelled(ctx: JobContext, reason: CancelReason) -> float | None:
         status=CANCELLED, usage=to_usage(attempt.meter, charge, requests=1), charge_micros=charge, error=error,
         frames=_frames(ctx), dropped=ctx.dropped,
     )  # fmt: skip
-    await _store_failed_end(ctx, end, attempt)
-    return None
+    return await _store_failed_end(ctx, end, attempt)
 
 
 async def _end_failed(ctx: JobContext, failure: Failure, tried: set[int]) -> float | None:
@@ -297,27 +315,27 @@ async def _end_failed(ctx: JobContext, failure: Failure, tried: set[int]) -> flo
     )
     if failure.delay_s is not None:
         next_ms = now_ms() + int(failure.delay_s * 1000)
-        tried.add(ctx.provider.id)
+        if failure.does_count:
+            tried.add(ctx.provider.id)
         ctx.reply.retry(_retry_frame(ctx, failure.error, next_ms))
-        if await retry(ctx.runtime, ctx.message, attempt, next_ms):
+        if await retry(ctx.runtime, ctx.message, attempt, next_ms, does_count=failure.does_count):
             return failure.delay_s
-        await resume_or_end(ctx.runtime, ctx.message)
-        return None
+        return await resume_or_end(ctx.runtime, ctx.message)
     log.warning("job_failed", code=failure.error.code, reason=failure.reason, provider_id=ctx.provider.id)
     usage = to_usage(meter(ctx.message, None, tokens, None), 0, requests=1)
     end = JobEnd(
         status=FAILED, usage=usage, charge_micros=0, error=failure.error, frames=_frames(ctx), dropped=ctx.dropped
     )  # fmt: skip
-    await _store_failed_end(ctx, end, attempt)
-    return None
+    return await _store_failed_end(ctx, end, attempt)
 
 
-async def _store_failed_end(ctx: JobContext, end: JobEnd, attempt: AttemptEnd) -> None:
+async def _store_failed_end(ctx: JobContext, end: JobEnd, attempt: AttemptEnd) -> float | None:
     if not await finish(ctx.runtime, ctx.message, ctx.attempt, end, attempt):
-        await resume_or_end(ctx.runtime, ctx.message)
-    elif end.error is not None:
+        return await resume_or_end(ctx.runtime, ctx.message)
+    if end.error is not None:
         body = json.encode(end.error)
         await ctx.reply.end(Ending(end.status, end.error.status, "application/json", body, ctx.dropped))
+    return None
 
 
 def _attempt_end(ctx: JobContext, status: str, tokens: TokenCount, **members: Any) -> AttemptEnd:

@@ -34,7 +34,7 @@ async def read_message(runtime: Runtime, job_id: str) -> JobMessage | None:
 async def read_request(runtime: Runtime, job_id: str) -> bytes:
     """Return the body of a job that is too large for its message."""
     async with runtime.database.read() as session:
-        return (await session.exec(select(JobRow.request).where(JobRow.id == job_id))).one() or b"{}"
+        return (await session.exec(select(JobRow.request).where(JobRow.id == job_id))).first() or b"{}"
 
 
 async def lose_earlier_attempts(runtime: Runtime, message: JobMessage, attempt: int) -> None:

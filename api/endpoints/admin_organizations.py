@@ -9,6 +9,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from api.audit import audit
 from api.call import Call
 from api.http import Routes
+from api.once import keep_answer
 from api.shards import forget_accounts, recount_account
 from api.trim import trimmed
 from shared.admission.records import carbon_account, money_account, organization_of, user_of
@@ -57,6 +58,7 @@ async def create_organization(call: Call, body: CreateOrganizationRequest) -> Or
         await save_organization(session, row, "Organization already exists.")
         created = _to_organization(row, 0)
         audit(session, call, "organization.create", "organization", created.id, None, created)
+        await keep_answer(session, call, created)
     await call.state.directory.refresh()
     return created
 

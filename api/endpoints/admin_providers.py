@@ -8,6 +8,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from api.audit import audit
 from api.call import Call
 from api.http import Routes
+from api.once import keep_answer
 from api.probe import Target, probe
 from api.trim import trimmed
 from shared.carbon.zones import HOSTING_ZONES
@@ -72,6 +73,7 @@ async def create_provider(call: Call, body: CreateProviderRequest) -> Provider:
         await describe_router(session, router_id)
         created = _to_provider(row)
         audit(session, call, "provider.create", "provider", created.id, None, created)
+        await keep_answer(session, call, created)
     await call.state.directory.refresh()
     return created
 

@@ -8,6 +8,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from api.audit import audit
 from api.call import Call
 from api.http import Routes
+from api.once import keep_answer
 from api.trim import trimmed
 from shared.clock import now_ms
 from shared.errors import ConflictError, InUseError, NotFoundError
@@ -33,6 +34,7 @@ async def create_role(call: Call, body: CreateRoleRequest) -> Role:
         await replace_limits(session, row.id or 0, limits)
         created = (await _to_roles(session, [row]))[0]
         audit(session, call, "role.create", "role", created.id, None, created)
+        await keep_answer(session, call, created)
     await call.state.directory.refresh()
     return created
 

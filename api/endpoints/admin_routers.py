@@ -9,6 +9,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from api.audit import audit
 from api.call import Call
 from api.http import Routes
+from api.once import keep_answer
 from api.provider_health import health_of, worst
 from api.trim import trimmed
 from shared.clock import now_ms
@@ -62,6 +63,7 @@ async def create_router(call: Call, body: CreateRouterRequest) -> Router:
         await insert_router(session, row, aliases)
         created = (await _to_routers(session, [row]))[0]
         audit(session, call, "router.create", "router", created.id, None, created)
+        await keep_answer(session, call, created)
     await call.state.directory.refresh()
     return created
 

@@ -4,6 +4,7 @@ from api.audit import audit
 from api.call import Call
 from api.http import Routes
 from api.new_keys import make_key, to_token
+from api.once import keep_answer
 from shared.account_errors import ExpirationTooFarError
 from shared.errors import NotFoundError
 from shared.keys.queries import get_key, insert_key, list_keys
@@ -23,7 +24,7 @@ async def create_token(call: Call, body: CreateTokenRequest) -> NewKey:
         await get_user(session, body.user)
         await insert_key(session, row)
         audit(session, call, "token.create", "token", row.id or 0, None, to_token(row))
-    return NewKey(id=row.id or 0, token=secret, key=secret)
+        return await keep_answer(session, call, NewKey(id=row.id or 0, token=secret, key=secret))
 
 
 @routes.get("/v1/admin/tokens", right="admin")

@@ -10,6 +10,7 @@ from api.audit import audit
 from api.call import Call
 from api.expiry import to_expires_ms
 from api.http import Routes
+from api.once import keep_answer
 from api.shards import forget_accounts, recount_account
 from api.trim import trimmed
 from shared.account_errors import InvalidPasswordError, PasswordNotSetError, ReservedEmailError
@@ -55,6 +56,7 @@ async def create_user(call: Call, body: CreateUserRequest) -> User:
         await save_user(session, row)
         created = to_user(row)
         audit(session, call, "user.create", "user", created.id, None, created)
+        await keep_answer(session, call, created)
     await call.state.directory.refresh()
     return created
 

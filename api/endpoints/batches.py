@@ -19,6 +19,8 @@ from api.batch_lines import LineChecker
 from api.batch_results import list_matching, result_lines, to_item
 from api.call import Call
 from api.http import REQUESTS, ByteStream, Routes
+from api.notice import Notice
+from api.once import keep_answer
 from api.own_batches import BatchNotFoundError, find_own_batch, to_batch
 from api.own_files import find_readable_file
 from api.shown import check_shown
@@ -64,7 +66,7 @@ from shared.jobs.schemas import CANCELLED, EXPIRED, FAILED
 from shared.lists import cursor_page
 from shared.request_logs.redaction import policy_of, strictest
 from shared.webhooks.events import BATCH_ENDS, UnknownEventTypeError
-from shared.webhooks.statements import EVERYBODY, NewWebhookEndpoint
+from shared.webhooks.statements import EVERYBODY
 from shared.webhooks.tables import WebhookEndpointRow
 from shared.webhooks.urls import WebhookUrlNotAllowedError
 
@@ -101,9 +103,7 @@ async def create_batch(call: Call, body: CreateBatchRequest) -> Batch:
     if body.output_expires_after is not None:
         row.output_ttl_s = body.output_expires_after.seconds
     row.notify = notice.notify or EVERYBODY
-    batch = await _store(call, row, file if body.requests is not None else None, notice.endpoint)
-    batch.sluice.webhook = notice.shown or UNSET
-    return batch
+    return await _store(call, row, file if body.requests is not None else None, notice)
 
 
 def _check(call: Call, body: CreateBatchRequest) -> int:
@@ -182,18 +182,21 @@ def _check_room(call: Call) -> None:
         raise QueueFullError
 
 
-async def _store(call: Call, row: BatchRow, file: FileRow | None, endpoint: NewWebhookEndpoint | None = None) -> Batch:
+async def _store(call: Call, row: BatchRow, file: FileRow | None, notice: Notice | None = None) -> Batch:
+    """Store the batch and its answer in one transaction; nothing that follows can fail."""
     async with call.state.database.transaction() as session:
         session.add(row)
-        if endpoint is not None:
-            endpoint.object_id = row.id
-            session.add(WebhookEndpointRow(**asdict(endpoint)))
+        if notice is not None and notice.endpoint is not None:
+            notice.endpoint.object_id = row.id
+            session.add(WebhookEndpointRow(**asdict(notice.endpoint)))
         if file is not None:
             session.add(file)
-    call.upload_id = None
+        batch = await to_batch(session, row)
+        batch.sluice.webhook = UNSET if notice is None else notice.shown or UNSET
+        await keep_answer(session, call, batch)
+        call.upload_id = None  # from here on nobody can tell whether it is stored but the database
     call.state.has_new_batch.set()
-    async with call.state.database.read() as session:
-        return await to_batch(session, row)
+    return batch
 
 
 @routes.get(PATH, raises=(InvalidCursorError,))

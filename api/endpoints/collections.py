@@ -7,6 +7,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.call import Call
 from api.http import Routes
+from api.once import keep_answer
 from api.submission import find_router
 from api.trim import trimmed
 from shared.chunks.schemas import RequiredQuery
@@ -60,7 +61,7 @@ async def create_collection(call: Call, body: CreateCollectionRequest) -> Collec
     async with call.state.database.transaction() as session:
         session.add(row)
         await session.flush()
-        return (await _to_collections(session, [row]))[0]
+        return await keep_answer(session, call, (await _to_collections(session, [row]))[0])
 
 
 def _check_visibility(call: Call, visibility: str | None) -> None:

@@ -6,7 +6,16 @@ from msgspec import Meta, json
 
 from api.call import Call
 from api.http import Reply, Routes
-from api.knowledge import INGESTION_ERRORS, find_embedding_router, fingerprint_of, ingest, open_document
+from api.knowledge import (
+    INGESTION_ERRORS,
+    add_document,
+    find_embedding_router,
+    find_ingestion,
+    fingerprint_of,
+    ingest,
+    open_document,
+)
+from api.once import keep_answer
 from shared.chunks.queries import get_chunk, list_chunks, remove_chunk, to_chunk
 from shared.chunks.schemas import (
     Chunk,
@@ -54,6 +63,8 @@ async def create_document(call: Call, form: CreateDocumentForm, query: RequiredQ
         collection = await get_own_collection(session, call.caller.user_id, collection_id)
     if form.file is None:
         return await _create_empty(call, collection, form.name or "")
+    if (earlier := await find_ingestion(call)) is not None:
+        return earlier
     request = IngestionRequest(
         document_id=0,
         type=file_type_of(form.file, form.name),
@@ -86,7 +97,9 @@ def _splitting(form: CreateDocumentForm) -> Splitting:
 
 
 async def _create_empty(call: Call, collection: CollectionRow, name: str) -> Reply[Document]:
-    document = await open_document(call, collection, DOCUMENT, name, status=COMPLETED)
+    async with call.state.database.transaction() as session:
+        document = await add_document(session, collection, DOCUMENT, name, status=COMPLETED)
+        await keep_answer(session, call, _to_document(document))
     return _created(document)
 
 
@@ -130,6 +143,8 @@ async def create_document_chunks(
     async with call.state.database.read() as session:
         target = await get_own_document(session, call.caller.user_id, document_id)
         collection = await session.get_one(CollectionRow, target.collection_id)
+    if (earlier := await find_ingestion(call)) is not None:
+        return earlier
     router = await find_embedding_router(call)
     addition = await open_document(call, collection, "addition", target.name)
     request = IngestionRequest(document_id=addition.id or 0, target_id=document_id, form="chunks", chunks=body.chunks)

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from api.call import Call
 from api.http import ByteStream, Routes
+from api.once import keep_answer
 from api.own_files import find_own_file, find_readable_file, to_file
 from shared.batches.queries import find_batch_reading
 from shared.batches.schemas import BATCH_PREFIX
@@ -66,8 +67,9 @@ async def create_file(call: Call, form: CreateFileForm) -> File:
     )
     async with call.state.database.transaction() as session:
         session.add(row)
-    call.upload_id = None
-    return to_file(row)
+        uploaded = await keep_answer(session, call, to_file(row))
+        call.upload_id = None  # from here on nobody can tell whether it is stored but the database
+    return uploaded
 
 
 @routes.get("/v1/files", raises=(InvalidCursorError,))

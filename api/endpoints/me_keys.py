@@ -4,6 +4,7 @@ from api.audit import audit
 from api.call import Call
 from api.http import Routes
 from api.new_keys import make_key, to_token
+from api.once import keep_answer
 from shared.account_errors import ExpirationTooFarError
 from shared.clock import to_seconds
 from shared.errors import NotFoundError
@@ -25,7 +26,7 @@ async def create_my_key(call: Call, body: CreateKeyRequest) -> NewKey:
         await get_user(session, call.caller.user_id)  # the master has none
         await insert_key(session, row)
         audit(session, call, "token.create", "token", row.id or 0, None, to_token(row))
-    return NewKey(id=row.id or 0, token=secret, key=secret)
+        return await keep_answer(session, call, NewKey(id=row.id or 0, token=secret, key=secret))
 
 
 @routes.get("/v1/me/keys")

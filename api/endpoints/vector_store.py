@@ -5,6 +5,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.call import Call
 from api.http import Routes
+from api.once import keep_answer
 from api.respond import ERRORS
 from api.stores import owner_of, router_of, search_store
 from api.trim import trimmed
@@ -56,7 +57,7 @@ async def _create(call: Call, name: str, model: str) -> StoreReply:
         )  # fmt: skip
         session.add(row)
         await session.flush()
-        return StoreReply(collection=await _to_store(session, row))
+        return await keep_answer(session, call, StoreReply(collection=await _to_store(session, row)))
 
 
 @routes.get(PATH, raises=(StoreNotFoundError,))

@@ -4,7 +4,8 @@ from msgspec import json
 
 from api.call import Call
 from api.http import Reply, Routes
-from api.knowledge import INGESTION_ERRORS, fingerprint_of, ingest, ingest_later, open_document
+from api.knowledge import INGESTION_ERRORS, find_ingestion, fingerprint_of, ingest, ingest_later, open_document
+from api.once import note_answer
 from api.own_jobs import cancel
 from api.stores import file_id_of, owner_of, router_of
 from shared.clock import to_iso
@@ -62,6 +63,8 @@ _SEPARATORS = [r"\n#{1,6} ", r"\n\s*\n", r"(?<=[.!?])\s", r"\n", " ", ""]
 async def create_item(call: Call, store_id: str, body: CreateItemRequest) -> Reply[CreatedItem]:
     """Add a text; the next search finds it."""
     store = await _store(call, store_id)
+    if (earlier := await find_ingestion(call)) is not None:
+        return earlier
     router = await router_of(call, store)
     splitting = _item_splitting(router, body)
     description = (body.description or "").strip()
@@ -161,8 +164,10 @@ async def create_store_file(call: Call, store_id: str, form: CreateFileForm) -> 
     size = form.file.size_bytes
     document = await open_document(call, store, "file", form.file.name, fingerprint=fingerprint, size_bytes=size)
     request.document_id = document.id or 0
+    reply = FileReply(file=_file(document, None))
+    note_answer(call, reply)
     await ingest_later(call, router, document, request, endpoint=FILES, size_bytes=size)
-    return FileReply(file=_file(document, None))
+    return reply
 
 
 @routes.get(FILES, raises=(StoreNotFoundError, NotFoundError))

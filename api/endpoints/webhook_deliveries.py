@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from api.call import Call
 from api.http import Routes
+from api.once import keep_answer
 from api.webhooks import owner_of, to_delivery
 from shared.clock import now_ms
 from shared.errors import BadRequestError, ConflictError, InvalidCursorError, InvalidFieldError, NotFoundError
@@ -110,8 +111,9 @@ async def redeliver_webhook(call: Call, webhook_delivery_id: str) -> WebhookDeli
             raise WebhookDeliveryInFlightError
         await session.refresh(row)
         attempts = await list_attempts(session, [row.id])
+        delivery = await keep_answer(session, call, to_delivery(row, endpoint, attempts.get(row.id, [])))
     enqueue_deliveries(call.state.deliveries, restarted)
-    return to_delivery(row, endpoint, attempts.get(row.id, []))
+    return delivery
 
 
 @routes.post(
@@ -131,8 +133,10 @@ async def recover_webhook_deliveries(call: Call, webhook_endpoint_id: str, body:
             raise WebhookEndpointDisabledError
         window = of_window(endpoint.id, body.statuses, body.since * 1000, until_ms)
         restarted = await restart_deliveries(session, "recover", now, *window)
+        recovery = WebhookRecovery(webhook_endpoint_id=ENDPOINT_PREFIX + endpoint.id, matched=len(restarted))
+        await keep_answer(session, call, recovery)
     enqueue_deliveries(call.state.deliveries, restarted)
-    return WebhookRecovery(webhook_endpoint_id=ENDPOINT_PREFIX + endpoint.id, matched=len(restarted))
+    return recovery
 
 
 @routes.post(

@@ -8,6 +8,7 @@ from msgspec.structs import asdict
 
 from api.call import Call
 from api.http import Routes
+from api.once import keep_answer
 from api.webhooks import InvalidHeaderError, owner_of, seal_headers, to_endpoint
 from shared.clock import now_ms
 from shared.errors import (
@@ -84,7 +85,7 @@ async def create_webhook_endpoint(call: Call, body: CreateWebhookEndpointRequest
         if await count_endpoints(session, call.caller.user_id) >= _MOST:
             raise TooManyWebhookEndpointsError
         session.add(row)
-    return _with_secret(to_endpoint(row, call.state.box), secret)
+        return await keep_answer(session, call, _with_secret(to_endpoint(row, call.state.box), secret))
 
 
 def _as_text(names: list[str]) -> str:
@@ -196,7 +197,7 @@ async def rotate_webhook_secret(
         row.secrets_sealed = seal(box, rotate(_unseal_or_forget(call, row), secret, now, overlap_s))
         row.secret_hint, row.updated_ms = hint(secret), now
         session.add(row)
-    return _with_secret(to_endpoint(row, box), secret)
+        return await keep_answer(session, call, _with_secret(to_endpoint(row, box), secret))
 
 
 @routes.post("/v1/webhook_endpoints/{webhook_endpoint_id}/enable", raises=(NotFoundError,))

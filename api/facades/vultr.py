@@ -17,6 +17,7 @@ from api.audit import audit
 from api.call import Call
 from api.http import Routes
 from api.new_keys import new_key_row, to_token
+from api.once import keep_answer
 from api.trim import trimmed
 from shared.clock import month_start_ms, now_ms
 from shared.dialects import VULTR
@@ -104,7 +105,7 @@ async def create_subscription(call: Call, body: SubscriptionRequest) -> Subscrip
         await get_user(session, call.caller.user_id)  # the master has none
         await insert_key(session, row)
         audit(session, call, "subscription.create", "subscription", row.id or 0, None, to_token(row))
-        return SubscriptionReply(subscription=_to_subscription(call, row))
+        return await keep_answer(session, call, SubscriptionReply(subscription=_to_subscription(call, row)))
 
 
 @routes.get(_ONE, raises=(SubscriptionNotFoundError,))

@@ -11,6 +11,7 @@ from msgspec import Struct, json
 from api.call import Call
 from api.chats import CHAT_ERRORS, chat_submission
 from api.http import EventStream, Reply, Routes
+from api.once import keep_answer
 from api.respond import ERRORS, respond_or_stream
 from api.shown import keep_policy
 from shared.chat.schemas import ChatCompletion, ChatCompletionChunk, ChatCompletionRequest
@@ -110,7 +111,7 @@ async def create_conversation(call: Call, subscription_id: str, body: CreateConv
             max_tokens=body.max_tokens, created_ms=now, updated_ms=now,
         )  # fmt: skip
         session.add(row)
-    return ConversationReply(conversation=_with_messages(row, []))
+        return await keep_answer(session, call, ConversationReply(conversation=_with_messages(row, [])))
 
 
 @routes.get(_ONE, raises=_NOT_FOUND)

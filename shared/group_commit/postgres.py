@@ -5,7 +5,9 @@ that a statement is wrapped so that every row it returns names its unit; the res
 of 5 statements costs 5 round trips instead of 500.
 """
 
+import asyncio
 import re
+import time
 from collections.abc import Sequence
 from itertools import groupby
 from operator import itemgetter
@@ -32,6 +34,11 @@ _NOTHING: Final = Result([], -1)
 _CONNECT_S: Final = 2.0
 _COMMAND_S: Final = 3.0
 """A server that is silent for longer is taken for lost."""
+_LOOK_S: Final = 0.05
+_HANGS_S: Final = 30.0
+_BACKEND: Final = "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
+_IS_THERE: Final = "SELECT 1 FROM pg_stat_activity WHERE pid = $1 AND backend_start = $2"
+_END: Final = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1 AND backend_start = $2"
 _OPTIONS: Final = {"plan_cache_mode": "force_generic_plan"}
 """Every statement finds its rows by key, so one plan serves all parameters.  Left to itself, the server plans each
 update of a table with partitions anew, which costs as much as the update."""
@@ -45,6 +52,13 @@ _AWAY: Final = (
     asyncpg.InsufficientResourcesError,
     asyncpg.ReadOnlySQLTransactionError,  # a replica until the failover ends
 )
+_PASSING: Final = (
+    asyncpg.QueryCanceledError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.LockNotAvailableError,
+)
+"""What rolls a transaction back for reasons that lie in others."""
 
 
 class PostgresStore:
@@ -53,6 +67,11 @@ class PostgresStore:
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
         self._connection: asyncpg.Connection[Any] | None = None
+        self._backend: asyncpg.Record | None = None
+        """The server's end of the connection: pid and start."""
+        self._given_up: asyncpg.Record | None = None
+        """One whose commit may still be under way."""
+        self._given_up_at = 0.0
         self._prepared: dict[str, PreparedStatement[Any]] = {}
 
     async def commit(self, units: Sequence[Unit], *, durable: bool = True) -> list[list[Result]]:
@@ -76,8 +95,10 @@ class PostgresStore:
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
             self._prepared.clear()  # the schema may have changed
             if isinstance(error, _AWAY) or self._connection is None or self._connection.is_closed():
-                await self.close()
+                await self._give_up()
                 raise StoreUnavailableError(repr(error)) from error
+            if len(units) == 1 and isinstance(error, _PASSING):
+                raise WriterBusyError(repr(error)) from error
             raise RefusedError(error, None) from error
         return results
 
@@ -91,10 +112,39 @@ class PostgresStore:
     async def _connect(self) -> "asyncpg.Connection[Any]":
         if self._connection is None or self._connection.is_closed():
             await self.close()
-            self._connection = await asyncpg.connect(
+            connection = await asyncpg.connect(
                 self._dsn, timeout=_CONNECT_S, command_timeout=_COMMAND_S, server_settings=_OPTIONS
             )
+            try:
+                await self._outlive(connection)
+                self._backend = await connection.fetchrow(_BACKEND)
+            except BaseException:
+                connection.terminate()
+                raise
+            self._connection = connection
         return self._connection
+
+    async def _give_up(self) -> None:
+        if self._given_up is None:
+            self._given_up, self._given_up_at = self._backend, time.monotonic()
+        await self.close()
+
+    async def _outlive(self, connection: "asyncpg.Connection[Any]") -> None:
+        """Wait for the end of the backend that was given up: what it commits yet, whoever writes next has to see.
+
+        It is ended only if it takes very long: a commit that is slow would else never come to its end.
+        """
+        if self._given_up is None:
+            return
+        deadline = time.monotonic() + _CONNECT_S
+        while await connection.fetchval(_IS_THERE, *self._given_up):
+            now = time.monotonic()
+            if now - self._given_up_at > _HANGS_S:
+                await connection.execute(_END, *self._given_up)
+            if now > deadline:
+                raise WriterBusyError("the transaction that was given up has not ended")
+            await asyncio.sleep(_LOOK_S)
+        self._given_up = None
 
     async def _run_all(self, connection: "asyncpg.Connection[Any]", units: Sequence[Unit]) -> list[list[Result]]:
         """Run all units; statements of one kind side by side, which is allowed since units are independent."""

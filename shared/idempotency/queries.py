@@ -18,6 +18,12 @@ async def delete_idempotency_key(session: AsyncSession, key_id: str, job_id: str
     await session.exec(delete(IdempotencyKeyRow).where(*of_it))
 
 
+async def delete_expired_key(session: AsyncSession, key_id: str, now_ms: int) -> None:
+    """Forget a key whose time is over, unless it has been bound anew meanwhile."""
+    of_it = (col(IdempotencyKeyRow.id) == key_id, col(IdempotencyKeyRow.expires_ms) <= now_ms)
+    await session.exec(delete(IdempotencyKeyRow).where(*of_it))
+
+
 async def delete_idempotency_keys(session: AsyncSession, now_ms: int, limit: int) -> int:
     """Forget some of the keys whose time is over; returns how many."""
     due = select(IdempotencyKeyRow.id).where(IdempotencyKeyRow.expires_ms <= now_ms).limit(limit)

@@ -1,4 +1,4 @@
-"""Hot writes on `idempotency_keys`; part of the transaction that accepts a job."""
+"""Hot writes on `idempotency_keys`; part of the transactions that accept a job, and that withdraw it."""
 
 from msgspec import Struct
 from msgspec.structs import astuple
@@ -14,6 +14,8 @@ class NewIdempotencyKey(Struct, kw_only=True):
     job_id: str
     prefers: str
     expires_ms: int
+    http_status: int | None = None
+    body: bytes | None = None
     key: str
     """As sent, for the job; not stored here."""
 
@@ -25,3 +27,8 @@ _INSERT = insert_sql("idempotency_keys", _COLUMNS)
 def insert_idempotency_key(key: NewIdempotencyKey) -> Statement:
     """Bind a key to a job; the unit is refused if the key is bound already."""
     return Statement(_INSERT, astuple(key)[:-1])
+
+
+def unbind_idempotency_key(key_id: str, job_id: str) -> Statement:
+    """Forget a key that is bound to this job."""
+    return Statement("DELETE FROM idempotency_keys WHERE id = $1 AND job_id = $2", (key_id, job_id))

@@ -17,7 +17,7 @@ class IdempotencyKeyRow(SQLModel, table=True):
     prefers: str
     """What was asked for: `wait`, `async`, or `async-wait`."""
     http_status: int | None = None
-    """Of the answer, if the request made no job."""
+    """Of the answer, unless it is that of the job."""
     body: bytes | None = None
     """The answer, sealed, since it may contain a secret."""
     expires_ms: int = bigint(index=True)

@@ -142,6 +142,7 @@ WHERE id = $1 AND attempt = $2 AND finished_ms IS NULL AND status = 'in_progress
 _NOTE_RETRY = """
 UPDATE jobs SET retried_by = $2, version = version + 1 WHERE id = $1 AND retried_by IS NULL AND finished_ms IS NOT NULL
 """
+_FORGET_RETRY = "UPDATE jobs SET retried_by = NULL, version = version + 1 WHERE id = $1 AND retried_by = $2"
 _REQUEST_CANCEL = """
 UPDATE jobs SET cancel_requested_ms = $2, version = version + 1
 WHERE id = $1 AND finished_ms IS NULL AND cancel_requested_ms IS NULL
@@ -181,6 +182,11 @@ def retry_job(job_id: str, attempt: int, next_attempt_ms: int, *, does_count: bo
 def note_retry(job_id: str, retried_by: str) -> Statement:
     """Name the job that repeats this one; refused if there is one."""
     return Statement(_NOTE_RETRY, (job_id, retried_by), expects=1)
+
+
+def forget_retry(job_id: str, retry_id: str) -> Statement:
+    """Undo `note_retry`."""
+    return Statement(_FORGET_RETRY, (job_id, retry_id))
 
 
 def request_cancel(job_id: str, now_ms: int) -> Statement:

@@ -1,8 +1,16 @@
 """What processes that died leave behind is removed; what runs is left alone; on both databases."""
 
+import asyncio
+import json
+from typing import Any
+
+from aiohttp import web
+
 from shared.chunks.tables import ChunkRow
 from shared.collections.tables import CollectionRow
 from shared.documents.tables import DocumentRow
+from shared.jobs.tables import JobRow
+from shared.usage.tables import UsageRecordRow
 from tests.api.test_documents import use_provider
 from tests.libraries import COLLECTIONS, Library
 from tests.providers import ScriptedProvider, embeds, hangs
@@ -66,3 +74,34 @@ async def test_documents_without_a_job_and_hidden_collections_are_removed(librar
     assert [row.id for row in await library.installation.rows(DocumentRow)] == [kept]
     assert len(await library.installation.rows(ChunkRow)) == 1
     assert (await library.read(COLLECTIONS))["total"] == 1
+
+
+async def test_what_was_embedded_for_a_collection_that_is_gone_is_on_the_books(
+    library: Library, provider: ScriptedProvider
+) -> None:
+    goes_on = asyncio.Event()
+
+    async def waits(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        await goes_on.wait()
+        return await embeds()(request, body)
+
+    await use_provider(library, provider)
+    provider.default = waits
+    collection = await library.collection()
+    accepted = await library.upload(collection, "Trains leave.", headers={"Prefer": "respond-async"})
+    await eventually(lambda: provider.running == 1)
+    deleted = await library.installation.delete(f"{COLLECTIONS}/{collection}", headers=library.headers)
+    goes_on.set()
+
+    assert deleted.status == 204, await deleted.text()
+    job_id = (await accepted.json())["id"].removeprefix("job_")
+
+    async def ended() -> JobRow | None:
+        (row,) = await library.installation.rows(JobRow, JobRow.id == job_id)
+        return row if row.finished_ms else None
+
+    row = await eventually(ended)
+    records = await library.installation.rows(UsageRecordRow, UsageRecordRow.job_id == job_id)
+    assert (row.status, row.attempt, json.loads(row.error)["status"]) == ("failed", 1, 404)
+    assert [(record.status, record.prompt_tokens) for record in records] == [("failed", 3)]
+    assert len(provider.requests) == 1

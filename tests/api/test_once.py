@@ -1,20 +1,26 @@
 """`Idempotency-Key` of requests that make something else than a job."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import update
+from sqlalchemy.exc import OperationalError
 
+import api.once
 from shared.batches.tables import BatchRow
 from shared.clock import now_ms
 from shared.files.tables import FileRow
 from shared.idempotency.tables import IdempotencyKeyRow
+from shared.roles.tables import RoleRow
 from tests.api.test_files import stored_uploads, upload, uploaded
 from tests.api.test_retention import sweep
-from tests.batches import add_input, chat_line, to_jsonl
-from tests.installation import Installation
+from tests.batches import BATCHES, CHATS, add_input, chat_line, to_jsonl
+from tests.conftest import make_settings
+from tests.installation import Installation, open_installation
 from tests.people import ROLES, add_user, key_of
+from tests.servers import RedisServer
 
 KEY = {"Idempotency-Key": "k-1"}
 
@@ -113,3 +119,53 @@ async def test_kept_answers_are_removed_after_a_day(sluice: Installation) -> Non
     await sweep(sluice)
 
     assert await sluice.rows(IdempotencyKeyRow) == []
+
+
+async def test_who_comes_second_gets_the_first_answer_although_the_name_is_taken(both: Installation) -> None:
+    responses = await asyncio.gather(*(make_role(both) for _ in range(10)))
+
+    assert {response.status for response in responses} == {201}
+    assert len({await response.read() for response in responses}) == 1
+    assert len(await both.rows(RoleRow, RoleRow.name == "r")) == 1
+
+
+CREATIONS = {
+    "/v1/admin/organizations": {"name": "o"},
+    "/v1/admin/roles": {"name": "r", "limits": []},
+    "/v1/admin/users": {"email": "u@example.com", "password": "correct horse battery", "role": 2},
+    "/v1/admin/routers": {"name": "m", "type": "text-generation"},
+    "/v1/admin/providers": {
+        "router": 1, "type": "simulator", "model_name": "m", "probe": False, "model_hosting_zone": "FRA",
+        "model_total_params": 1, "model_active_params": 1,
+    },
+    "/v1/admin/tokens": {"name": "k", "user": 2},
+    "/v1/me/keys": {"name": "k"},
+    "/v1/collections": {"name": "c"},
+    "/v1/vector_store": {"name": "s"},
+    "/v2/inference": {"label": "s"},
+    "/v1/webhook_endpoints": {"name": "w", "url": "https://93.184.215.14/", "event_types": ["batch.completed"]},
+    BATCHES: {"requests": [chat_line("a")], "endpoint": CHATS, "completion_window": "24h"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", CREATIONS)
+async def test_what_is_made_and_its_answer_are_one_transaction(
+    tmp_path: Path, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    settings = make_settings(
+        tmp_path, redis_server, vector_store_model="simulator-embedding", webhook_allow_literals=True
+    )
+    async with open_installation(settings) as sluice:
+        me = await key_of(sluice, (await add_user(sluice))["id"])
+        headers = KEY | ({} if path.startswith("/v1/admin") else me)
+
+        async def lost(*_args: Any) -> None:
+            raise OperationalError("INSERT", {}, Exception("server closed the connection"))
+
+        monkeypatch.setattr(api.once, "_keep_response", lost)
+
+        first, second = [await sluice.post(path, CREATIONS[path], headers=headers) for _ in range(2)]
+
+        assert first.status in (200, 201), await first.text()
+        assert (second.status, second.headers["Idempotency-Replayed"]) == (first.status, "true")
+        assert await first.read() == await second.read()

@@ -1,20 +1,72 @@
-"""A caller is told 503 although his job is written after all: it is cancelled, and uses nothing."""
+"""A caller is told 503 although his job is written after all: it is cancelled, uses nothing, and he can try again."""
 
 import asyncio
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import asyncpg
+import pytest
 
 from shared.admission.records import money_account, user_of
 from shared.jobs.tables import JobRow
-from tests.conftest import make_settings, new_postgres_database
-from tests.installation import open_installation
+from shared.settings import Settings
+from tests.conftest import make_settings, name_after, new_postgres_database
+from tests.databases import prepared_postgres
+from tests.installation import Installation, open_installation
 from tests.payers import PRICES, holds, payer
 from tests.servers import RedisServer
 from tests.waiting import eventually
 
 TOKENS = 104
+
+
+async def ask_too_early(url: str, ask: Callable[[], Awaitable[Any]]) -> None:
+    """Have the first commit of this request come too late for its caller."""
+    blocker = await asyncpg.connect(url)
+    async with blocker.transaction():
+        await blocker.execute("LOCK TABLE jobs IN EXCLUSIVE MODE")
+        assert (await ask()).status == 503
+    await blocker.close()
+
+
+async def are_cancelled(installation: Installation, count: int) -> bool:
+    return [row.status for row in await installation.rows(JobRow)].count("cancelled") == count
+
+
+@pytest.fixture
+def late(tmp_path: Path, redis_server: RedisServer, postgres_url: str) -> Iterator[Settings]:
+    with prepared_postgres(postgres_url, name_after(tmp_path)) as url:
+        yield make_settings(tmp_path, redis_server, database_url=url, accept_patience_s=0.3)
+
+
+@pytest.mark.parametrize("headers", [{"x-stainless-retry-count": "1"}, {"Idempotency-Key": "k"}])
+async def test_whoever_was_told_503_gets_an_answer_when_he_tries_again(late: Settings, headers: dict[str, str]) -> None:
+    """As a stock client does, at once."""
+    async with open_installation(late) as installation:
+        await ask_too_early(late.effective_database_url(), lambda: installation.chat("A", headers=headers))
+
+        async def is_answered() -> bool:
+            answer = await installation.chat("A", headers=headers)
+            assert answer.status in (200, 503), await answer.text()
+            return bool(answer.status == 200)
+
+        await eventually(is_answered)
+        await eventually(lambda: are_cancelled(installation, 1))
+        assert sorted(row.status for row in await installation.rows(JobRow)) == ["cancelled", "completed"]
+
+
+async def test_a_job_whose_retry_was_withdrawn_can_be_retried(late: Settings) -> None:
+    async with open_installation(late) as installation:
+        failed = await installation.chat("A", simulator={"fail": "400"})
+        retry = f"/v1/jobs/{failed.headers['x-job-id']}/retry"
+        await ask_too_early(late.effective_database_url(), lambda: installation.post(retry))
+        await eventually(lambda: are_cancelled(installation, 1))
+
+        again = await installation.post(retry)
+
+        assert again.status == 202, await again.text()
+        assert (await installation.job((await again.json())["id"]))["retry_of"] == failed.headers["x-job-id"]
 
 
 async def test_a_job_that_was_written_late_uses_nothing(
@@ -34,19 +86,12 @@ async def test_a_job_that_was_written_late_uses_nothing(
             )
 
         assert (await ask()).status == 202
-        blocker = await asyncpg.connect(url)
-        async with blocker.transaction():
-            await blocker.execute("LOCK TABLE jobs IN EXCLUSIVE MODE")
-            assert (await ask()).status == 503
-        await blocker.close()
-
-        async def is_cancelled() -> bool:
-            return [row.status for row in await installation.rows(JobRow)].count("cancelled") == 1
+        await ask_too_early(url, ask)
 
         async def one_holds() -> bool:
             return len(await holds(installation, money_account(user_of(user_id)))) == 1
 
-        await eventually(is_cancelled)
+        await eventually(lambda: are_cancelled(installation, 1))
         await eventually(one_holds)
         answer = await ask()
 

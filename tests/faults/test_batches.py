@@ -7,9 +7,10 @@ from typing import Any
 
 from aiohttp import ClientError, ClientSession, FormData
 
+from shared.batches.tables import BatchRow
 from tests.batches import chat_line, to_jsonl
 from tests.faults.invariants import check_ledger
-from tests.faults.processes import Processes
+from tests.faults.processes import Processes, rows
 from tests.faults.test_webhooks import add_endpoint
 from tests.receivers import Receiver
 from tests.waiting import eventually
@@ -108,4 +109,24 @@ async def test_a_cancelled_batch_adds_up_whatever_dies(processes: Processes) -> 
         assert done["status"] == "cancelled"
         assert sorted(output + errors) == sorted(f"r{n}" for n in range(LINES))
         assert errors
+    await check_ledger(processes)
+
+
+async def test_a_key_makes_one_batch_although_the_api_dies_before_it_answers(processes: Processes) -> None:
+    inline = {"requests": [chat_line("a")], "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+    async with ClientSession(processes.url, headers=processes.headers | {"Idempotency-Key": "once"}) as http:
+
+        async def create() -> Any:
+            with suppress(ClientError, OSError, asyncio.TimeoutError):
+                async with http.post("/v1/batches", json=inline) as response:
+                    return response.status, response.headers.get("Idempotency-Replayed"), await response.json()
+            return None
+
+        processes.arm("after_made")
+        assert await create() is None
+        status, replayed, batch = await eventually(create, within_s=30)
+
+        assert (status, replayed) == (200, "true")
+        await until_ended(http, processes, batch["id"])
+    assert [f"batch_{row.id}" for row in await rows(processes, BatchRow)] == [batch["id"]]
     await check_ledger(processes)

@@ -10,6 +10,8 @@ from redis.asyncio import Redis
 
 from shared.admission.gate import Decision, Demand, Gate, Limits, Missing, Released, Strategy, Truth
 from shared.admission.records import Admission
+from shared.clock import now_ms
+from shared.ids import oldest_ulid
 from tests.servers import RedisServer
 
 MINUTE_MS = 1000
@@ -285,3 +287,31 @@ async def test_what_ended_while_an_account_was_read_holds_nothing(redis: Redis) 
     decision = await gate.admit("job", NO_LIMITS, [money(1000)])
     assert isinstance(decision, Decision)
     assert decision.held_micros == 65
+
+
+async def test_a_job_that_is_admitted_again_holds_and_counts_once(redis: Redis) -> None:
+    gate = Gate(redis, "fixed_window")
+    await load(gate, Truth(value=100, version=1, holds={}))
+
+    first, again = [await gate.admit("job", limits(7, rpm=1, tpm=10), [money(amount)]) for amount in (40, 60)]
+    other = await gate.admit("other", NO_LIMITS, [money(1000)])
+
+    assert isinstance(first, Decision)
+    assert isinstance(again, Decision)
+    assert isinstance(other, Decision)
+    assert (first.verdict, again.verdict, again.held_micros, other.held_micros) == ("ok", "ok", 60, 40)
+    assert await used(gate) == (1, 7)
+
+
+async def test_an_item_of_an_old_batch_holds_while_it_is_on_its_way(redis: Redis) -> None:
+    gate = Gate(redis, "fixed_window")
+    old, older = oldest_ulid(now_ms() - 3_600_000), oldest_ulid(now_ms() - 7_200_000)
+    await load(gate, Truth(value=100, version=1, holds={older: 10}))
+    decision = await gate.admit(old, NO_LIMITS, [money(40)])
+    assert isinstance(decision, Decision)
+
+    await gate.forget([ACCOUNT])
+    asked = await missing(gate)
+    assert await gate.load(asked, Truth(value=90, version=2, holds={}), oldest_ulid(now_ms() - 60_000))
+
+    assert await holds(redis) == {old.encode(): b"40"}, "the older one is over, this one is not stored yet"

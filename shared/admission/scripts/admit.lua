@@ -6,11 +6,12 @@
 -- returns  {'load', {name, seq, ms since counting began, ..}}   these accounts must be read from the database first
 --          {'ok' | 'budget' | 'carbon' | 'queue' | 'rpm' | 'rpd' | 'tpm' | 'tpd',
 --           {left of each account after this}, {money held, now ms}, {used, reset ms of rpm, rpd, tpm, tpd}}
--- keeps    a refused request leaves no trace; what is held never exceeds what is left
+-- keeps    a refused request leaves no trace; what is held never exceeds what is left; a job that is admitted again, since
+--          nobody stored what came of it, holds and counts once
 local job, key, strategy, tokens = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local now = now_ms()
 
-local accounts, missing = {}, {}
+local accounts, missing, is_again = {}, {}, false
 for i = 9, #ARGV, 5 do
   local name = ARGV[i]
   local account = {
@@ -19,8 +20,11 @@ for i = 9, #ARGV, 5 do
   }
   local value = redis.call('HGET', account_key(name), 'v')
   if value then
-    local held = redis.call('HMGET', holds_key(name), '=', '*')
+    local held = redis.call('HMGET', holds_key(name), '=', '*', job)
     account.held, account.jobs = tonumber(held[1] or '0'), tonumber(held[2] or '0')
+    if held[3] then
+      is_again, account.held, account.jobs = true, account.held - held[3], account.jobs - 1
+    end
     if account.kind == 'money' then account.left = tonumber(value) - account.held end
     if account.kind == 'carbon' then account.left = account.limit - tonumber(value) - account.held end
     if account.kind == 'queue' then account.left = (account.limit or 0) - account.jobs end
@@ -50,8 +54,10 @@ local minute, day
 local used = {}
 if key ~= '' then
   minute, day = windows_of(key, strategy, now)
+  local one = is_again and 0 or 1
+  tokens = tokens * one
   local asked = {
-    {'rpm', tonumber(ARGV[5]), minute.requests, 1, minute}, {'rpd', tonumber(ARGV[6]), day.requests, 1, day},
+    {'rpm', tonumber(ARGV[5]), minute.requests, one, minute}, {'rpd', tonumber(ARGV[6]), day.requests, one, day},
     {'tpm', tonumber(ARGV[7]), minute.tokens, tokens, minute}, {'tpd', tonumber(ARGV[8]), day.tokens, tokens, day},
   }
   for _, one in ipairs(asked) do
@@ -71,15 +77,20 @@ for _, account in ipairs(accounts) do
 end
 
 if verdict == 'ok' then
-  if key ~= '' then
+  if key ~= '' and not is_again then
     count_in(key, strategy, minute, day, 1, tokens, now)
     used[1], used[3], used[5], used[7] = used[1] + 1, used[3] + 1, used[5] + tokens, used[7] + tokens
   end
+  local is_late = job < id_of(now - ON_ITS_WAY)
   for _, account in ipairs(accounts) do
     local amount = account.kind == 'money' and granted or account.amount
     redis.call('HSET', holds_key(account.name), job, whole(amount), '=', whole(account.held + amount), '*',
       whole(account.jobs + 1))
     if account.jobs == 0 then redis.call('EXPIRE', holds_key(account.name), HOLDS_S) end
+    if is_late then
+      redis.call('HSET', late_key(account.name), job, whole(now))
+      redis.call('EXPIRE', late_key(account.name), ACCOUNT_S)
+    end
     account.left = account.left - (account.kind == 'queue' and 1 or amount)
   end
 end

@@ -17,12 +17,16 @@ for i = 6, #ARGV, 2 do
   if redis.call('HEXISTS', ended, ARGV[i]) == 0 then open[ARGV[i]] = ARGV[i + 1] end
 end
 redis.call('DEL', ended)
-local sum, jobs = 0, 0
+local sum, jobs, admitted, oldest = 0, 0, {}, now_ms() - ON_ITS_WAY
+local late = redis.call('HGETALL', late_key(name))
+for i = 1, #late, 2 do
+  if tonumber(late[i + 1]) >= oldest then admitted[late[i]] = true else redis.call('HDEL', late_key(name), late[i]) end
+end
 local found = redis.call('HGETALL', holds)
 for i = 1, #found, 2 do
   local job, amount = found[i], found[i + 1]
   if job ~= '#' and job ~= '=' and job ~= '*' then
-    if job < ARGV[5] and not open[job] then
+    if job < ARGV[5] and not open[job] and not admitted[job] then
       redis.call('HDEL', holds, job)
     else
       sum, jobs = sum + tonumber(amount), jobs + 1

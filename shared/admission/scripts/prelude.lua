@@ -8,10 +8,24 @@ local function account_key(name) return 'sluice:account:' .. name end
 local function holds_key(name) return 'sluice:holds:' .. name end
 -- Jobs that ended while the account was not known, and the newest value and version they told.
 local function ended_key(name) return 'sluice:ended:' .. name end
+-- When jobs were admitted whose ids are older than that: lines of batches have the time of their batch.
+local function late_key(name) return 'sluice:late:' .. name end
+local ON_ITS_WAY = 60000 -- ms in which an admitted job is in the database, or never will be
 
 local function now_ms()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+local DIGITS = '0123456789abcdefghjkmnpqrstvwxyz'
+-- The time part of ids made at this time: `shared.ids` in Lua.
+local function id_of(ms)
+  local id = ''
+  for _ = 1, 10 do
+    local digit = ms % 32
+    id, ms = string.sub(DIGITS, digit + 1, digit + 1) .. id, (ms - digit) / 32
+  end
+  return id
 end
 
 local function whole(number) return string.format('%.0f', number) end
