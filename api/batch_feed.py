@@ -130,7 +130,7 @@ async def _feed_patiently(feeding: _Feed, row: JobRow) -> None:
 
 
 def _retry_after_s(error: ApiError) -> float:
-    return float(error.headers.get("retry-after", 1))
+    return float(error.extra_headers.get("retry-after", 1))
 
 
 async def _admit(feeding: _Feed, caller: Caller | None, row: JobRow) -> _Admitted | ApiError | None:

@@ -31,6 +31,7 @@ from api.once import respond_once
 from api.refusals import log_refusal
 from api.rights import Right, check_rights, scope_of
 from api.state import STATE, state_of
+from api.stream_forms import error_event
 from api.submission import Submission
 from shared.dialects import mount_of
 from shared.errors import ApiError, ReplayedError
@@ -324,7 +325,7 @@ async def _send_events(call: Call, stream: EventStream[Any]) -> web.StreamRespon
     except Exception:  # the headers are out: what happens now can only be told as an event
         log.exception("stream_broken", request_id=call.request_id, path=call.request.path)
         with suppress(ConnectionError):
-            await response.write(b"data: " + ApiError("An unexpected error occurred").body() + b"\n\n")
+            await response.write(error_event(ApiError("An unexpected error occurred"), call.dialect))
             await response.write_eof()
     finally:
         await events.aclose()  # type: ignore[attr-defined]

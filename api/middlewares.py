@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import Final
 
 import structlog
@@ -11,15 +12,14 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from api.call import CALL, Call
+from api.error_bodies import error_body
 from api.http import JSON, common_headers
-from api.idempotency import IdempotencyKeyReusedError
+from api.negotiation import preferred
 from api.state import STATE
 from shared.database import is_away
-from shared.dialects import OPENAI, VULTR, mount_of
+from shared.dialects import OPENAI, mount_of
 from shared.errors import (
     ApiError,
-    ErrorBody,
-    FieldIssue,
     MethodNotAllowedError,
     NotFoundError,
     ReplayedError,
@@ -30,8 +30,9 @@ from shared.ids import new_id
 from shared.metrics import HTTP_REQUESTS, HTTP_SECONDS
 
 log = structlog.get_logger()
-_KEY_REUSED: Final = IdempotencyKeyReusedError.code
-"""Nothing is wrong with that body."""
+_PROBLEM: Final = "application/problem+json"
+_LONGEST_RETRY_S: Final = 120
+"""Stock clients wait no longer; what lasts longer is told as no use to repeat."""
 Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -57,24 +58,36 @@ async def render_errors(request: web.Request, handler: Next) -> web.StreamRespon
     except Exception:  # the one broad except of the process
         log.exception("unhandled_error", path=request.path, request_id=_call(request).request_id)
         error = ApiError("An unexpected error occurred")
-    headers = common_headers(_call(request)) | error.extra_headers | {"Content-Type": JSON}
-    return web.Response(status=error.http_status, body=_body(error, _call(request).dialect), headers=headers)
+    call = _call(request)
+    body, media_type = error_body(error, call.dialect), JSON
+    if call.dialect == OPENAI and _wants_problem(request.headers.get("Accept", "")):
+        body, media_type = _to_problem(body, error.http_status, call), _PROBLEM
+    headers = common_headers(call) | _obeyed(error.extra_headers) | {"Content-Type": media_type}
+    return web.Response(status=error.http_status, body=body, headers=headers)
 
 
-def _body(error: ApiError, dialect: str) -> bytes:
-    """Return the error as the API of the caller has it.
+def _wants_problem(accept: str) -> bool:
+    """Return whether a caller names the media type and likes it as much as JSON; `*/*` does not name it."""
+    return _PROBLEM in accept.lower() and preferred(accept, (_PROBLEM, JSON)) == _PROBLEM
 
-    Vultr's has the message once more; in NEC's and Inflection's, whatever is wrong with a body is told as a list.
-    """
-    detail = error.error()
-    if dialect == VULTR:
-        return json.encode({**json.decode(error.body(), type=dict[str, Raw]), "message": error.message})
-    is_about_body = error.http_status == 422 and isinstance(error.detail(), str) and detail.code != _KEY_REUSED
-    if dialect != OPENAI and is_about_body:
-        loc: list[str | int] = ["body", *(detail.param or "").split(".")] if detail.param else ["body"]
-        issue = FieldIssue(loc=loc, msg=error.message, type="value_error")
-        return json.encode(ErrorBody(error=detail, detail=[issue]))
-    return error.body()
+
+def _to_problem(body: bytes, status: int, call: Call) -> bytes:
+    """Return the body of an error with the members of RFC 9457 beside its own; `instance` is this very request."""
+    problem = {
+        "type": "about:blank", "title": HTTPStatus(status).phrase, "status": status,
+        "instance": f"{call.request.rel_url.raw_path}#{call.request_id}",
+    }  # fmt: skip
+    return json.encode(json.decode(body, type=dict[str, Raw]) | problem)
+
+
+def _obeyed(headers: dict[str, str]) -> dict[str, str]:
+    """Return the headers of an error as stock clients obey them: `retry-after` up to 120 s, in milliseconds too."""
+    if "retry-after" not in headers:
+        return headers
+    asked_s = int(headers["retry-after"])
+    told_s = min(asked_s, _LONGEST_RETRY_S)
+    of_long = {"x-should-retry": "false"} if asked_s > told_s else {}
+    return {"retry-after-ms": str(told_s * 1000)} | headers | of_long | {"retry-after": str(told_s)}
 
 
 def _of_database(caught: Exception, request: web.Request) -> ApiError:

@@ -34,7 +34,8 @@ from shared.version import VERSION
 _DIALECTS: Final = (
     "What callers use is served at the root and under `/vultr`, `/nec`, `/inflection`, with the defaults of that API. "
     "Without such a mount the `dialect` of the key decides. A parameter that a chat leaves out is taken from the "
-    "`default_parameters` of its router, then from this table; where it has none, the provider decides.\n\n"
+    "`default_parameters` of its router, then from this table; where it has none, the provider decides. Without a "
+    "dialect, errors are told as `application/problem+json` (RFC 9457) to who asks for it: the same body with more.\n\n"
 )
 _SERVERS: Final = [{"url": "/"}, *({"url": f"/{name}", "description": f"Dialect `{name}`."} for name in MOUNTS)]
 _REF = "#/components/schemas/{name}"

@@ -138,7 +138,7 @@ async def _send(scan: _Scan, page: ParsedPage, slots: asyncio.Semaphore) -> None
                 break
             except (RateLimitError, QueueFullError, QueueUnavailableError, StorageUnavailableError) as error:
                 await _check_wanted(scan, error)
-                await asyncio.sleep(min(float(error.headers.get("retry-after", 1)), _LONGEST_WAIT_S))
+                await asyncio.sleep(min(float(error.extra_headers.get("retry-after", 1)), _LONGEST_WAIT_S))
             except ApiError as error:
                 raise ScanFailedError(error.stored()) from error
         job = new_job(draft, origin, submission, job_id, admission, row.band)

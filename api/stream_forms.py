@@ -2,10 +2,9 @@
 
 from typing import Protocol
 
-from msgspec import json
-
 from api.call import Call
-from shared.errors import ErrorBody, ReplayedError, StoredError
+from api.error_bodies import error_body
+from shared.errors import ApiError, ReplayedError, StoredError
 from shared.jobs.statements import NewJob
 from shared.jobs.tables import JobRow
 from shared.replies.entries import Position
@@ -45,9 +44,9 @@ class ChunkForm:
         """Return the event."""
         return b"id: %d-%d\ndata: %b\n\n" % (*position, data)
 
-    async def end(self, _call: Call, _job_id: str, error: StoredError | None) -> bytes:
+    async def end(self, call: Call, _job_id: str, error: StoredError | None) -> bytes:
         """Return `[DONE]`, or the error."""
-        return b"data: [DONE]\n\n" if error is None else error_event(replayed(error))
+        return b"data: [DONE]\n\n" if error is None else error_event(replayed(error), call.dialect)
 
 
 def chunk_form(_job: NewJob | JobRow) -> StreamForm:
@@ -55,10 +54,9 @@ def chunk_form(_job: NewJob | JobRow) -> StreamForm:
     return ChunkForm()
 
 
-def error_event(error: ReplayedError) -> bytes:
+def error_event(error: ApiError, dialect: str) -> bytes:
     """Return the event by which a stream of chunks ends that has begun."""
-    body = ErrorBody(error=error.error(), detail=error.message)
-    return b"data: " + json.encode(body) + b"\n\n"
+    return b"data: " + error_body(error, dialect) + b"\n\n"
 
 
 def replayed(error: StoredError) -> ReplayedError:

@@ -65,9 +65,12 @@ def sqlstate_of(error: Exception) -> str:
 
 
 def is_away(error: Exception) -> bool:
-    """Return whether the database, not the statement, is at fault; SQLSTATE 08, 53, 57 of PostgreSQL."""
+    """Return whether the database, not the statement, is at fault; SQLSTATE 08, 53, 57 of PostgreSQL.
+
+    SQLite has one class for both; its code `SQLITE_ERROR` is that of statements that can never work.
+    """
     if not isinstance(error, DBAPIError) or isinstance(error, InterfaceError | OperationalError):
-        return True
+        return getattr(getattr(error, "orig", None), "sqlite_errorcode", None) != sqlite3.SQLITE_ERROR
     return error.connection_invalidated or sqlstate_of(error).startswith(("08", "53", "57"))
 
 

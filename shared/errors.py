@@ -310,7 +310,7 @@ class WrongModelTypeError(ApiError):
 
 
 class RateLimitError(ApiError):
-    """Too many in too short a time; `retry-after` says when to ask again."""
+    """Too many in too short a time; `retry-after` says when to ask again; callers are told 120 s at most."""
 
     status, type, code = 429, "rate_limit_error", "rate_limit_exceeded"
 

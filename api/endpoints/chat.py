@@ -121,6 +121,9 @@ class _Asked(Struct):
     frequency_penalty: Raw = _NULL
 
 
+_USUAL_TIER: Final = Raw(b'"default"')
+_UNUSED: Final[dict[str, Raw]] = {"refusal": _NULL, "tool_calls": _NULL, "function_call": _NULL}
+"""Members of a message that is read again, whether it has them or not."""
 _DEFAULTS = {"temperature": 1.0, "top_p": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
 
 
@@ -136,8 +139,15 @@ def _merge(body: bytes, row: JobRow, request: bytes) -> bytes:
         "metadata": metadata_of(row),
         "vote": row.vote,
         "input_user": row.end_user,
+        "choices": [_with_members(choice) for choice in json.decode(members["choices"], type=list[dict[str, Raw]])],
     }
+    if bytes(members.get("service_tier", _NULL)) == b"null":
+        members["service_tier"] = _USUAL_TIER
     return json.encode(members)
+
+
+def _with_members(choice: dict[str, Raw]) -> dict[str, Any]:
+    return choice | {"message": _UNUSED | json.decode(choice["message"], type=dict[str, Raw])}
 
 
 async def _stored(call: Call, row: JobRow) -> Reply[StoredChatCompletion]:

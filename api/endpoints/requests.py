@@ -6,9 +6,11 @@ from typing import Final
 from msgspec import json
 
 from api.call import Call
+from api.error_bodies import error_body
 from api.http import Routes
 from shared.clock import now_ms, to_iso
-from shared.errors import InvalidFieldError, StoredError
+from shared.dialects import OPENAI
+from shared.errors import InvalidFieldError, ReplayedError, StoredError
 from shared.jobs.schemas import public_id
 from shared.jobs.tables import JobRow
 from shared.request_logs.listing_queries import told_error
@@ -63,7 +65,7 @@ def _logged(row: LoggedRow, secret_members: frozenset[str]) -> LoggedRequest:
     shows_bodies = is_kept and policy == FULL
     error = json.decode(log.error, type=StoredError) if log.error else None
     code = _code(log, job, error)
-    response = answer if log.status == "succeeded" else told_error(log, job)
+    response = answer if log.status == "succeeded" else _error_body(told_error(log, job), job)
     return LoggedRequest(
         timestamp=to_iso(log.created_ms),
         method=log.method,
@@ -81,6 +83,13 @@ def _logged(row: LoggedRow, secret_members: frozenset[str]) -> LoggedRequest:
         completion_tokens=log.completion_tokens,
         cost=log.cost_micros / MICRO,
     )
+
+
+def _error_body(told: bytes | None, job: JobRow | None) -> bytes | None:
+    """Return an error in the form in which it was told; of a refusal, its text without the places."""
+    if told is None:
+        return None
+    return error_body(ReplayedError(json.decode(told, type=StoredError)), OPENAI if job is None else job.dialect)
 
 
 def _code(log: RequestLogRow, job: JobRow | None, error: StoredError | None) -> int | None:

@@ -148,6 +148,9 @@ class ChatCompletionChunk(Struct, kw_only=True):
     choices: list[ChunkChoice]
     usage: Usage | None
     object: Literal["chat.completion.chunk"]
+    service_tier: str | UnsetType | None = UNSET
+    """Of each chunk in dialect `openai`, as is `system_fingerprint`."""
+    system_fingerprint: str | UnsetType | None = UNSET
     search_results: list[Any] | UnsetType = UNSET
     """In the last chunk, of a chat with a search tool."""
     retrieval: Any | UnsetType = UNSET

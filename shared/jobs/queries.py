@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, cast, delete, func, update
+from sqlalchemy import ColumnElement, cast, delete, exists, func, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import defer
 from sqlmodel import col, select
@@ -108,12 +108,13 @@ def metadata_conditions(
     if session.get_bind().dialect.name == "postgresql":
         document = cast(column, JSONB)
         return [document[key].as_string() == value for key, value in metadata.items()]
-    return [func.json_extract(column, _json_path(key)) == value for key, value in metadata.items()]
+    return [_has_pair(column, key, value) for key, value in metadata.items()]
 
 
-def _json_path(key: str) -> str:
-    quoted = key.replace('"', '\\"')
-    return f'$."{quoted}"'
+def _has_pair(column: Any, key: str, value: str) -> ColumnElement[bool]:
+    """Return the condition of SQLite; a path, as `json_extract` takes it, cannot name every key."""
+    pair = func.json_each(column).table_valued("key", "value")
+    return exists().where(pair.c.key == key, pair.c.value == value)
 
 
 async def count_unfinished(session: AsyncSession, user_id: int | None) -> list[tuple[str, int, int, str, int, int]]:

@@ -1,13 +1,21 @@
 """Reads of the ledger.  The session comes first; nothing here commits."""
 
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import case, func
 from sqlalchemy import select as sa_select
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from shared.jobs.schemas import AUDIO_SPEECH
+from shared.jobs.schemas import (
+    AUDIO_SPEECH,
+    CHAT_ATTRIBUTES,
+    CHAT_COMPLETION,
+    COMPLETION,
+    EMBEDDING,
+    INFERENCE,
+    RESPONSE,
+)
 from shared.keys.tables import KeyRow
 from shared.routers.tables import RouterRow
 from shared.usage.closes import ListClosesQuery
@@ -15,6 +23,9 @@ from shared.usage.newest import IS_NEWEST
 from shared.usage.records import ListUsageQuery
 from shared.usage.schemas import MICRO, NANO_PER_UNIT, Impacts, ModelUsage, MonthUsage
 from shared.usage.tables import ChargeRow, CloseRow, UsageRecordRow
+
+_CHAT_KINDS: Final = (CHAT_COMPLETION, CHAT_ATTRIBUTES, INFERENCE, COMPLETION, RESPONSE, EMBEDDING)
+"""Whose tokens a month's `chat` counts; those of reranking, transcription and OCR are in `by_model` alone."""
 
 
 async def get_month_usage(
@@ -27,17 +38,17 @@ async def get_month_usage(
     ).where(*_of(UsageRecordRow, user_id, from_ms, until_ms, key_id), IS_NEWEST)
     energy_nwh, carbon_ng = (await session.exec(consumed)).one()
     return MonthUsage(
-        chat=sum(prompt + completion for _, _, prompt, completion, *_ in rows),
+        chat=sum(chat for *_, chat, _, _ in rows),
         tts=sum(characters - small for *_, characters, small in rows),
         tts_sm=sum(small for *_, small in rows),
         image=0.0,
         image_sm=0.0,
         requests=sum(count for _, count, *_ in rows),
-        cost=sum(micros for *_, micros, _, _ in rows) / MICRO,
+        cost=sum(micros for *_, micros, _, _, _ in rows) / MICRO,
         impacts=Impacts(kWh=int(energy_nwh or 0) / NANO_PER_UNIT, kgCO2eq=int(carbon_ng or 0) / NANO_PER_UNIT),
         by_model=[
             ModelUsage(model=name, requests=count, input_tokens=prompt, output_tokens=completion, cost=micros / MICRO)
-            for name, count, prompt, completion, micros, _, _ in rows
+            for name, count, prompt, completion, micros, *_ in rows
         ],
     )
 
@@ -47,10 +58,10 @@ def _of(table: Any, user_id: int, from_ms: int, until_ms: int, key_id: int | Non
     return conditions if key_id is None else [*conditions, table.key_id == key_id]
 
 
-async def _sum_charges(session: AsyncSession, conditions: list[Any]) -> list[tuple[str, int, int, int, int, int, int]]:
-    """Return by model: jobs, prompt and completion tokens, micro-units, characters spoken, those of small models."""
+async def _sum_charges(session: AsyncSession, conditions: list[Any]) -> list[tuple[Any, ...]]:
+    """Return by model: jobs, prompt and completion tokens, micro-units, tokens of chats, characters: all, of small."""
     is_small = col(ChargeRow.router_id).in_(select(RouterRow.id).where(col(RouterRow.is_small)))
-    is_speech = col(ChargeRow.kind) == AUDIO_SPEECH
+    is_speech, is_chat = col(ChargeRow.kind) == AUDIO_SPEECH, col(ChargeRow.kind).in_(_CHAT_KINDS)
     statement: Any = (
         sa_select(
             col(ChargeRow.router_name),
@@ -58,6 +69,7 @@ async def _sum_charges(session: AsyncSession, conditions: list[Any]) -> list[tup
             func.sum(ChargeRow.prompt_tokens),
             func.sum(ChargeRow.completion_tokens),
             func.sum(ChargeRow.amount_micros),
+            func.sum(case((is_chat, col(ChargeRow.prompt_tokens) + col(ChargeRow.completion_tokens)), else_=0)),
             func.sum(case((is_speech, col(ChargeRow.prompt_tokens)), else_=0)),
             func.sum(case((is_speech & is_small, col(ChargeRow.prompt_tokens)), else_=0)),
         )
@@ -66,8 +78,8 @@ async def _sum_charges(session: AsyncSession, conditions: list[Any]) -> list[tup
         .order_by(col(ChargeRow.router_name))
     )
     return [
-        (name, int(n), 0 if s else int(p or 0), 0 if s else int(c or 0), int(m or 0), int(s or 0), int(sm or 0))
-        for name, n, p, c, m, s, sm in await session.exec(statement)
+        (name, n, 0 if s else int(p or 0), 0 if s else int(c or 0), *(int(one or 0) for one in (m, chat, s, sm)))
+        for name, n, p, c, m, chat, s, sm in await session.exec(statement)
     ]
 
 

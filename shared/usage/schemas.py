@@ -80,7 +80,7 @@ class ModelUsage(Struct, kw_only=True):
 
 
 class MonthUsage(Struct, kw_only=True):
-    """One calendar month, UTC.  `chat` counts tokens, `tts` characters, `image` megapixels."""
+    """One calendar month, UTC.  `chat` counts tokens of texts and embeddings, `tts` characters, `image` megapixels."""
 
     chat: int
     tts: int

@@ -12,6 +12,8 @@ from shared.usage.tables import ChargeRow, UsageRecordRow
 from tests.installation import Installation
 from tests.providers import ScriptedProvider, says, usage
 
+VULTR_CHAT = {"model": "simulator", "messages": [{"role": "user", "content": "Hi"}], "simulator": {"fail": "400"}}
+
 
 async def test_usage_of_a_reply_carries_cost_and_carbon(both: Installation, provider: ScriptedProvider) -> None:
     provider.default = says("Hi", reported=usage(1000, 500))
@@ -99,6 +101,18 @@ async def test_every_attempt_and_every_refusal_is_logged(both: Installation, pro
     assert (row.status, row.http_status, row.client_address) == ("succeeded", 200, "127.0.0.1")
     assert row.queue_ms is not None
     assert row.latency_ms is not None
+
+
+async def test_the_body_of_a_logged_error_is_that_which_was_sent(both: Installation) -> None:
+    sent = [
+        await (await both.chat("Hi", model="nothing")).text(),
+        await (await both.chat("Hi", simulator={"fail": "400"})).text(),
+        await (await both.post("/vultr/v1/chat/completions", VULTR_CHAT)).text(),
+    ]
+
+    logged = await (await both.post("/v1/requests", {"period": 15})).json()
+
+    assert [entry["response_body"] for entry in logged["requests"]] == sent[::-1]
 
 
 async def test_a_stream_has_a_time_to_its_first_token(sluice: Installation) -> None:

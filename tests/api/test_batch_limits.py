@@ -16,6 +16,7 @@ from shared.usage.tables import ChargeRow
 from tests.api.test_retention import DAY_MS, sweep
 from tests.batches import add_input, chat_line, ended, get_batch, lines_of, make_batch, to_jsonl
 from tests.conftest import make_settings
+from tests.figures import metrics, of
 from tests.installation import Installation, open_installation
 from tests.people import add_user, key_of
 from tests.servers import RedisServer
@@ -36,6 +37,29 @@ async def test_a_batch_keeps_to_the_limits_of_its_owner(both: Installation) -> N
     counts = (await get_batch(both, batch["id"]))["sluice"]["counts"]
     assert (counts["completed"], counts["queued"]) == (3, 2)
     assert plain.status == 429
+
+
+async def test_a_batch_asks_again_when_the_refusal_says(sluice: Installation) -> None:
+    """One that waits for money asks each second; one that is told to wait a minute asks less often meanwhile."""
+    await sluice.add_model("paid", prices=(0, 1_000_000))
+    await sluice.grant(1, rpm=1)
+    hurried = await key_of(sluice, (await add_user(sluice, "hurried@example.com"))["id"])
+    poor = await key_of(sluice, (await add_user(sluice, "poor@example.com", budget=25))["id"])
+    body = {"model": "paid", "max_tokens": 1000, "simulator": {"delay_ms": 20_000}}
+
+    await make_batch(sluice, chat_line("a"), chat_line("b"), headers=hurried)
+    await eventually(lambda: _has_been_refused(sluice, "rpm", 2))
+    costly = await make_batch(sluice, chat_line("a", body=body), chat_line("b", body=body), headers=poor)
+    before = of(await metrics(sluice), "admissions_total", verdict="rpm")
+    await eventually(lambda: _has_been_refused(sluice, "budget", 6), within_s=30)
+
+    asked = of(await metrics(sluice), "admissions_total", verdict="rpm") - before
+    assert asked <= 2
+    await sluice.post(f"/v1/batches/{costly['id']}/cancel")
+
+
+async def _has_been_refused(installation: Installation, verdict: str, times: int) -> bool:
+    return of(await metrics(installation), "admissions_total", verdict=verdict) >= times
 
 
 async def _completed(installation: Installation, batch_id: str, count: int) -> bool:

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from shared.jobs.tables import JobRow
 from shared.usage.tables import ChargeRow, UsageRecordRow
 from tests.events import read_events
@@ -138,6 +140,37 @@ async def test_streamed_tool_calls_are_stored_as_one_message(sluice: Installatio
     assert message["content"] is None
     assert message["tool_calls"][0]["function"] == {"name": "get", "arguments": '{"a":1}'}
     assert stored["choices"][0]["finish_reason"] == "tool_calls"
+
+
+async def test_a_completion_that_is_read_again_has_every_member(
+    sluice: Installation, provider: ScriptedProvider
+) -> None:
+    await sluice.add_model("public", provider.url)
+    provider.script = [says("Hi"), says("Hi", service_tier="flex")]
+    ids = [(await (await sluice.chat(model="public")).json())["id"] for _ in range(2)]
+
+    listed = (await (await sluice.get("/v1/chat/completions")).json())["data"]
+    read = [await (await sluice.get(f"/v1/chat/completions/{one}")).json() for one in ids]
+
+    assert listed == read
+    assert [one["service_tier"] for one in read] == ["default", "flex"]
+    unused = {"refusal": None, "tool_calls": None, "function_call": None}
+    assert [one["choices"][0]["message"] for one in read] == [{"role": "assistant", "content": "Hi"} | unused] * 2
+
+
+@pytest.mark.parametrize(("tier", "fingerprint"), [(None, None), ("flex", "fp_1")])
+async def test_every_chunk_has_a_tier_and_a_fingerprint(
+    sluice: Installation, provider: ScriptedProvider, tier: str | None, fingerprint: str | None
+) -> None:
+    told = {"service_tier": tier, "system_fingerprint": fingerprint} if tier else {}
+    provider.default = streams(chunk({"content": "Hi"}) | told, chunk({}, "stop") | told)
+    await sluice.add_model("public", provider.url)
+
+    events = await read_events(await sluice.chat(model="public", stream=True))
+
+    chunks = [json.loads(event.data) for event in events[:-1]]
+    assert len(chunks) == 3
+    assert {(one["service_tier"], one["system_fingerprint"]) for one in chunks} == {(tier, fingerprint)}
 
 
 async def test_content_that_looks_like_framing_is_content(sluice: Installation) -> None:

@@ -243,6 +243,24 @@ async def test_a_stream_that_breaks_ends_with_an_error_event_and_is_charged_noth
     assert (job["status"], job["error"]["code"]) == ("failed", "interrupted")
 
 
+@pytest.mark.parametrize("mount", ["", "/vultr", "/nec", "/inflection"])
+async def test_a_stream_breaks_with_the_whole_error_of_its_api(
+    sluice: Installation, provider: ScriptedProvider, mount: str
+) -> None:
+    provider.default = streams(FIRST, cut=True)
+    await sluice.add_model("public", provider.url)
+    body = {"model": "public", "messages": [{"role": "user", "content": "Hi"}], "stream": True}
+
+    response = await sluice.post(mount + "/v1/chat/completions", body)
+
+    error = json.loads((await read_events(response))[-1].data)
+    told = {"detail": error["error"]["message"], "message": error["error"]["message"]}
+    assert error["error"]["code"] == "interrupted"
+    assert error == {"error": error["error"], **(told if mount == "/vultr" else {"detail": told["detail"]})}
+    replay = await sluice.get(f"/v1/jobs/{response.headers['x-job-id']}/result")
+    assert (await replay.json())["error"] == error["error"]
+
+
 async def test_a_provider_that_falls_silent_between_two_chunks_is_given_up(
     both: Installation, provider: ScriptedProvider
 ) -> None:

@@ -88,6 +88,8 @@ async def test_a_chat_has_all_members_that_clients_read(both: Installation, prov
     for one in chunks:
         hold_against("ChatCompletionStreamResponse", one)
     assert [one["time_info"] is None for one in chunks] == [True] * (len(chunks) - 1) + [False]
+    details = [one["usage"]["prompt_tokens_details"] for one in (answer, chunks[-1])]
+    assert details == [{"cached_tokens": 0}] * 2
     assert all("stop_reason" in one["choices"][0] for one in chunks[:-1])
     ordinary = await (await both.chat(model="public")).json()
     assert "time_info" not in ordinary

@@ -58,7 +58,22 @@ async def test_the_first_limit_that_is_reached_gives_the_reason(sluice: Installa
     assert await refused(too_long) == (429, "5 input tokens per minute exceeded (remaining: 5).")
     assert first.status == 200
     assert await refused(both_reached) == (429, "1 requests per day exceeded (remaining: 0).")
-    assert int(both_reached.headers["retry-after"]) > 60
+
+
+async def test_a_stock_client_is_told_to_wait_120_s_at_most(sluice: Installation) -> None:
+    me = await limited(sluice, rpm=2, rpd=4)
+    for _ in range(2):
+        assert (await sluice.chat("Hi", headers=me)).status == 200
+    soon = await sluice.chat("Hi", headers=me)
+    await set_limits(sluice, rpd=2)
+
+    late = await sluice.chat("Hi", headers=me)
+
+    assert int(soon.headers["retry-after"]) <= 60
+    assert soon.headers["retry-after-ms"] == soon.headers["retry-after"] + "000"
+    assert "x-should-retry" not in soon.headers
+    names = ("retry-after", "retry-after-ms", "x-should-retry")
+    assert [late.headers[name] for name in names] == ["120", "120000", "false"]
 
 
 async def test_what_does_not_fit_the_schema_uses_nothing(sluice: Installation) -> None:

@@ -196,3 +196,16 @@ async def test_the_simulator_obeys_its_script(sluice: Installation) -> None:
 
     assert (failed.status, uncounted.status) == (400, 200)
     assert (await sluice.rows(UsageRecordRow))[-1].is_estimated
+
+
+async def test_tokens_of_reranking_are_no_chat_of_the_month(both: Installation) -> None:
+    await both.add_model("public", **MODEL)
+    chat = (await (await both.chat()).json())["usage"]["total_tokens"]
+    ranked = (await (await rerank(both)).json())["usage"]["total_tokens"]
+
+    month = (await (await both.get("/v1/usage")).json())["current_month"]
+
+    assert (month["chat"], month["requests"]) == (chat, 2)
+    assert ranked > 0
+    by_model = {one["model"]: one["input_tokens"] + one["output_tokens"] for one in month["by_model"]}
+    assert by_model == {"public": ranked, "simulator": chat}

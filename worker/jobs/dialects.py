@@ -4,12 +4,14 @@ import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from msgspec import Raw, json
+from msgspec import UNSET, Raw, json
+from msgspec.structs import replace
 
 from shared.clock import now_ms
-from shared.dialects import INFLECTION, INFLECTION_LEGACY, NEC, VULTR, chat_defaults, rules_of
+from shared.dialects import INFLECTION, INFLECTION_LEGACY, NEC, OPENAI, VULTR, chat_defaults, rules_of
 from shared.directory import Router
 from shared.settings import Settings
+from shared.usage.schemas import Usage
 from worker.context import JobContext
 from worker.jobs.upstream import MEMBERS, NULL
 
@@ -17,6 +19,7 @@ Members = dict[str, Any]
 _CORE: Final = ("service_tier", "search_results", "prompt_logprobs", "kv_transfer_params")
 _CHOICES: Final = json.Decoder(list[dict[str, Any]])
 _NO_LOGPROB: Final = -9999.0
+_NOTHING_CACHED: Final = Raw(b'{"cached_tokens":0}')
 _REQUEST_ID: Final = b'"request_id"'
 
 
@@ -48,6 +51,11 @@ def _unchanged(_ctx: JobContext, members: Members) -> Members:
     return members
 
 
+def _with_tier(_ctx: JobContext, members: Members) -> Members:
+    """Add what every chunk of OpenAI's has; whole answers have it in all dialects."""
+    return {"service_tier": NULL, "system_fingerprint": NULL, **members}
+
+
 def _with_fingerprint(ctx: JobContext, members: Members) -> Members:
     """Add the fingerprint that NEC's clients read: that of the provider's row if the provider tells none."""
     if bytes(members.get("system_fingerprint", NULL)) != b"null":
@@ -72,7 +80,8 @@ def _with_call_ids(ctx: JobContext, members: Members) -> Members:
 
 
 def _to_inflection(ctx: JobContext, members: Members) -> Members:
-    shaped = members | {"choices": [_choice(choice) for choice in _choices(members)], "time_info": time_info(ctx)}
+    choices, usage = [_choice(choice) for choice in _choices(members)], _with_details(members["usage"])
+    shaped = members | {"choices": choices, "usage": usage, "time_info": time_info(ctx)}
     shaped.setdefault("system_fingerprint", None)
     if _REQUEST_ID in ctx.request and (asked := MEMBERS.decode(ctx.request).get("request_id")) is not None:
         shaped["request_id"] = asked
@@ -86,7 +95,15 @@ def _to_inflection_chunk(ctx: JobContext, members: Members) -> Members:
         choice |= {name: choice.get(name) for name in ("logprobs", "finish_reason", "stop_reason")}
         _fill(choice["logprobs"])
     time = None if choices else time_info(ctx)
-    return {"system_fingerprint": None, **members, "choices": choices, "time_info": time}
+    usage = _with_details(members["usage"])
+    return {"system_fingerprint": None, **members, "choices": choices, "usage": usage, "time_info": time}
+
+
+def _with_details(usage: Any) -> Any:
+    """Return a usage with the details that Inflection's clients read, also of a provider that told none."""
+    if isinstance(usage, Usage) and usage.prompt_tokens_details is UNSET:
+        return replace(usage, prompt_tokens_details=_NOTHING_CACHED)
+    return usage
 
 
 def _to_legacy(_ctx: JobContext, members: Members) -> Members:
@@ -154,6 +171,6 @@ _COMPLETIONS: Final[Mapping[str, _Shape]] = {
     VULTR: _with_call_ids, NEC: _with_fingerprint, INFLECTION: _to_inflection, INFLECTION_LEGACY: _to_legacy,
 }  # fmt: skip
 _CHUNKS: Final[Mapping[str, _Shape]] = {
-    VULTR: _with_call_ids, NEC: _with_fingerprint,
+    OPENAI: _with_tier, VULTR: _with_call_ids, NEC: _with_fingerprint,
     INFLECTION: _to_inflection_chunk, INFLECTION_LEGACY: _to_legacy_chunk,
 }  # fmt: skip
