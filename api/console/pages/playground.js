@@ -10,7 +10,7 @@ import { turnView } from "./playground_turn.js";
 export const title = "Playground";
 
 export async function render(main, { rest, signal }) {
-  const page = { conversation: rest[0] ?? null, turns: [], running: null, signal };
+  const page = { conversation: rest[0] ?? null, turns: [], running: null, isHeld: false, signal };
   page.list = h("div", { class: "turns", role: "log", "aria-label": "Conversation", "aria-live": "polite" });
   page.problems = h("div");
   page.history = h("div", { "aria-live": "off" });
@@ -53,24 +53,40 @@ function writer(page) {
   return form;
 }
 
+// Nothing is sent while `isHeld`, not by the keyboard either.
+function hold(page, isHeld) {
+  page.isHeld = isHeld;
+  page.sendButton.disabled = isHeld || page.running !== null;
+}
+
 async function submit(page) {
   const prompt = page.input.value;
-  if (page.running || !prompt.trim()) return;
-  page.sendButton.disabled = true;
+  if (page.isHeld || page.running || !prompt.trim()) return;
+  hold(page, true);
   replace(page.problems);
   try {
-    const { model, system, parameters } = page.parameters.read();
-    page.conversation ??= newConversation();
-    const turn = await sendPrompt({ conversation: page.conversation, model, system, turns: page.turns, prompt, parameters });
+    const turn = await sendTyped(page, prompt);
     history.replaceState(null, "", `#/playground/${page.conversation}`);
-    page.input.value = "";
     add(page, turn);
     showHistory(page);
     await follow(page, turn);
   } catch (error) {
     if (error.name !== "AbortError") replace(page.problems, errorBox(error));
   } finally {
-    page.sendButton.disabled = page.running !== null;
+    hold(page, false);
+  }
+}
+
+// What is typed meanwhile is the next prompt; one that was not accepted comes back before it.
+async function sendTyped(page, prompt) {
+  const { model, system, parameters } = page.parameters.read();
+  page.conversation ??= newConversation();
+  page.input.value = "";
+  try {
+    return await sendPrompt({ conversation: page.conversation, model, system, turns: page.turns, prompt, parameters });
+  } catch (error) {
+    page.input.value = [prompt, page.input.value].filter(Boolean).join("\n");
+    throw error;
   }
 }
 
@@ -85,7 +101,7 @@ function add(page, turn) {
 async function follow(page, turn) {
   page.running = turn;
   page.stopButton.disabled = false;
-  page.sendButton.disabled = true;
+  hold(page, false);
   page.status.textContent = "Waiting for the first token …";
   try {
     await followTurn(turn, () => {
@@ -101,7 +117,7 @@ async function follow(page, turn) {
     turn.view.update();
     page.running = null;
     page.stopButton.disabled = true;
-    page.sendButton.disabled = false;
+    hold(page, false);
   }
 }
 
