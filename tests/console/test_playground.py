@@ -148,6 +148,44 @@ async def test_a_conversation_is_gone_back_to_and_goes_on(user: Visit) -> None:
     assert said == ["My name is Ada", "Hello Ada.", "What is it?"]
 
 
+async def test_nothing_is_sent_behind_a_conversation_that_is_not_read_yet(user: Visit) -> None:
+    await send(user, "My name is Ada", text="Hello Ada.")
+    await expect(bills(user)).to_have_count(1)
+    box = user.page.get_by_label("Prompt", exact=True)
+    async with held_up(user, "**/v1/jobs?*conversation*") as waiting:
+        await user.page.reload()
+        await eventually(lambda: waiting)
+        await box.fill("What is it?")
+        await box.press("Control+Enter")
+        await expect(user.page.get_by_role("button", name="Send")).to_be_disabled()
+
+    await expect(replies(user)).to_have_text("Hello Ada.")
+    await expect(box).to_have_value("What is it?")
+    await send(user, "What is it?", text="Ada.")
+    await expect(bills(user)).to_have_count(2)
+
+    completion = (await newest_job(user))["aliases"][0]
+    messages = (await user.get(f"/v1/chat/completions/{completion}/messages"))["data"]
+    assert [message["content"] for message in messages] == ["My name is Ada", "Hello Ada.", "What is it?"]
+
+
+async def test_a_conversation_that_could_not_be_read_is_read_again(user: Visit) -> None:
+    await send(user, "My name is Ada", text="Hello Ada.")
+    await expect(bills(user)).to_have_count(1)
+    pattern = "**/v1/jobs?*conversation*"
+    await user.page.route(pattern, lambda route: route.fulfill(status=418, body="{}"))
+    await user.page.reload()
+    await expect(user.page.get_by_role("alert")).to_contain_text("418")
+    await expect(user.page.get_by_role("button", name="Send")).to_be_disabled()
+
+    await user.page.unroute(pattern)
+    await user.page.get_by_role("button", name="Try again").click()
+
+    await expect(replies(user)).to_have_text("Hello Ada.")
+    await expect(user.page.get_by_role("alert")).to_have_count(0)
+    await expect(user.page.get_by_role("button", name="Send")).to_be_enabled()
+
+
 async def test_a_conversation_is_named_after_its_first_prompt(user: Visit) -> None:
     await user.page.get_by_label("System prompt").fill("Be brief.")
     await send(user, "My name is Ada", text="Hello Ada.")

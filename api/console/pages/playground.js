@@ -26,7 +26,7 @@ export async function render(main, { rest, signal }) {
     h("div", { class: "chat" }, h("div", { class: "talk" }, page.list, page.problems, writer(page)), aside));
   page.input.focus();
   showHistory(page);
-  if (page.conversation) resume(page).catch((error) => showError(page.problems, error));
+  if (page.conversation) resume(page);
   else showEmpty(page, models);
 }
 
@@ -136,7 +136,30 @@ async function stop(page) {
   }
 }
 
+// Without its turns nothing may be sent behind them; while they cannot be read the form stays shut.
 async function resume(page) {
+  hold(page, true);
+  page.status.textContent = "Loading the conversation …";
+  try {
+    await load(page);
+  } catch (error) {
+    page.status.textContent = "";
+    showError(page.problems, error);
+    page.problems.append(button("Try again", () => retry(page)));
+    return;
+  }
+  page.status.textContent = "";
+  hold(page, false);
+  const unfinished = page.turns.find((turn) => !TERMINAL.has(turn.job.status));
+  if (unfinished) await follow(page, unfinished);
+}
+
+function retry(page) {
+  replace(page.problems);
+  return resume(page);
+}
+
+async function load(page) {
   const { turns, system } = await loadConversation(page.conversation, page.signal);
   if (!turns.length) replace(page.list, emptyBox("This conversation is not there any more. Write a prompt to begin it anew."));
   for (const turn of turns) add(page, turn);
@@ -145,8 +168,6 @@ async function resume(page) {
     await followTurn(turn, () => {}, page.signal).catch(() => {});  // what was produced until then, if it is still kept
     turn.view.update();
   }
-  const unfinished = turns.find((turn) => !TERMINAL.has(turn.job.status));
-  if (unfinished) await follow(page, unfinished);
 }
 
 async function showHistory(page) {
