@@ -32,6 +32,7 @@ async def test_a_file_is_submitted_watched_and_fetched(sluice: Installation, tmp
     batch_id = shown.split()[0]
     fetched, _, _ = await run(sluice, "results", batch_id, "--output", str(tmp_path / "out.jsonl"))
     _, printed, _ = await run(sluice, "results", batch_id)
+    unwritten, _, reason = await run(sluice, "results", batch_id, "--output", str(tmp_path / "nowhere" / "out.jsonl"))
 
     assert (code, errors) == (0, "")
     assert "5/5" in shown
@@ -39,6 +40,19 @@ async def test_a_file_is_submitted_watched_and_fetched(sluice: Installation, tmp
     lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert (fetched, [line["custom_id"] for line in lines]) == (0, [f"r{n}" for n in range(5)])
     assert printed == (tmp_path / "out.jsonl").read_text()
+    assert unwritten == 1
+    assert "No such file" in reason
+    assert "Traceback" not in reason
+
+
+async def test_results_that_cannot_be_had_leave_the_file_as_it_was(sluice: Installation, tmp_path: Path) -> None:
+    kept = tmp_path / "out.jsonl"
+    kept.write_text("earlier results\n")
+
+    code, _, errors = await run(sluice, "results", "batch_nobody", "--output", str(kept))
+
+    assert (code, errors) == (1, "404: No batch `batch_nobody`.\n")
+    assert kept.read_text() == "earlier results\n"
 
 
 async def test_a_refused_file_is_an_error_with_its_lines(sluice: Installation, tmp_path: Path) -> None:
@@ -119,7 +133,6 @@ def test_help_tells_the_url_that_is_used(environ: dict[str, str], url: str) -> N
     [
         (("watch", "batch_nobody"), 1, "404: No batch `batch_nobody`."),
         (("submit", "nowhere.jsonl"), 1, "No such file"),
-        (("results", "batch_nobody", "--output", "nowhere/out.jsonl"), 1, "No such file"),
         (("nothing",), 2, "invalid choice"),
     ],
 )
