@@ -81,6 +81,18 @@ async def test_jobs_are_listed_and_followed(sluice: Installation) -> None:
     assert job["id"] not in filtered
 
 
+async def test_a_list_of_jobs_shows_models_as_they_are_one_job_a_line(sluice: Installation) -> None:
+    name = "br[/b]x[red] " + "long " * 12
+    await sluice.add_model(name.strip())
+    done = (await sluice.chat(model=name.strip())).headers["x-job-id"]
+
+    code, listed, errors = await run(sluice, "jobs")
+
+    assert (code, errors) == (0, "")
+    (line,) = [one for one in listed.splitlines() if done in one]
+    assert name in line
+
+
 async def test_a_job_is_cancelled(sluice: Installation) -> None:
     response = await sluice.chat(simulator={"delay_ms": 9000}, headers={"Prefer": "respond-async"})
 
