@@ -240,7 +240,7 @@ async def test_readers_see_their_organization_by_user(reader: Visit) -> None:
     await reader.page.get_by_role("button", name="Filter").click()
 
     await expect(reader.page.locator("tbody tr")).to_have_count(len(report["data"]))
-    await expect(reader.row(f"user {reader.user_id}")).to_be_visible()
+    await expect(reader.row(f"{reader.name}@example.com ({reader.user_id})")).to_be_visible()
     await expect(reader.page.locator("tfoot")).to_contain_text(f"{report['total']['prompt_tokens']}")
 
 
@@ -254,6 +254,15 @@ async def test_administrators_see_everybody_by_organization(admin: Visit) -> Non
 
     await expect(admin.page.locator("tbody tr")).to_have_count(len(report["data"]))
     await expect(admin.row("default (1)")).to_be_visible()
+
+
+async def test_keys_are_called_by_their_names(user: Visit) -> None:
+    await _chat(user, tokens=5)
+    (key,) = (await user.get("/v1/me/keys"))["data"]
+
+    await user.open("usage?group_by=key")
+
+    await expect(user.row(f"{key['name']} ({key['id']})")).to_be_visible()
 
 
 async def test_each_figure_says_how_sure_it_is_and_where_it_comes_from(user: Visit) -> None:
