@@ -148,6 +148,20 @@ async def test_a_conversation_is_gone_back_to_and_goes_on(user: Visit) -> None:
     assert said == ["My name is Ada", "Hello Ada.", "What is it?"]
 
 
+async def test_a_long_conversation_does_not_hide_the_others(user: Visit) -> None:
+    await send(user, "My name is Ada", text="Hello Ada.")
+    await expect(bills(user)).to_have_count(1)
+    body = {"model": "simulator", "messages": [{"role": "user", "content": "Again"}]}
+    metadata = {"client": "console", "conversation": "long"}
+    for _ in range(101):
+        await user.post("/v1/jobs", {"endpoint": "/v1/chat/completions", "body": body, "metadata": metadata})
+
+    await user.page.reload()
+
+    history = user.page.locator(".history").get_by_role("link")
+    await expect(history).to_have_text(["Again", "My name is Ada"])
+
+
 async def test_nothing_is_sent_behind_a_conversation_that_is_not_read_yet(user: Visit) -> None:
     await send(user, "My name is Ada", text="Hello Ada.")
     await expect(bills(user)).to_have_count(1)

@@ -10,7 +10,7 @@ import { turnView } from "./playground_turn.js";
 export const title = "Playground";
 
 export async function render(main, { rest, signal }) {
-  const page = { conversation: rest[0] ?? null, turns: [], running: null, isHeld: false, signal };
+  const page = { conversation: rest[0] ?? null, turns: [], running: null, isHeld: false, newest: undefined, signal };
   page.list = h("div", { class: "turns", role: "log", "aria-label": "Conversation", "aria-live": "polite" });
   page.problems = h("div");
   page.history = h("div", { "aria-live": "off" });
@@ -68,7 +68,7 @@ async function submit(page) {
     const turn = await sendTyped(page, prompt);
     history.replaceState(null, "", `#/playground/${page.conversation}`);
     add(page, turn);
-    showHistory(page);
+    if (page.newest !== page.conversation) showHistory(page);
     await follow(page, turn);
   } catch (error) {
     if (error.name !== "AbortError") replace(page.problems, errorBox(error));
@@ -173,6 +173,7 @@ async function load(page) {
 async function showHistory(page) {
   try {
     const found = await listConversations(page.signal);
+    page.newest = found[0]?.conversation;
     replace(page.history, found.length
       ? h("ul", { class: "history" }, found.map((one) => h("li", {}, h("a", {
         href: `#/playground/${one.conversation}`, title: one.title.slice(0, 300), "aria-current": one.conversation === page.conversation ? "true" : null,
