@@ -114,6 +114,10 @@ async def create_object(client: Client, options: argparse.Namespace) -> int:
 async def update_object(client: Client, options: argparse.Namespace) -> int:
     """Change the members that are named."""
     noun: Noun = options.noun
+    for one in noun.members:
+        is_none = getattr(options, f"member_{one.name}", None) == _NONE
+        if is_none and one.none is None and (one.needed or one.stays):
+            raise ClientError(f"--{one.name.replace('_', '-')}: it can be changed, but not taken away.")
     changes = await _values(client, options, noun.members)
     if not changes:
         raise ClientError("Nothing to change: name a member, see --help.")
