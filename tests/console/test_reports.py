@@ -94,6 +94,18 @@ async def test_the_log_is_filtered_by_metadata_and_exported(user: Visit, tmp_pat
     assert [job["id"] in row for row in rows] == [True]
 
 
+async def test_a_filter_of_metadata_without_a_value_is_not_left_out(user: Visit) -> None:
+    await _chat(user)
+    await user.open("logs")
+    await user.page.get_by_text("More filters").click()
+    await user.page.get_by_label("Metadata").fill("run")
+    await user.page.get_by_role("button", name="Filter").click()
+
+    await expect(user.page.get_by_role("alert")).to_contain_text("name=value, not “run”")
+    await expect(user.page.locator("tbody tr")).to_have_count(0)
+    await expect(user.page.get_by_label("Metadata")).to_have_value("run")
+
+
 _PICK = """() => {
     window.showSaveFilePicker = async ({ suggestedName }) => {
         const folder = await navigator.storage.getDirectory();
