@@ -88,8 +88,8 @@ function parse(text, label) {
 }
 
 function toLocal(seconds) {
-  if (!seconds) return "";
   const at = new Date(seconds * 1000);
+  if (!seconds || Number.isNaN(at.getTime())) return "";  // an address may hold anything
   return new Date(at.getTime() - at.getTimezoneOffset() * 60_000).toISOString().slice(0, 19);
 }
 

@@ -75,6 +75,14 @@ async def test_an_impossible_filter_is_answered_in_words(user: Visit) -> None:
     await expect(user.page.get_by_role("alert")).to_contain_text("http_status")
 
 
+async def test_an_impossible_instant_is_answered_in_words(user: Visit) -> None:
+    await user.open("logs?created_after=abc")
+
+    await expect(user.page.get_by_role("alert")).to_contain_text("created_after")
+    await expect(user.page.get_by_label("From", exact=True)).to_have_value("")
+    await expect(user.page.get_by_role("button", name="Filter")).to_be_visible()
+
+
 async def test_the_log_is_filtered_by_metadata_and_exported(user: Visit, tmp_path: Path) -> None:
     job = await make_job(user)
     await _chat(user)
