@@ -212,6 +212,26 @@ async def test_charts_and_table_show_the_figures_of_the_api(user: Visit) -> None
     assert total["prompt_tokens"] == sum(one["prompt_tokens"] for one in report["data"])
 
 
+_PERIODS = """async ([periods, period]) => {
+    const { periodsOf } = await import("/console/pages/usage.js");
+    return periodsOf(periods.map((one) => ({ period: one })), period);
+}"""
+
+
+@pytest.mark.parametrize(
+    ("period", "used", "drawn"),
+    [
+        ("month", ["2027-02", "2026-11"], ["2026-11", "2026-12", "2027-01", "2027-02"]),
+        ("day", ["2026-12-02", "2026-11-29"], ["2026-11-29", "2026-11-30", "2026-12-01", "2026-12-02"]),
+        ("month", ["2026-11", "2026-11"], ["2026-11"]),
+    ],
+)
+async def test_a_chart_has_a_place_for_what_was_not_used(
+    user: Visit, period: str, used: list[str], drawn: list[str]
+) -> None:
+    assert await user.page.evaluate(_PERIODS, [used, period]) == drawn
+
+
 _OUTSIDE = """async (periods) => {
     const { barChart } = await import("/console/chart.js");
     const series = [{ name: "all", values: periods.map(() => 1) }];

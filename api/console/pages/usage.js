@@ -103,11 +103,16 @@ function charts(lines, asked) {
 }
 
 // Return every day or month from the first to the last with usage, so that gaps are seen.
-function periodsOf(lines, period) {
+export function periodsOf(lines, period) {
   const found = [...new Set(lines.map((line) => line.period))].sort();
-  if (period !== "day" || found.length < 2) return found;
+  if (found.length < 2) return found;
   const all = [];
-  for (let at = Date.parse(found[0]); at <= Date.parse(found.at(-1)); at += 86_400_000) all.push(new Date(at).toISOString().slice(0, 10));
+  const spelled = (at) => at.toISOString().slice(0, period === "day" ? "2026-11-22".length : "2026-11".length);
+  for (const at = new Date(found[0]); spelled(at) <= found.at(-1);) {
+    all.push(spelled(at));
+    if (period === "day") at.setUTCDate(at.getUTCDate() + 1);
+    else at.setUTCMonth(at.getUTCMonth() + 1);
+  }
   return all;
 }
 
