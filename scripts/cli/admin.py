@@ -165,7 +165,7 @@ async def _value(client: Client, member: Member, text: str) -> Any:
 
 
 def _number(text: str) -> int | float:
-    return int(text) if text.lstrip("-").isdigit() else float(text)
+    return int(text) if text.lstrip("-").isdecimal() else float(text)
 
 
 def _secret(text: str) -> str:
@@ -173,7 +173,7 @@ def _secret(text: str) -> str:
 
 
 def _time(text: str) -> int:
-    if text.isdigit():
+    if text.isdecimal():
         return int(text)
     found = datetime.fromisoformat(text)
     return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())

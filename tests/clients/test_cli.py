@@ -140,6 +140,15 @@ def test_help_tells_the_url_that_is_used(environ: dict[str, str], url: str) -> N
     assert f"of the API, with /v1 ({url})" in done.stdout
 
 
+@pytest.mark.parametrize("url", ["nonsense", "http://", "localhost:8080/v1", "http://[", "ftp://sluice.example/v1"])
+def test_a_url_that_is_none_is_told_as_such(url: str) -> None:
+    command = [sys.executable, str(MAIN), "--url", url, "--key", "k", "jobs"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"`{url}` is no URL such as http://127.0.0.1:8080/v1; see --url and OPENAI_BASE_URL.\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

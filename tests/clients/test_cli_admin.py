@@ -222,6 +222,8 @@ async def test_a_table_shows_names_as_they_are(sluice: Installation) -> None:
         (("users", "show", "99"), 1, "404: "),
         (("users", "show", "nobody@example.com"), 1, "404: "),
         (("roles", "show", "nobody"), 1, "No role is called `nobody`."),
+        (("roles", "show", "²"), 1, "No role is called `²`."),
+        (("limits", "set", "user", "simulator", "--rpm", "²"), 1, "--rpm: `²` is no number."),
         (("organizations", "create"), 2, "--name"),
         (("organizations", "create", "--name", "default"), 1, "409: "),
         (("organizations", "create", "--name", "a", "--budget", "much"), 1, "--budget: `much` is no number."),
