@@ -84,16 +84,21 @@ async function ifKept(promise) {
   }
 }
 
+const MOST_LISTED = 12;
 const titles = new Map();
 
-// Return the newest conversations as [{conversation, title, job}]; the title is their first prompt.
+// Return the newest conversations as [{conversation, title, job}]; the title is their first prompt.  Their jobs are read on until
+// there are enough, since one conversation may have any number of them.
 export async function listConversations(signal) {
-  const page = await get(withQuery("/v1/jobs", { "metadata[client]": CLIENT, limit: 60 }), { signal });
   const newest = new Map();
-  for (const job of page.data) {
-    if (job.metadata.conversation && !newest.has(job.metadata.conversation)) newest.set(job.metadata.conversation, job);
-  }
-  return Promise.all([...newest].slice(0, 12).map(async ([conversation, job]) => {
+  let page;
+  do {
+    page = await get(withQuery("/v1/jobs", { "metadata[client]": CLIENT, limit: 100, after: page?.last_id }), { signal });
+    for (const job of page.data) {
+      if (job.metadata.conversation && !newest.has(job.metadata.conversation)) newest.set(job.metadata.conversation, job);
+    }
+  } while (page.has_more && newest.size < MOST_LISTED);
+  return Promise.all([...newest].slice(0, MOST_LISTED).map(async ([conversation, job]) => {
     if (!titles.has(job.id)) titles.set(job.id, await firstPrompt(job, signal));
     return { conversation, job, title: titles.get(job.id) };
   }));

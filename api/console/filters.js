@@ -20,13 +20,15 @@ export function filterForm(page, fields, query, { more = [], actions = [] } = {}
   return form;
 }
 
-// Return the filters of an address as the query of the API; `metadata` is written name=value.
+// Return the filters of an address as the query of the API; `metadata` is written name=value.  Raises Error for one that is not.
 filterForm.query = (query) => {
   const found = Object.fromEntries(query);
   if (!found.metadata) return found;
   const [name, ...rest] = found.metadata.split("=");
+  const value = rest.join("=").trim();
+  if (!name.trim() || !value) throw new Error(`The filter of metadata is to be written name=value, not “${found.metadata}”.`);
   delete found.metadata;
-  return { ...found, [`metadata[${name.trim()}]`]: rest.join("=").trim() };
+  return { ...found, [`metadata[${name.trim()}]`]: value };
 };
 
 function go(page, values) {

@@ -1,5 +1,5 @@
 // Forms: fields as data, read back as the API wants them.
-// A field: {name, label, kind, value, hint, required, options: [[value, text]], min, max, step, placeholder}.
+// A field: {name, label, kind, value, hint, required, stays, options: [[value, text]], min, max, step, placeholder}.
 
 import { h, newId } from "./dom.js";
 
@@ -88,8 +88,8 @@ function parse(text, label) {
 }
 
 function toLocal(seconds) {
-  if (!seconds) return "";
   const at = new Date(seconds * 1000);
+  if (!seconds || Number.isNaN(at.getTime())) return "";  // an address may hold anything
   return new Date(at.getTime() - at.getTimezoneOffset() * 60_000).toISOString().slice(0, 19);
 }
 
@@ -98,8 +98,12 @@ export function filled(values) {
   return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== null && !(Array.isArray(value) && value.length === 0)));
 }
 
-// Return only what differs from before: the body of a change.
-export function changed(values, before) {
+// Return only what differs from before: the body of a change.  Raises Error for an emptied field that is required or `stays`, since
+// there null means no change.
+export function changed(values, before, fields = []) {
   const same = (one, other) => JSON.stringify(one ?? null) === JSON.stringify(other ?? null);
-  return Object.fromEntries(Object.entries(values).filter(([name, value]) => !same(value, before[name])));
+  const found = Object.fromEntries(Object.entries(values).filter(([name, value]) => !same(value, before[name])));
+  const emptied = fields.find((spec) => (spec.required || spec.stays) && found[spec.name] === null);
+  if (emptied) throw new Error(`“${emptied.label}” can be changed, but not emptied.`);
+  return found;
 }

@@ -76,10 +76,11 @@ function create(state) {
 
 function edit(state, row) {
   const { page } = state;
+  const fields = page.fields(row, state.lookups);
   formDialog({
-    title: `Change ${page.nameOf(row)}`, fields: page.fields(row, state.lookups), action: "Save",
+    title: `Change ${page.nameOf(row)}`, fields, action: "Save",
     save: async (values) => {
-      const body = changed(page.toBody?.(values, row, state.lookups) ?? values, page.before?.(row) ?? row);
+      const body = changed(page.toBody?.(values, row, state.lookups) ?? values, page.before?.(row) ?? row, fields);
       if (Object.keys(body).length) await patch(`${page.path}/${row.id}`, body);
       await refresh(state);
       notify("Saved.");

@@ -5,11 +5,25 @@ import { bytes } from "./format.js";
 import { notify } from "./notice.js";
 
 const MOST_HELD_BYTES = 100e6;
+const ENDINGS = {
+  "application/json": "json", "text/plain": "txt", "audio/mpeg": "mp3", "audio/ogg": "opus", "audio/aac": "aac", "audio/flac": "flac",
+  "audio/wav": "wav", "audio/pcm": "pcm",
+};
+
+// Save an answer whose kind is known only when it is there: the name ends accordingly.
+export async function downloadAny(path, name) {
+  const response = await request(path);
+  const type = response.headers.get("Content-Type")?.split(";")[0].trim();
+  return save(response, path, `${name}.${ENDINGS[type] ?? "bin"}`);
+}
 
 // Save an answer that is held in memory until it is whole.  One with more than `mostBytes` is not: its error has the command that
 // fetches it.
 export async function download(path, filename, accept, mostBytes = MOST_HELD_BYTES) {
-  const response = await request(path, accept);
+  return save(await request(path, accept), path, filename, accept, mostBytes);
+}
+
+async function save(response, path, filename, accept, mostBytes = MOST_HELD_BYTES) {
   const held = await unbroken(readAtMost(response, mostBytes));
   if (held === null) {
     throw Object.assign(new Error(`This is more than ${bytes(mostBytes)}, too much for this browser to hold. Fetch it with a key of yours:`),

@@ -114,6 +114,10 @@ async def create_object(client: Client, options: argparse.Namespace) -> int:
 async def update_object(client: Client, options: argparse.Namespace) -> int:
     """Change the members that are named."""
     noun: Noun = options.noun
+    for one in noun.members:
+        is_none = getattr(options, f"member_{one.name}", None) == _NONE
+        if is_none and one.none is None and (one.needed or one.stays):
+            raise ClientError(f"--{one.name.replace('_', '-')}: it can be changed, but not taken away.")
     changes = await _values(client, options, noun.members)
     if not changes:
         raise ClientError("Nothing to change: name a member, see --help.")
@@ -161,7 +165,7 @@ async def _value(client: Client, member: Member, text: str) -> Any:
 
 
 def _number(text: str) -> int | float:
-    return int(text) if text.lstrip("-").isdigit() else float(text)
+    return int(text) if text.lstrip("-").isdecimal() else float(text)
 
 
 def _secret(text: str) -> str:
@@ -169,7 +173,7 @@ def _secret(text: str) -> str:
 
 
 def _time(text: str) -> int:
-    if text.isdigit():
+    if text.isdecimal():
         return int(text)
     found = datetime.fromisoformat(text)
     return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())

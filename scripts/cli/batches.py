@@ -107,11 +107,15 @@ def _report(batch: Any) -> None:
 async def results(client: Client, options: argparse.Namespace) -> int:
     """Print one line of JSON per result; what has not ended yet is left out."""
     query = {"follow_retries": "true"} if options.follow_retries else {}
+    lines = client.read(f"/batches/{options.batch}/results", params=query)
+    first = await anext(lines, None)  # a refusal must not cost the file that is there
     try:
         output = sys.stdout.buffer if options.output is None else options.output.open("wb")
     except OSError as error:
         raise ClientError(str(error)) from error
     with output:
-        async for line in client.read(f"/batches/{options.batch}/results", params=query):
+        if first is not None:
+            output.write(first + b"\n")
+        async for line in lines:
             output.write(line + b"\n")
     return 0

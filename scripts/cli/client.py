@@ -5,6 +5,7 @@ from types import TracebackType
 from typing import Any
 
 import aiohttp
+from yarl import URL
 
 
 class ClientError(Exception):
@@ -15,6 +16,9 @@ class Client:
     """One connection to an installation."""
 
     def __init__(self, url: str, key: str) -> None:
+        """Raise `ClientError` for a URL that is none."""
+        if not _is_url(url):
+            raise ClientError(f"`{url}` is no URL such as http://127.0.0.1:8080/v1; see --url and OPENAI_BASE_URL.")
         self._url = url.rstrip("/")
         self._root = self._url.removesuffix("/v1")
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
@@ -61,6 +65,14 @@ class Client:
         if self._http is None:
             raise ClientError("The client is closed.")
         return self._http
+
+
+def _is_url(text: str) -> bool:
+    try:
+        url = URL(text)
+    except ValueError:
+        return False
+    return url.scheme in ("http", "https") and bool(url.host)
 
 
 async def _check(response: aiohttp.ClientResponse) -> None:

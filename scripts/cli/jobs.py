@@ -3,15 +3,12 @@
 import argparse
 import json
 import sys
-from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from client import Client, ClientError
-from rich.console import Console
-from rich.table import Table
+from output import print_table
 
-_ID_CHARACTERS = 30
-"""A narrow terminal must not cut them."""
+_COLUMNS: Final = ("id", "status", "model", "created_at", "tokens", "cost")
 
 
 def add_commands(commands: Any) -> None:
@@ -35,16 +32,12 @@ async def list_jobs(client: Client, options: argparse.Namespace) -> int:
     query = [("limit", str(options.limit)), *(("status", one) for one in options.status or ())]
     query += [(name, value) for name, value in (("model", options.model), ("batch_id", options.batch)) if value]
     page = await client.ask("GET", "/jobs", params=query)
-    table = Table(box=None)
-    table.add_column("id", no_wrap=True, min_width=_ID_CHARACTERS)
-    for name in ("status", "model", "created", "tokens", "cost"):
-        table.add_column(name)
-    for job in page["data"]:
-        usage = job["usage"] or {}
-        created = datetime.fromtimestamp(job["created_at"]).strftime("%Y-%m-%d %H:%M:%S")  # noqa: DTZ006  # for people
-        tokens, cost = usage.get("total_tokens", ""), usage.get("cost", "")
-        table.add_row(job["id"], job["status"], job["model"], created, str(tokens), str(cost))
-    Console().print(table)
+    used = [job["usage"] or {} for job in page["data"]]
+    rows = [
+        job | {"tokens": usage.get("total_tokens"), "cost": usage.get("cost")}
+        for job, usage in zip(page["data"], used, strict=True)
+    ]
+    print_table(rows, _COLUMNS)
     return 0
 
 

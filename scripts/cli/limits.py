@@ -65,7 +65,7 @@ async def delete_limits(client: Client, options: argparse.Namespace) -> int:
 def _value(name: str, text: str) -> int | None:
     if text == "none":
         return None
-    if not text.isdigit():
+    if not text.isdecimal():
         raise ClientError(f"--{name}: `{text}` is no number.")
     return int(text)
 

@@ -22,7 +22,7 @@ async def read_page(client: Client, noun: Noun, limit: int, query: dict[str, str
 
 async def id_of(client: Client, noun: Noun, text: str) -> int:
     """Return the id itself, or that of the one object with this name; raises `ClientError`."""
-    if text.isdigit():
+    if text.isdecimal():
         return int(text)
     query = {"email": text} if noun.name == "users" else {}
     rows, _ = await read_page(client, noun, _ALL, query)

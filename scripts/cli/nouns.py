@@ -23,6 +23,8 @@ class Member(NamedTuple):
     choices: tuple[str, ...] = ()
     none: Any = None
     """What `none` means."""
+    stays: bool = False
+    """Once it has a value it can only get another one: null means no change there, as for those that are needed."""
 
 
 class Noun(NamedTuple):
@@ -68,7 +70,9 @@ ORGANIZATIONS: Final = Noun(
             "content_policy", "text", "what the request log shows", choices=("full", "metadata", "none"), none="none"
         ),
         Member("log_days", "number", "how long the request log is kept; none is as long as the settings say"),
-        Member("shard", "number", "whose Redis has its jobs; absent: the shard with the fewest organizations"),
+        Member(
+            "shard", "number", "whose Redis has its jobs; absent: the shard with the fewest organizations", stays=True
+        ),
     ),
 )
 ROLES: Final = Noun(
@@ -93,13 +97,13 @@ USERS: Final = Noun(
     columns=("id", "email", "name", "role", "organization", "budget", "carbon_budget", "priority", "expires"),
     members=(
         Member("email", "text", "to log in with", needed=True),
-        Member("name", "text", "of the person"),
+        Member("name", "text", "of the person", stays=True),
         Member("password", "secret", "at least 12 characters; asked for if it is -", needed=True),
         Member("role", "roles", "id or name", needed=True),
         Member("organization", "organizations", "id or name; none for none"),
         *_BUDGETS,
         Member("expires", "time", "day, time (ISO 8601, UTC) or Unix seconds; none is never"),
-        Member("priority", "number", "higher goes first"),
+        Member("priority", "number", "higher goes first", stays=True),
     ),
     called_by="email",
     filters=(
@@ -138,24 +142,24 @@ ROUTERS: Final = Noun(
     members=(
         Member("name", "text", "as callers ask for it", needed=True),
         Member("type", "text", "of model", needed=True, choices=_MODEL_TYPES),
-        Member("cost_prompt_tokens", "number", "money per million tokens (0)"),
-        Member("cost_completion_tokens", "number", "money per million tokens (0)"),
+        Member("cost_prompt_tokens", "number", "money per million tokens (0)", stays=True),
+        Member("cost_completion_tokens", "number", "money per million tokens (0)", stays=True),
         Member("aliases", "texts", "other names; none for none", none=()),
         Member(
             "load_balancing_strategy", "text", "among its providers",
-            choices=("shuffle", "least_busy", "weighted", "lowest_carbon"),
+            choices=("shuffle", "least_busy", "weighted", "lowest_carbon"), stays=True,
         ),
         Member("fallback", "routers", "id or name of the router to ask when all providers are out"),
         Member("cache_ttl", "number", "seconds that exact answers are kept; none is not at all"),
-        Member("cache_charge", "text", "what an answer from the cache costs", choices=("free", "full")),
-        Member("accepts_token_ids", "flag", "whether its providers take token ids"),
+        Member("cache_charge", "text", "what an answer from the cache costs", choices=("free", "full"), stays=True),
+        Member("accepts_token_ids", "flag", "whether its providers take token ids", stays=True),
         Member("token_encoding", "text", "vocabulary of token ids"),
         Member("voices", "json", "of a text-to-speech model"),
         Member("default_parameters", "json", "of requests that do not name them, such as '{\"temperature\": 0.5}'"),
         Member("display_name", "text", "in lists of models; none is its name"),
         Member("description", "text", "in lists of models", none=""),
         Member("tools", "flag", "whether the model can call tools; none is not known"),
-        Member("small", "flag", "of a model that speaks: its characters are counted apart"),
+        Member("small", "flag", "of a model that speaks: its characters are counted apart", stays=True),
     ),
 )  # fmt: skip
 PROVIDERS: Final = Noun(
@@ -170,12 +174,12 @@ PROVIDERS: Final = Noun(
             choices=("albert", "openai", "mistral", "tei", "vllm", "simulator"),
         ),
         Member("model_name", "text", "as the provider calls it", needed=True),
-        Member("url", "text", "without /v1"),
+        Member("url", "text", "without /v1", stays=True),
         Member("key", "secret", "of the provider; asked for if it is -; none for none"),
-        Member("timeout", "number", "seconds (300)"),
-        Member("model_hosting_zone", "text", "ISO 3166-1 alpha-3, or WOR (WOR)"),
-        Member("model_total_params", "number", "billions"),
-        Member("model_active_params", "number", "billions"),
+        Member("timeout", "number", "seconds (300)", stays=True),
+        Member("model_hosting_zone", "text", "ISO 3166-1 alpha-3, or WOR (WOR)", stays=True),
+        Member("model_total_params", "number", "billions", stays=True),
+        Member("model_active_params", "number", "billions", stays=True),
         Member("quantization_bits", "number", "of the weights"),
         Member("gpu_count", "number", "of one instance"),
         Member("gpu_memory_gb", "number", "of one GPU"),
@@ -188,15 +192,15 @@ PROVIDERS: Final = Noun(
             choices=("ttft", "latency", "inflight", "performance", "none"),
         ),
         Member("qos_limit", "number", "ms, attempts, or tokens per second"),
-        Member("weight", "number", "share of the attempts with the strategy `weighted` (1)"),
-        Member("native_responses", "flag", "whether it has /v1/responses"),
+        Member("weight", "number", "share of the attempts with the strategy `weighted` (1)", stays=True),
+        Member("native_responses", "flag", "whether it has /v1/responses", stays=True),
         Member("max_batch", "number", "inputs of one call; none is found out"),
         Member(
             "parameter_set", "text", "what it takes of a chat; none goes by its type",
             choices=("all", "openai", "mistral", "none"),
         ),
         Member("denied_params", "texts", "parameters of chats that are refused; none for none", none=()),
-        Member("probe", "flag", "false: do not look whether it answers"),
+        Member("probe", "flag", "false: do not look whether it answers", stays=True),
     ),
     called_by="model_name",
     filters=(Member("router", "routers", "only providers of this router"),),

@@ -30,7 +30,7 @@ def print_table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> No
     """Print one line per row; a value is not cut where nobody can widen the window."""
     table = Table(box=None)
     for name in columns:
-        table.add_column(name, no_wrap=name in ("id", columns[1]))
+        table.add_column(name, no_wrap=name in ("id", columns[1]), overflow="fold")
     for row in rows:
         table.add_row(*(_text(name, row.get(name)) for name in columns))
     _console().print(table, markup=False)

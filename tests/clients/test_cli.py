@@ -32,6 +32,7 @@ async def test_a_file_is_submitted_watched_and_fetched(sluice: Installation, tmp
     batch_id = shown.split()[0]
     fetched, _, _ = await run(sluice, "results", batch_id, "--output", str(tmp_path / "out.jsonl"))
     _, printed, _ = await run(sluice, "results", batch_id)
+    unwritten, _, reason = await run(sluice, "results", batch_id, "--output", str(tmp_path / "nowhere" / "out.jsonl"))
 
     assert (code, errors) == (0, "")
     assert "5/5" in shown
@@ -39,6 +40,19 @@ async def test_a_file_is_submitted_watched_and_fetched(sluice: Installation, tmp
     lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert (fetched, [line["custom_id"] for line in lines]) == (0, [f"r{n}" for n in range(5)])
     assert printed == (tmp_path / "out.jsonl").read_text()
+    assert unwritten == 1
+    assert "No such file" in reason
+    assert "Traceback" not in reason
+
+
+async def test_results_that_cannot_be_had_leave_the_file_as_it_was(sluice: Installation, tmp_path: Path) -> None:
+    kept = tmp_path / "out.jsonl"
+    kept.write_text("earlier results\n")
+
+    code, _, errors = await run(sluice, "results", "batch_nobody", "--output", str(kept))
+
+    assert (code, errors) == (1, "404: No batch `batch_nobody`.\n")
+    assert kept.read_text() == "earlier results\n"
 
 
 async def test_a_refused_file_is_an_error_with_its_lines(sluice: Installation, tmp_path: Path) -> None:
@@ -65,6 +79,18 @@ async def test_jobs_are_listed_and_followed(sluice: Installation) -> None:
     assert shown.splitlines()[-1] == "[job.completed]"
     assert done in listed
     assert job["id"] not in filtered
+
+
+async def test_a_list_of_jobs_shows_models_as_they_are_one_job_a_line(sluice: Installation) -> None:
+    name = "br[/b]x[red] " + "long " * 12
+    await sluice.add_model(name.strip())
+    done = (await sluice.chat(model=name.strip())).headers["x-job-id"]
+
+    code, listed, errors = await run(sluice, "jobs")
+
+    assert (code, errors) == (0, "")
+    (line,) = [one for one in listed.splitlines() if done in one]
+    assert name in line
 
 
 async def test_a_job_is_cancelled(sluice: Installation) -> None:
@@ -114,12 +140,20 @@ def test_help_tells_the_url_that_is_used(environ: dict[str, str], url: str) -> N
     assert f"of the API, with /v1 ({url})" in done.stdout
 
 
+@pytest.mark.parametrize("url", ["nonsense", "http://", "localhost:8080/v1", "http://[", "ftp://sluice.example/v1"])
+def test_a_url_that_is_none_is_told_as_such(url: str) -> None:
+    command = [sys.executable, str(MAIN), "--url", url, "--key", "k", "jobs"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"`{url}` is no URL such as http://127.0.0.1:8080/v1; see --url and OPENAI_BASE_URL.\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
         (("watch", "batch_nobody"), 1, "404: No batch `batch_nobody`."),
         (("submit", "nowhere.jsonl"), 1, "No such file"),
-        (("results", "batch_nobody", "--output", "nowhere/out.jsonl"), 1, "No such file"),
         (("nothing",), 2, "invalid choice"),
     ],
 )

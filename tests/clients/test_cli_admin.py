@@ -7,6 +7,8 @@ import sys
 from typing import Any
 
 import pytest
+from msgspec import UNSET
+from msgspec.structs import fields
 
 from shared.keys.schemas import CreateTokenRequest
 from shared.organizations.schemas import CreateOrganizationRequest, UpdateOrganizationRequest
@@ -220,11 +222,15 @@ async def test_a_table_shows_names_as_they_are(sluice: Installation) -> None:
         (("users", "show", "99"), 1, "404: "),
         (("users", "show", "nobody@example.com"), 1, "404: "),
         (("roles", "show", "nobody"), 1, "No role is called `nobody`."),
+        (("roles", "show", "²"), 1, "No role is called `²`."),
+        (("limits", "set", "user", "simulator", "--rpm", "²"), 1, "--rpm: `²` is no number."),
         (("organizations", "create"), 2, "--name"),
         (("organizations", "create", "--name", "default"), 1, "409: "),
         (("organizations", "create", "--name", "a", "--budget", "much"), 1, "--budget: `much` is no number."),
         (("organizations", "create", "--name", "a", "--log-days", "0"), 1, "422: "),
         (("organizations", "update", "1"), 1, "Nothing to change"),
+        (("users", "update", "2", "--name", "none"), 1, "--name: it can be changed, but not taken away."),
+        (("providers", "update", "1", "--url", "none"), 1, "--url: it can be changed, but not taken away."),
         (("users", "update", "1", "--expires", "soon"), 1, "--expires: `soon` is no time."),
         (("routers", "update", "1", "--accepts-token-ids", "maybe"), 1, "`maybe` is no true or false."),
         (("routers", "create", "--name", "a", "--type", "magic"), 2, "invalid choice"),
@@ -276,3 +282,25 @@ def test_every_member_of_the_api_is_an_option(
     assert {one.name for one in members if one.on != "update"} == set(create.__struct_fields__) - _SPELLINGS
     if update is not None:
         assert {one.name for one in members if one.on != "create"} == set(update.__struct_fields__) - _SPELLINGS
+
+
+@pytest.mark.parametrize(
+    ("noun", "update"),
+    [
+        ("organizations", UpdateOrganizationRequest),
+        ("roles", UpdateRoleRequest),
+        ("users", UpdateUserRequest),
+        ("routers", UpdateRouterRequest),
+        ("providers", UpdateProviderRequest),
+    ],
+)
+def test_none_is_refused_where_null_would_change_nothing(
+    noun: str, update: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(MAIN.parent))
+    import nouns  # noqa: PLC0415  # a module of the program
+
+    members = [one for one in nouns.NOUNS[noun].members if one.on != "create" and one.none is None]
+    refused = {one.name for one in members if one.needed or one.stays}
+    cleared_by_null = {one.name for one in fields(update) if one.default is UNSET}
+    assert refused == {one.name for one in members} - cleared_by_null

@@ -81,6 +81,44 @@ async def test_a_change_sends_only_what_was_changed(admin: Visit) -> None:
     assert event["action"] == "organization.update"
 
 
+async def test_what_cannot_be_emptied_is_refused_in_the_form(admin: Visit) -> None:
+    person = {"Email": "named@example.com", "Password": "correct horse battery", "Name": "Ada"}
+    await _create(admin, "users", "user", person, {"Role": "user"})
+    await admin.row("named@example.com").get_by_role("button", name="Edit").click()
+    dialog = admin.page.get_by_role("dialog")
+
+    await dialog.get_by_label("Name", exact=True).fill("")
+    await dialog.get_by_role("button", name="Save").click()
+
+    await expect(dialog.get_by_role("alert")).to_contain_text("“Name” can be changed, but not emptied.")
+    await dialog.get_by_label("Name", exact=True).fill("Ada L.")
+    await dialog.get_by_role("button", name="Save").click()
+    await expect(admin.row("named@example.com")).to_contain_text("Ada L.")
+
+
+async def test_the_url_of_a_provider_is_not_emptied(admin: Visit) -> None:
+    await admin.sluice.add_model("emptied", "http://127.0.0.1:9", model_name="emptied-upstream")
+    await admin.open("providers")
+    await admin.row("emptied-upstream").get_by_role("button", name="Edit").click()
+    dialog = admin.page.get_by_role("dialog")
+
+    await dialog.get_by_label("URL", exact=True).fill("")
+    await dialog.get_by_role("button", name="Save").click()
+
+    await expect(dialog.get_by_role("alert")).to_contain_text("“URL” can be changed, but not emptied.")
+
+
+async def test_a_name_of_spaces_is_not_said_to_be_saved(admin: Visit) -> None:
+    await _create(admin, "organizations", "organization", {"Name": "Blank"}, {})
+    await admin.row("Blank").get_by_role("button", name="Edit").click()
+    dialog = admin.page.get_by_role("dialog")
+
+    await dialog.get_by_label("Name (required)").fill("  ")
+    await dialog.get_by_role("button", name="Save").click()
+
+    await expect(dialog.get_by_role("alert")).to_contain_text("“Name” can be changed, but not emptied.")
+
+
 async def test_a_router_is_changed_and_nothing_else_of_it(admin: Visit) -> None:
     prices = {"Price of a million prompt tokens": "0.5", "Default parameters": '{"temperature": 0.7}'}
     await _create(admin, "routers", "router", {"Name": "changing-model", **prices}, {})

@@ -70,6 +70,31 @@ async def test_a_result_is_downloaded_as_the_api_gives_it(user: Visit, tmp_path:
     assert json.loads((tmp_path / "result.json").read_bytes()) == await user.get(f"/v1/jobs/{job['id']}/result")
 
 
+async def test_sound_is_saved_as_what_it_is(user: Visit) -> None:
+    body = {"model": "simulator-speech", "input": "Hello", "voice": "alloy", "response_format": "wav"}
+    job = await user.post("/v1/jobs", {"endpoint": "/v1/audio/speech", "body": body})
+    await user.open(f"jobs/{job['id']}")
+
+    async with user.page.expect_download() as waiting:
+        await user.page.get_by_role("button", name="Download result").click()
+
+    assert (await waiting.value).suggested_filename == f"{job['id']}.wav"
+    assert (await (await waiting.value).path()).read_bytes().startswith(b"RIFF")
+
+
+async def test_an_incomplete_job_shows_and_gives_its_result(user: Visit) -> None:
+    body = {"model": "simulator", "input": "Hello", "max_output_tokens": 2, "simulator": {"text": "one two three"}}
+    job = await user.post("/v1/jobs", {"endpoint": "/v1/responses", "body": body})
+    await user.open(f"jobs/{job['id']}")
+    await expect(user.page.locator(".output")).to_contain_text("one two")
+
+    async with user.page.expect_download() as waiting:
+        await user.page.get_by_role("button", name="Download result").click()
+
+    result = json.loads((await (await waiting.value).path()).read_bytes())
+    assert (result["status"], result["output"][0]["content"][0]["text"]) == ("incomplete", "one two")
+
+
 async def test_filters_are_part_of_the_address(user: Visit) -> None:
     failed, done = await make_job(user, fail="400"), await make_job(user)
     await eventually(lambda: _is_over(user, failed["id"], done["id"]))

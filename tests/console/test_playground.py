@@ -1,10 +1,13 @@
 """The playground: streams, their figures, and what a reload, a stop and bad text do to them."""
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from playwright.async_api import Locator, expect
+from playwright.async_api import Locator, Route, expect
 
 from tests.console.proxies import open_proxy
 from tests.console.visits import Visit
@@ -37,6 +40,22 @@ def bills(visit: Visit) -> Locator:
 
 async def newest_job(visit: Visit) -> Any:
     return (await visit.get("/v1/jobs", limit=1))["data"][0]
+
+
+@asynccontextmanager
+async def held_up(visit: Visit, pattern: str) -> AsyncIterator[list[str]]:
+    """Keep requests of these addresses until the block ends; yields the paths of those that wait."""
+    waiting: list[str] = []
+    may_go = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        waiting.append(route.request.url)
+        await may_go.wait()
+        await route.continue_()
+
+    await visit.page.route(pattern, hold)
+    yield waiting
+    may_go.set()
 
 
 async def test_a_reply_streams_to_its_end_with_tokens_cost_and_carbon(user: Visit) -> None:
@@ -129,6 +148,58 @@ async def test_a_conversation_is_gone_back_to_and_goes_on(user: Visit) -> None:
     assert said == ["My name is Ada", "Hello Ada.", "What is it?"]
 
 
+async def test_a_long_conversation_does_not_hide_the_others(user: Visit) -> None:
+    await send(user, "My name is Ada", text="Hello Ada.")
+    await expect(bills(user)).to_have_count(1)
+    body = {"model": "simulator", "messages": [{"role": "user", "content": "Again"}]}
+    metadata = {"client": "console", "conversation": "long"}
+    for _ in range(101):
+        await user.post("/v1/jobs", {"endpoint": "/v1/chat/completions", "body": body, "metadata": metadata})
+
+    await user.page.reload()
+
+    history = user.page.locator(".history").get_by_role("link")
+    await expect(history).to_have_text(["Again", "My name is Ada"])
+
+
+async def test_nothing_is_sent_behind_a_conversation_that_is_not_read_yet(user: Visit) -> None:
+    await send(user, "My name is Ada", text="Hello Ada.")
+    await expect(bills(user)).to_have_count(1)
+    box = user.page.get_by_label("Prompt", exact=True)
+    async with held_up(user, "**/v1/jobs?*conversation*") as waiting:
+        await user.page.reload()
+        await eventually(lambda: waiting)
+        await box.fill("What is it?")
+        await box.press("Control+Enter")
+        await expect(user.page.get_by_role("button", name="Send")).to_be_disabled()
+
+    await expect(replies(user)).to_have_text("Hello Ada.")
+    await expect(box).to_have_value("What is it?")
+    await send(user, "What is it?", text="Ada.")
+    await expect(bills(user)).to_have_count(2)
+
+    completion = (await newest_job(user))["aliases"][0]
+    messages = (await user.get(f"/v1/chat/completions/{completion}/messages"))["data"]
+    assert [message["content"] for message in messages] == ["My name is Ada", "Hello Ada.", "What is it?"]
+
+
+async def test_a_conversation_that_could_not_be_read_is_read_again(user: Visit) -> None:
+    await send(user, "My name is Ada", text="Hello Ada.")
+    await expect(bills(user)).to_have_count(1)
+    pattern = "**/v1/jobs?*conversation*"
+    await user.page.route(pattern, lambda route: route.fulfill(status=418, body="{}"))
+    await user.page.reload()
+    await expect(user.page.get_by_role("alert")).to_contain_text("418")
+    await expect(user.page.get_by_role("button", name="Send")).to_be_disabled()
+
+    await user.page.unroute(pattern)
+    await user.page.get_by_role("button", name="Try again").click()
+
+    await expect(replies(user)).to_have_text("Hello Ada.")
+    await expect(user.page.get_by_role("alert")).to_have_count(0)
+    await expect(user.page.get_by_role("button", name="Send")).to_be_enabled()
+
+
 async def test_a_conversation_is_named_after_its_first_prompt(user: Visit) -> None:
     await user.page.get_by_label("System prompt").fill("Be brief.")
     await send(user, "My name is Ada", text="Hello Ada.")
@@ -140,6 +211,36 @@ async def test_a_conversation_is_named_after_its_first_prompt(user: Visit) -> No
 
     await expect(user.page.get_by_role("link", name="My name is Ada")).to_be_visible()
     await expect(user.page.get_by_role("link", name="What is it?")).to_have_count(0)
+
+
+async def test_a_prompt_is_sent_once_however_often_it_is_asked_for(user: Visit) -> None:
+    box = user.page.get_by_label("Prompt", exact=True)
+    async with held_up(user, "**/v1/chat/completions") as waiting:
+        await box.fill("Hello")
+        await box.press("Control+Enter")
+        await eventually(lambda: waiting)
+
+        await box.press("Control+Enter")
+        await box.press_sequentially("And then?")
+        await box.press("Control+Enter")
+
+    await expect(bills(user)).to_have_count(1)
+    await expect(box).to_have_value("And then?")
+    assert len((await user.get("/v1/jobs"))["data"]) == 1
+
+
+async def test_a_refused_prompt_comes_back_before_what_was_typed_meanwhile(user: Visit) -> None:
+    await user.page.get_by_label("Max tokens").fill("9999999999")
+    box = user.page.get_by_label("Prompt", exact=True)
+    async with held_up(user, "**/v1/chat/completions") as waiting:
+        await box.fill("Hello")
+        await box.press("Control+Enter")
+        await eventually(lambda: waiting)
+        await box.press_sequentially("And then?")
+
+    await expect(user.page.get_by_role("alert")).to_contain_text("422")
+    await expect(box).to_have_value("Hello\nAnd then?")
+    await expect(user.page.get_by_role("button", name="Send")).to_be_enabled()
 
 
 async def test_a_refusal_is_shown_with_its_code(user: Visit) -> None:

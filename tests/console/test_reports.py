@@ -75,6 +75,14 @@ async def test_an_impossible_filter_is_answered_in_words(user: Visit) -> None:
     await expect(user.page.get_by_role("alert")).to_contain_text("http_status")
 
 
+async def test_an_impossible_instant_is_answered_in_words(user: Visit) -> None:
+    await user.open("logs?created_after=abc")
+
+    await expect(user.page.get_by_role("alert")).to_contain_text("created_after")
+    await expect(user.page.get_by_label("From", exact=True)).to_have_value("")
+    await expect(user.page.get_by_role("button", name="Filter")).to_be_visible()
+
+
 async def test_the_log_is_filtered_by_metadata_and_exported(user: Visit, tmp_path: Path) -> None:
     job = await make_job(user)
     await _chat(user)
@@ -92,6 +100,18 @@ async def test_the_log_is_filtered_by_metadata_and_exported(user: Visit, tmp_pat
     header, *rows = (tmp_path / "logs.csv").read_text().splitlines()
     assert "job_id" in header
     assert [job["id"] in row for row in rows] == [True]
+
+
+async def test_a_filter_of_metadata_without_a_value_is_not_left_out(user: Visit) -> None:
+    await _chat(user)
+    await user.open("logs")
+    await user.page.get_by_text("More filters").click()
+    await user.page.get_by_label("Metadata").fill("run")
+    await user.page.get_by_role("button", name="Filter").click()
+
+    await expect(user.page.get_by_role("alert")).to_contain_text("name=value, not “run”")
+    await expect(user.page.locator("tbody tr")).to_have_count(0)
+    await expect(user.page.get_by_label("Metadata")).to_have_value("run")
 
 
 _PICK = """() => {
@@ -192,6 +212,26 @@ async def test_charts_and_table_show_the_figures_of_the_api(user: Visit) -> None
     assert total["prompt_tokens"] == sum(one["prompt_tokens"] for one in report["data"])
 
 
+_PERIODS = """async ([periods, period]) => {
+    const { periodsOf } = await import("/console/pages/usage.js");
+    return periodsOf(periods.map((one) => ({ period: one })), period);
+}"""
+
+
+@pytest.mark.parametrize(
+    ("period", "used", "drawn"),
+    [
+        ("month", ["2027-02", "2026-11"], ["2026-11", "2026-12", "2027-01", "2027-02"]),
+        ("day", ["2026-12-02", "2026-11-29"], ["2026-11-29", "2026-11-30", "2026-12-01", "2026-12-02"]),
+        ("month", ["2026-11", "2026-11"], ["2026-11"]),
+    ],
+)
+async def test_a_chart_has_a_place_for_what_was_not_used(
+    user: Visit, period: str, used: list[str], drawn: list[str]
+) -> None:
+    assert await user.page.evaluate(_PERIODS, [used, period]) == drawn
+
+
 _OUTSIDE = """async (periods) => {
     const { barChart } = await import("/console/chart.js");
     const series = [{ name: "all", values: periods.map(() => 1) }];
@@ -240,7 +280,7 @@ async def test_readers_see_their_organization_by_user(reader: Visit) -> None:
     await reader.page.get_by_role("button", name="Filter").click()
 
     await expect(reader.page.locator("tbody tr")).to_have_count(len(report["data"]))
-    await expect(reader.row(f"user {reader.user_id}")).to_be_visible()
+    await expect(reader.row(f"{reader.name}@example.com ({reader.user_id})")).to_be_visible()
     await expect(reader.page.locator("tfoot")).to_contain_text(f"{report['total']['prompt_tokens']}")
 
 
@@ -254,6 +294,15 @@ async def test_administrators_see_everybody_by_organization(admin: Visit) -> Non
 
     await expect(admin.page.locator("tbody tr")).to_have_count(len(report["data"]))
     await expect(admin.row("default (1)")).to_be_visible()
+
+
+async def test_keys_are_called_by_their_names(user: Visit) -> None:
+    await _chat(user, tokens=5)
+    (key,) = (await user.get("/v1/me/keys"))["data"]
+
+    await user.open("usage?group_by=key")
+
+    await expect(user.row(f"{key['name']} ({key['id']})")).to_be_visible()
 
 
 async def test_each_figure_says_how_sure_it_is_and_where_it_comes_from(user: Visit) -> None:

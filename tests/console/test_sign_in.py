@@ -5,7 +5,7 @@ from playwright.async_api import expect
 
 from tests.console.visits import Visit
 from tests.installation import Installation
-from tests.people import PASSWORD, add_user, read
+from tests.people import PASSWORD, add_user, key_of, read
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
@@ -32,6 +32,29 @@ async def test_a_wrong_key_is_refused_with_a_message(visit: Visit) -> None:
 
     await expect(visit.page.get_by_role("alert")).to_contain_text("401")
     await expect(visit.heading("Sign in")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("role", "scopes", "heading"),
+    [
+        (2, ["inference"], "Sign in"),
+        (1, ["inference"], "Sign in"),
+        (2, ["jobs"], "Playground"),
+        (1, ["admin"], "Playground"),
+    ],
+)
+async def test_a_key_with_scopes_opens_the_console_if_that_has_something_to_show(
+    visit: Visit, sluice: Installation, role: int, scopes: list[str], heading: str
+) -> None:
+    person = await add_user(sluice, f"{scopes[0]}-{role}@example.com", role=role)
+    key = (await key_of(sluice, person["id"], scopes=scopes))["Authorization"].removeprefix("Bearer ")
+    await visit.open()
+    await visit.key_field().fill(key)
+    await visit.page.keyboard.press("Enter")
+
+    if heading == "Sign in":
+        await expect(visit.page.get_by_role("alert")).to_contain_text("it lacks the scope “jobs”")
+    await expect(visit.heading(heading)).to_be_visible()
 
 
 async def test_a_password_opens_the_console_and_signing_out_ends_the_session(

@@ -9,6 +9,7 @@ from tests.console.test_jobs import make_job
 from tests.console.visits import Visit
 from tests.receivers import Receiver, says
 from tests.waiting import eventually
+from tests.webhooks import let_time_pass
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 _SECRET = re.compile("^whsec_")
@@ -40,6 +41,22 @@ async def test_an_endpoint_is_made_and_a_delivery_sent_again(user: Visit, receiv
     await user.row("job.completed").get_by_role("link").click()
     await expect(user.page.get_by_label("Body")).to_contain_text(receiver.received[0].id)
     await expect(user.row("manual")).to_contain_text("204")
+
+
+async def test_a_delivery_that_waits_for_its_next_try_is_followed(user: Visit, receiver: Receiver) -> None:
+    receiver.default = says(500)
+    await _add_endpoint(user, receiver)
+    await make_job(user, text="Done.")
+    await expect(user.row("job.completed")).to_contain_text("failed")
+    await user.row("job.completed").get_by_role("link").click()
+    await expect(user.page.locator(".facts")).to_contain_text("failed")
+    await expect(user.row("500").first).to_be_visible()
+
+    receiver.default = says(204)
+    await let_time_pass(user.sluice)
+
+    await expect(user.page.locator(".badge")).to_have_text("delivered")
+    await expect(user.row("204")).to_be_visible()
 
 
 async def test_a_test_tells_what_the_receiver_said(user: Visit, receiver: Receiver) -> None:

@@ -14,7 +14,7 @@ export const title = "My account";
 const PATH = "/v1/me/info";
 const KINDS = { rpm: "Requests a minute", rpd: "Requests a day", tpm: "Tokens a minute", tpd: "Tokens a day" };
 const PROFILE = [
-  { name: "name", label: "Name" },
+  { name: "name", label: "Name", stays: true },
   { name: "email", label: "Email", kind: "email", required: true, autocomplete: "email" },
 ];
 const PASSWORD = [
@@ -66,7 +66,7 @@ function changeProfile(me, place) {
   formDialog({
     title: "Change name or email", action: "Save", fields: PROFILE.map((spec) => ({ ...spec, value: me[spec.name] })),
     save: async (values) => {
-      await patch(PATH, changed(values, me));
+      await patch(PATH, changed(values, me, PROFILE));
       notify("Saved.");
       await show(place);
       window.dispatchEvent(new CustomEvent("sluice:changed"));

@@ -7,7 +7,7 @@ import { attempt, emptyBox, notify, showError } from "../notice.js";
 import { watch } from "../poll.js";
 import { badge, facts, table } from "../table.js";
 
-const UNSETTLED = new Set(["pending", "delivering"]);
+const UNSETTLED = new Set(["pending", "delivering", "failed"]);
 const TRIES = [
   { name: "No.", head: true, cell: (one) => String(one.number) },
   { name: "Why", cell: (one) => one.trigger },
@@ -31,7 +31,14 @@ export function renderDelivery(main, id, signal) {
     replace(place.tries, delivery.attempts.length ? table({ caption: "Tries", columns: TRIES, rows: delivery.attempts }) : emptyBox("Not tried yet."));
     replace(place.body, h("pre", { tabindex: "0", "aria-label": "Body" }, indented(delivery.request_body)));
   };
-  const follow = () => watch(path, show, (delivery) => !UNSETTLED.has(delivery.status), signal, 1000).catch((error) => showError(place.problems, error));
+  let following = null;
+  const follow = () => {
+    following ??= watch(path, show, (delivery) => !UNSETTLED.has(delivery.status), signal, 1000)
+      .catch((error) => showError(place.problems, error)).finally(() => {
+        following = null;
+      });
+    return following;
+  };
   const redeliver = () => attempt(place.problems, async () => {
     await post(`${path}/redeliver`);
     notify("It is sent again.");

@@ -7,9 +7,10 @@ import { get, post } from "../http.js";
 import { followJob } from "../follow.js";
 import { attempt, emptyBox, errorBox, notify, showError } from "../notice.js";
 import { watchVersions } from "../poll.js";
-import { download } from "../saving.js";
+import { downloadAny } from "../saving.js";
 import { badge, facts, table } from "../table.js";
 
+const HAS_RESULT = new Set(["completed", "incomplete"]);
 const RETRIED = new Set(["failed", "cancelled", "expired"]);
 const path = (id, rest = "") => `/v1/jobs/${encodeURIComponent(id)}${rest}`;
 
@@ -45,7 +46,7 @@ function actions(place, job) {
   return [
     isOver ? null : button("Cancel", cancel, { class: "danger", disabled: job.cancel_requested_at !== null }),
     RETRIED.has(job.status) ? button("Retry", retry, { class: "primary" }) : null,
-    job.status === "completed" ? button("Download result", () => attempt(place.problems, () => download(path(job.id, "/result"), `${job.id}.json`))) : null,
+    HAS_RESULT.has(job.status) ? button("Download result", () => attempt(place.problems, () => downloadAny(path(job.id, "/result"), job.id))) : null,
     link("Request log", `#/logs?job_id=${encodeURIComponent(job.id)}`, { class: "button" }),
   ].filter(Boolean);
 }
@@ -87,7 +88,7 @@ async function showOutput(place, job, signal) {
     }, signal);
     const status = end?.status ?? job.status;
     if (text.isConnected) events.textContent = `Streamed; ${words(status)}.`;
-    else if (status === "completed") await showResult(place, job, signal);
+    else if (HAS_RESULT.has(status)) await showResult(place, job, signal);
     else replace(place, emptyBox("It produced no output."));
   } catch (error) {
     showError(place, error);

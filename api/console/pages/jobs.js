@@ -47,13 +47,14 @@ function took(job) {
 export async function render(main, { rest, query, signal }) {
   if (rest[0]) return renderJob(main, rest[0], signal);
   const queue = h("div", { class: "panel" });
+  main.append(h("h1", { tabindex: "-1" }, title),
+    h("p", { class: "lead" }, "Every request of yours, as long as its result is kept. What is unfinished is shown live."),
+    queue, filterForm("jobs", FILTERS, query));
   const list = cursorList({
     path: "/v1/jobs", query: filterForm.query(query), caption: "Jobs", columns: COLUMNS, signal,
     empty: emptyBox("No job matches. Every request to a model becomes one: send a prompt in the playground, or a batch."),
   });
-  main.append(h("h1", { tabindex: "-1" }, title),
-    h("p", { class: "lead" }, "Every request of yours, as long as its result is kept. What is unfinished is shown live."),
-    queue, filterForm("jobs", FILTERS, query), list.element);
+  main.append(list.element);
   await showQueue(queue, signal);
   keepFresh(list, (job) => !TERMINAL.has(job.status), signal, () => showQueue(queue, signal));
 }

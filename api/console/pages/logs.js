@@ -66,17 +66,17 @@ const clipped = (text) => h("span", { class: "clip short", title: text }, text);
 
 export async function render(main, { rest, query, signal }) {
   if (rest[0]) return renderLog(main, rest[0], signal);
-  const asked = filterForm.query(query);
   const problems = h("div");
   const exports = EXPORTS.map(([text, accept, ending]) => button(`Export ${text}`, () =>
-    attempt(problems, () => downloadLarge(withQuery("/v1/request_logs", asked), `request_logs.${ending}`, accept))));
+    attempt(problems, () => downloadLarge(withQuery("/v1/request_logs", filterForm.query(query)), `request_logs.${ending}`, accept))));
   const forAll = (one) => !one.forAdmins || isAdmin();
-  const list = cursorList({
-    path: "/v1/request_logs", query: asked, caption: "Request log", columns: COLUMNS.filter(forAll), signal,
-    empty: emptyBox("No request matches. Widen the filters, or send something in the playground."),
-  });
   main.append(h("h1", { tabindex: "-1" }, title),
     h("p", { class: "lead" }, isAdmin() ? "Each attempt at a provider and each refused request, of everybody." : "Each attempt at a provider and each refused request of yours."),
-    filterForm("logs", FILTERS, query, { more: MORE.filter(forAll), actions: exports }), problems, list.element);
+    filterForm("logs", FILTERS, query, { more: MORE.filter(forAll), actions: exports }), problems);
+  const list = cursorList({
+    path: "/v1/request_logs", query: filterForm.query(query), caption: "Request log", columns: COLUMNS.filter(forAll), signal,
+    empty: emptyBox("No request matches. Widen the filters, or send something in the playground."),
+  });
+  main.append(list.element);
   keepFresh(list, (row) => row.status === "in_progress", signal);
 }

@@ -27,6 +27,6 @@ export const render = resourcePage({
     { name: "carbon_budget", label: "Carbon budget", kind: "number", min: 0, value: row?.carbon_budget, hint: "g CO2e per month; empty is unlimited." },
     { name: "content_policy", label: "Others see of its requests", kind: "select", value: row?.content_policy, options: [["full", "everything, if they are administrators"], ["metadata", "no bodies"], ["none", "no bodies, no headers"]] },
     { name: "log_days", label: "Days the log is kept", kind: "integer", min: 1, max: 3650, value: row?.log_days, hint: "Empty: as the installation says." },
-    { name: "shard", label: "Shard", kind: "integer", min: 0, value: row?.shard, hint: "Whose Redis has its jobs; empty: the one with the fewest organizations." },
+    { name: "shard", label: "Shard", kind: "integer", stays: true, min: 0, value: row?.shard, hint: "Whose Redis has its jobs; empty: the one with the fewest organizations." },
   ],
 });

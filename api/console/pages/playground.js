@@ -10,7 +10,7 @@ import { turnView } from "./playground_turn.js";
 export const title = "Playground";
 
 export async function render(main, { rest, signal }) {
-  const page = { conversation: rest[0] ?? null, turns: [], running: null, signal };
+  const page = { conversation: rest[0] ?? null, turns: [], running: null, isHeld: false, newest: undefined, signal };
   page.list = h("div", { class: "turns", role: "log", "aria-label": "Conversation", "aria-live": "polite" });
   page.problems = h("div");
   page.history = h("div", { "aria-live": "off" });
@@ -26,7 +26,7 @@ export async function render(main, { rest, signal }) {
     h("div", { class: "chat" }, h("div", { class: "talk" }, page.list, page.problems, writer(page)), aside));
   page.input.focus();
   showHistory(page);
-  if (page.conversation) resume(page).catch((error) => showError(page.problems, error));
+  if (page.conversation) resume(page);
   else showEmpty(page, models);
 }
 
@@ -53,24 +53,40 @@ function writer(page) {
   return form;
 }
 
+// Nothing is sent while `isHeld`, not by the keyboard either.
+function hold(page, isHeld) {
+  page.isHeld = isHeld;
+  page.sendButton.disabled = isHeld || page.running !== null;
+}
+
 async function submit(page) {
   const prompt = page.input.value;
-  if (page.running || !prompt.trim()) return;
-  page.sendButton.disabled = true;
+  if (page.isHeld || page.running || !prompt.trim()) return;
+  hold(page, true);
   replace(page.problems);
   try {
-    const { model, system, parameters } = page.parameters.read();
-    page.conversation ??= newConversation();
-    const turn = await sendPrompt({ conversation: page.conversation, model, system, turns: page.turns, prompt, parameters });
+    const turn = await sendTyped(page, prompt);
     history.replaceState(null, "", `#/playground/${page.conversation}`);
-    page.input.value = "";
     add(page, turn);
-    showHistory(page);
+    if (page.newest !== page.conversation) showHistory(page);
     await follow(page, turn);
   } catch (error) {
     if (error.name !== "AbortError") replace(page.problems, errorBox(error));
   } finally {
-    page.sendButton.disabled = page.running !== null;
+    hold(page, false);
+  }
+}
+
+// What is typed meanwhile is the next prompt; one that was not accepted comes back before it.
+async function sendTyped(page, prompt) {
+  const { model, system, parameters } = page.parameters.read();
+  page.conversation ??= newConversation();
+  page.input.value = "";
+  try {
+    return await sendPrompt({ conversation: page.conversation, model, system, turns: page.turns, prompt, parameters });
+  } catch (error) {
+    page.input.value = [prompt, page.input.value].filter(Boolean).join("\n");
+    throw error;
   }
 }
 
@@ -85,7 +101,7 @@ function add(page, turn) {
 async function follow(page, turn) {
   page.running = turn;
   page.stopButton.disabled = false;
-  page.sendButton.disabled = true;
+  hold(page, false);
   page.status.textContent = "Waiting for the first token …";
   try {
     await followTurn(turn, () => {
@@ -101,7 +117,7 @@ async function follow(page, turn) {
     turn.view.update();
     page.running = null;
     page.stopButton.disabled = true;
-    page.sendButton.disabled = false;
+    hold(page, false);
   }
 }
 
@@ -120,7 +136,30 @@ async function stop(page) {
   }
 }
 
+// Without its turns nothing may be sent behind them; while they cannot be read the form stays shut.
 async function resume(page) {
+  hold(page, true);
+  page.status.textContent = "Loading the conversation …";
+  try {
+    await load(page);
+  } catch (error) {
+    page.status.textContent = "";
+    showError(page.problems, error);
+    page.problems.append(button("Try again", () => retry(page)));
+    return;
+  }
+  page.status.textContent = "";
+  hold(page, false);
+  const unfinished = page.turns.find((turn) => !TERMINAL.has(turn.job.status));
+  if (unfinished) await follow(page, unfinished);
+}
+
+function retry(page) {
+  replace(page.problems);
+  return resume(page);
+}
+
+async function load(page) {
   const { turns, system } = await loadConversation(page.conversation, page.signal);
   if (!turns.length) replace(page.list, emptyBox("This conversation is not there any more. Write a prompt to begin it anew."));
   for (const turn of turns) add(page, turn);
@@ -129,13 +168,12 @@ async function resume(page) {
     await followTurn(turn, () => {}, page.signal).catch(() => {});  // what was produced until then, if it is still kept
     turn.view.update();
   }
-  const unfinished = turns.find((turn) => !TERMINAL.has(turn.job.status));
-  if (unfinished) await follow(page, unfinished);
 }
 
 async function showHistory(page) {
   try {
     const found = await listConversations(page.signal);
+    page.newest = found[0]?.conversation;
     replace(page.history, found.length
       ? h("ul", { class: "history" }, found.map((one) => h("li", {}, h("a", {
         href: `#/playground/${one.conversation}`, title: one.title.slice(0, 300), "aria-current": one.conversation === page.conversation ? "true" : null,

@@ -2,7 +2,7 @@
 
 import { h, replace } from "../dom.js";
 import { field, readFields } from "../form.js";
-import { get, post } from "../http.js";
+import { get, post, withQuery } from "../http.js";
 import { errorBox } from "../notice.js";
 import { keepSession } from "../session.js";
 
@@ -48,8 +48,22 @@ function form(heading, fields, problems, enterWith) {
   return element;
 }
 
+// Nothing else tells the scopes of a key.
+async function mayRead(path, key) {
+  try {
+    await get(withQuery(path, { limit: 1 }), { key });
+    return true;
+  } catch (error) {
+    if (error.status !== 403) throw error;
+    return error.code !== "permission_denied";  // an account that has expired may still look at itself
+  }
+}
+
 async function enter(key, keyId) {
   const user = await get("/v1/me/info", { key });
+  const readable = user.permissions.includes("admin") ? ["/v1/jobs", "/v1/admin/roles"] : ["/v1/jobs"];
+  const answers = await Promise.all(readable.map((path) => mayRead(path, key)));
+  if (!answers.includes(true)) throw new Error("This key is for programs: it lacks the scope “jobs”, without which the console has nothing to show.");
   keepSession({ key, keyId, user });
   window.dispatchEvent(new CustomEvent("sluice:changed"));
 }

@@ -4,7 +4,7 @@ import { MOST_SERIES, barChart } from "../chart.js";
 import { button, h, link } from "../dom.js";
 import { filterForm } from "../filters.js";
 import { DASH, amount, count, energy, grams, money, share } from "../format.js";
-import { get, getAll, withQuery } from "../http.js";
+import { get, withQuery } from "../http.js";
 import { attempt, emptyBox } from "../notice.js";
 import { download } from "../saving.js";
 import { hasPermission, isAdmin, session } from "../session.js";
@@ -26,7 +26,6 @@ const PATHS = { "": "/v1/admin/usage/report", organization: "/v1/organization/us
 export async function render(main, { query, signal }) {
   const asked = { period: "day", group_by: "model", ...Object.fromEntries(query) };
   const of = kinds().find(([name]) => name === (asked.of ?? ""))?.[0] ?? "own";
-  const isForAll = of === "";
   delete asked.of;
   if (asked.group_by === "none") delete asked.group_by;
   const more = ONLY.filter((one) => !one.of || one.of.includes(of));
@@ -37,13 +36,13 @@ export async function render(main, { query, signal }) {
   main.append(h("h1", { tabindex: "-1" }, title),
     h("p", { class: "lead" }, "Added up from the ledger. Carbon is an estimate with a 90 % range; days are those of UTC."),
     filterForm("usage", fields(of), query, { more, actions: [csv] }), problems);
-  const [report, names] = await Promise.all([get(path, { signal }), isForAll ? namesOf(asked.group_by) : {}]);
+  const report = await get(path, { signal });
   main.append(h("p", { class: "muted" }, daysOf(report, asked)));
   if (report.total.attempts === 0) {
     main.append(emptyBox("Nothing was used in this time. Choose another one, or send something.", link("To the playground", "#/playground")));
     return;
   }
-  main.append(tiles(report.total), charts(report.data, asked, names), h("h2", {}, "Figures"), figures(report, asked, names));
+  main.append(tiles(report.total), charts(report.data, asked), h("h2", {}, "Figures"), figures(report, asked));
 }
 
 // Return whose usage the visitor may see, the first choice first.
@@ -68,13 +67,6 @@ function fields(of) {
 function daysOf({ since, until }, asked) {
   const why = asked.since || asked.until ? "" : ": the current month, since no days are chosen";
   return `${since} to ${until}${why}.`;
-}
-
-async function namesOf(group) {
-  if (group === "organization") return Object.fromEntries((await getAll("/v1/admin/organizations")).map((one) => [one.id, one.name]));
-  if (group === "user") return { 0: "master", ...Object.fromEntries((await getAll("/v1/admin/users")).map((one) => [one.id, one.email])) };
-  if (group === "provider") return Object.fromEntries((await getAll("/v1/admin/providers")).map((one) => [one.id, one.model_name]));
-  return {};
 }
 
 function tiles(total) {
@@ -103,27 +95,32 @@ const MEASURES = [
   ["Carbon (CO2e)", (line) => line.gco2eq.total, grams],
 ];
 
-function charts(lines, asked, names) {
+function charts(lines, asked) {
   const periods = periodsOf(lines, asked.period);
-  const groups = groupsOf(lines, asked.group_by, names);
+  const groups = groupsOf(lines, asked.group_by);
   return h("div", { class: "charts" }, MEASURES.map(([name, value, show]) =>
-    barChart({ title: name, periods, series: seriesOf(lines, periods, groups, (line) => label(line, asked.group_by, names), value), show })));
+    barChart({ title: name, periods, series: seriesOf(lines, periods, groups, (line) => label(line, asked.group_by), value), show })));
 }
 
 // Return every day or month from the first to the last with usage, so that gaps are seen.
-function periodsOf(lines, period) {
+export function periodsOf(lines, period) {
   const found = [...new Set(lines.map((line) => line.period))].sort();
-  if (period !== "day" || found.length < 2) return found;
+  if (found.length < 2) return found;
   const all = [];
-  for (let at = Date.parse(found[0]); at <= Date.parse(found.at(-1)); at += 86_400_000) all.push(new Date(at).toISOString().slice(0, 10));
+  const spelled = (at) => at.toISOString().slice(0, period === "day" ? "2026-11-22".length : "2026-11".length);
+  for (const at = new Date(found[0]); spelled(at) <= found.at(-1);) {
+    all.push(spelled(at));
+    if (period === "day") at.setUTCDate(at.getUTCDate() + 1);
+    else at.setUTCMonth(at.getUTCMonth() + 1);
+  }
   return all;
 }
 
 // Return the groups with most tokens, each of which gets the same colour in all charts; the others share one.
-function groupsOf(lines, group, names) {
+function groupsOf(lines, group) {
   const sums = new Map();
   for (const line of lines) {
-    const name = label(line, group, names);
+    const name = label(line, group);
     sums.set(name, (sums.get(name) ?? 0) + line.prompt_tokens + line.completion_tokens);
   }
   const ordered = [...sums.keys()].sort((one, other) => sums.get(other) - sums.get(one) || one.localeCompare(other));
@@ -139,17 +136,21 @@ function seriesOf(lines, periods, groups, nameOf, value) {
   return [...series].map(([name, values]) => ({ name, values }));
 }
 
-function label(line, group, names) {
+const NAMES = { organization: "organization_name", user: "user_email", key: "key_name", provider: "provider_name" };
+
+function label(line, group) {
   if (!group) return "all";
   const value = group === "model" ? line.model : line[`${group}_id`];
   if (value === null) return `no ${group}`;
-  return names[value] ? `${names[value]} (${value})` : group === "model" ? value : `${group} ${value}`;
+  if (group === "model") return value;
+  const name = line[NAMES[group]];
+  return name ? `${name} (${value})` : `${group} ${value}`;
 }
 
-function figures(report, asked, names) {
+function figures(report, asked) {
   const columns = [
     { name: "Period", head: true, cell: (line) => line.period ?? "Sum" },
-    asked.group_by ? { name: "Group", cell: (line) => (line === report.total ? "" : label(line, asked.group_by, names)) } : null,
+    asked.group_by ? { name: "Group", cell: (line) => (line === report.total ? "" : label(line, asked.group_by)) } : null,
     { name: "Requests", numeric: true, cell: (line) => count(line.requests) },
     { name: "Attempts", numeric: true, cell: (line) => count(line.attempts) },
     { name: "Tokens in", numeric: true, cell: (line) => count(line.prompt_tokens) },

@@ -33,13 +33,13 @@ export const render = resourcePage({
   ],
   fields: (row, { roles, organizations }) => [
     { name: "email", label: "Email", required: true, value: row?.email },
-    { name: "name", label: "Name", value: row?.name },
+    { name: "name", label: "Name", stays: true, value: row?.name },
     { name: "password", label: row ? "New password" : "Password", kind: "password", required: !row, minlength: 12, autocomplete: "new-password", hint: "At least 12 characters." },
     { name: "role", label: "Role", kind: "select", isNumber: true, required: true, value: row?.role, options: [["", "Choose one"], ...roles.map((role) => [role.id, role.name])] },
     { name: "organization", label: "Organization", kind: "select", isNumber: true, value: row?.organization ?? "", options: [["", "None"], ...organizations.map((one) => [one.id, one.name])] },
     { name: "budget", label: "Budget", kind: "number", min: 0, value: row?.budget, hint: "Money; empty is unlimited." },
     { name: "carbon_budget", label: "Carbon budget", kind: "number", min: 0, value: row?.carbon_budget, hint: "g CO2e per month; empty is unlimited." },
-    { name: "priority", label: "Priority", kind: "integer", min: 0, value: row?.priority ?? 0, hint: "A head start in the queue." },
+    { name: "priority", label: "Priority", kind: "integer", stays: true, min: 0, value: row?.priority ?? 0, hint: "A head start in the queue." },
     { name: "expires", label: "Expires", kind: "instant", value: row?.expires },
   ],
 });
