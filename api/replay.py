@@ -10,7 +10,7 @@ from api.answer import name_dropped
 from api.call import Call
 from api.frames import read_log
 from api.http import EventStream, Reply
-from api.idempotency import ASYNC, ASYNC_WAIT, REPLAYED, Earlier, IdempotencyInFlightError
+from api.idempotency import ASYNC, ASYNC_WAIT, REPLAYED, Earlier, IdempotencyInFlightError, refuse_withdrawn
 from api.keyless import has_left, note_heard, note_unanswered
 from api.own_jobs import read_result, wait_until_over
 from api.prefer import Prefer
@@ -20,7 +20,7 @@ from api.stream_forms import StreamForm
 from api.waiting_times import waiting_of
 from shared.clock import now_ms
 from shared.errors import ReplayedError, WaitExceededError
-from shared.jobs.schemas import TERMINAL, WITH_RESULT, public_id
+from shared.jobs.schemas import CANCELLED, TERMINAL, WITH_RESULT, public_id
 from shared.jobs.tables import JobRow
 
 _SOONEST_MS: Final = 1000
@@ -54,6 +54,8 @@ async def replay(
     is_async = earlier.prefers == ASYNC
     if row.status not in TERMINAL and not is_async:
         row = await _wait(call, row, prefer)
+        if row.status == CANCELLED:
+            await refuse_withdrawn(call, row)
     if earlier.is_keyless:
         await _note_keyless(call, row)
     if is_async or (row.status not in TERMINAL and earlier.prefers == ASYNC_WAIT):
