@@ -54,8 +54,6 @@ async def replay(
     is_async = earlier.prefers == ASYNC
     if row.status not in TERMINAL and not is_async:
         row = await _wait(call, row, prefer)
-        if row.status == CANCELLED:
-            await refuse_withdrawn(call, row)
     if earlier.is_keyless:
         await _note_keyless(call, row)
     if is_async or (row.status not in TERMINAL and earlier.prefers == ASYNC_WAIT):
@@ -97,12 +95,17 @@ async def _note_keyless(call: Call, row: JobRow) -> None:
 
 
 async def _wait(call: Call, row: JobRow, prefer: Prefer) -> JobRow:
-    """Return the job when it is over, or as long as this request wants to wait."""
+    """Return the job when it is over, or as long as this request wants to wait.
+
+    Raises `StorageUnavailableError` if the first request was told that there is no job.
+    """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + (prefer.wait_s or 0.0)
     with call.state.readers.reading_again(row.id, counts=row.cancel_when_unread and prefer.wait_s is not None):
         while row.status not in TERMINAL and (left_s := deadline - loop.time()) > 0 and not has_left(call):
             row = await wait_until_over(call, row, min(left_s, _LOOK_S))
+    if row.status == CANCELLED:
+        await refuse_withdrawn(call, row)
     return row
 
 
