@@ -208,7 +208,7 @@ async def test_charts_and_table_show_the_figures_of_the_api(user: Visit) -> None
         }
         assert drawn == {(one["period"], one["model"]): member(one) for one in report["data"] if member(one)}
     await expect(user.row("priced")).to_contain_text(f"{total['cost']:.6f}".rstrip("0"))
-    await expect(user.page.locator("tfoot")).to_contain_text(f"{total['prompt_tokens']}")
+    await expect(user.page.locator("tfoot")).to_contain_text(f"{total['prompt_tokens']:,}")
     assert total["prompt_tokens"] == sum(one["prompt_tokens"] for one in report["data"])
 
 
@@ -281,7 +281,7 @@ async def test_readers_see_their_organization_by_user(reader: Visit) -> None:
 
     await expect(reader.page.locator("tbody tr")).to_have_count(len(report["data"]))
     await expect(reader.row(f"{reader.name}@example.com ({reader.user_id})")).to_be_visible()
-    await expect(reader.page.locator("tfoot")).to_contain_text(f"{report['total']['prompt_tokens']}")
+    await expect(reader.page.locator("tfoot")).to_contain_text(f"{report['total']['prompt_tokens']:,}")
 
 
 async def test_administrators_see_everybody_by_organization(admin: Visit) -> None:
