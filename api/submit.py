@@ -121,7 +121,7 @@ async def _submit(
     except CommitError as error:
         await _leave_to_withdrawal(call, job, key, admission, error)
         raise StorageUnavailableError from error
-    except Exception:  # the unit was refused, as if the key is bound
+    except Exception:  # the unit was refused, mostly since the key is bound
         await _undo(call, job.id, admission)
         raise
     except BaseException:  # cancelled: a job may have been made, so what it holds stays until it is over

@@ -125,8 +125,7 @@ class PostgresStore:
         return self._connection
 
     async def _give_up(self) -> None:
-        if self._given_up is None:
-            self._given_up, self._given_up_at = self._backend, time.monotonic()
+        self._given_up, self._given_up_at = self._backend, time.monotonic()
         await self.close()
 
     async def _outlive(self, connection: "asyncpg.Connection[Any]") -> None:

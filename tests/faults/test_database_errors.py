@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 
 from shared.database import create_engine
+from shared.group_commit import postgres as postgres_store
 from shared.jobs.tables import JobRow
 from shared.usage.tables import ChargeRow, UsageRecordRow
 from tests.conftest import make_settings, name_after
@@ -53,6 +54,18 @@ async def waiting_for(url: str, lock: str) -> AsyncIterator[Any]:
         await transaction.rollback()
         await holder.close()
         await other.close()
+
+
+async def install(url: str, sql: str) -> None:
+    connection = await asyncpg.connect(url)
+    await connection.execute(sql)
+    await connection.close()
+
+
+async def is_written_again(installation: Installation) -> bool:
+    """Return whether jobs are stored, which they are not before a backend that was given up has ended."""
+    await asyncio.sleep(0.5)
+    return bool((await installation.chat("B")).status == 200)
 
 
 async def over(installation: Installation) -> JobRow:
@@ -145,9 +158,7 @@ async def test_a_planned_retry_stays_planned_if_nobody_heard_that_it_was_stored(
     async with open_installation(make_settings(tmp_path, redis_server, database_url=postgres)) as installation:
         provider.script = [breaks]
         await installation.add_model("m", provider.url)
-        connection = await asyncpg.connect(postgres)
-        await connection.execute(_SLOW_COMMIT)
-        await connection.close()
+        await install(postgres, _SLOW_COMMIT)
         await installation.chat("A", model="m", headers=LATER)
 
         row = await over(installation)
@@ -172,19 +183,27 @@ async def test_a_job_that_is_committed_after_its_connection_was_given_up_does_no
 ) -> None:
     settings = make_settings(tmp_path, redis_server, database_url=postgres, accept_patience_s=0.3)
     async with open_installation(settings) as installation:
-        connection = await asyncpg.connect(postgres)
-        await connection.execute(_LATE_COMMIT)
-        await connection.close()
+        await install(postgres, _LATE_COMMIT)
         assert (await installation.chat("A", user="slow")).status == 503
 
-        async def is_written_again() -> bool:
-            await asyncio.sleep(0.5)
-            return bool((await installation.chat("B")).status == 200)
-
-        await eventually(is_written_again, within_s=30)  # not before the backend that was given up has ended
+        await eventually(lambda: is_written_again(installation), within_s=30)
 
         async def is_cancelled() -> bool:
             slow = await installation.rows(JobRow, JobRow.end_user == "slow")
             return [(row.status, row.attempt) for row in slow] == [("cancelled", 0)]
 
         await eventually(is_cancelled)
+
+
+async def test_a_commit_that_hangs_for_too_long_is_ended(
+    tmp_path: Path, redis_server: RedisServer, postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_store, "_HANGS_S", 0.5)
+    settings = make_settings(tmp_path, redis_server, database_url=postgres, accept_patience_s=0.3)
+    async with open_installation(settings) as installation:
+        await install(postgres, _LATE_COMMIT)
+        assert (await installation.chat("A", user="slow")).status == 503
+
+        await eventually(lambda: is_written_again(installation), within_s=30)
+
+        assert await installation.rows(JobRow, JobRow.end_user == "slow") == []
